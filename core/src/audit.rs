@@ -1,0 +1,474 @@
+//! The audit log: what happened, in an order that nobody can change afterwards.
+//!
+//! Each record's hash covers the hash before it, so the newest hash vouches for all of them:
+//!
+//! ```text
+//! hash(n) = SHA-256(LP("claviger audit v1") n hash(n-1) body(n)),  hash(0) = 32 zero bytes
+//! ```
+//!
+//! A signed [`Checkpoint`] carries the newest hash out of the server's reach: agents remember it and
+//! present it, so that a server restored from a backup finds out that it is behind.
+
+use std::fmt;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::Parts;
+use crate::entry::{Entry, EntryId};
+use crate::evidence::KeyDigest;
+use crate::grant::{Grant, IssueX509, PolicyDigest, Requester};
+use crate::id::{SpiffeId, TrustDomain};
+use crate::psk::{PskBinding, PskTtl};
+use crate::selector::Selectors;
+use crate::svid::{DnsName, SvidTtl, Validity};
+use crate::time::UnixTime;
+
+/// The number of a record; the first is 1.
+pub type Sequence = u64;
+
+/// The hash of a record and, through it, of all before.
+#[derive(Clone, Copy, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Link(#[serde(with = "hex::serde")] [u8; 32]);
+
+impl Link {
+    /// What the first record's hash covers in place of a predecessor.
+    pub const GENESIS: Self = Self([0; 32]);
+
+    /// The hash with these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The hash of record `sequence`, whose body is `body` and whose predecessor's hash is `self`.
+    #[must_use]
+    pub fn next(&self, sequence: Sequence, body: &[u8]) -> Self {
+        let mut bytes = Parts::new("claviger audit v1").number(sequence).fixed(&self.0).finish();
+        bytes.extend_from_slice(body);
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, &bytes).as_ref());
+        Self(hash)
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link({self})")
+    }
+}
+
+/// How far a chain goes: its newest record.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Head {
+    /// The newest record's number; 0 if there is none.
+    pub sequence: Sequence,
+    /// Its hash.
+    pub link: Link,
+}
+
+impl Head {
+    /// The head after appending `body`.
+    #[must_use]
+    pub fn append(&self, body: &[u8]) -> Self {
+        let sequence = self.sequence.saturating_add(1);
+        Self { sequence, link: self.link.next(sequence, body) }
+    }
+}
+
+/// What a record says: the JSON that is hashed, stored and exported, byte for byte.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Body {
+    /// When it was written.
+    pub time: UnixTime,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened, or is about to happen: the record comes first.
+///
+/// No secret is ever part of an event.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A server opened its store.
+    ServerStarted {
+        /// The epoch in force.
+        epoch: u64,
+    },
+    /// Every PSK and join token of earlier epochs is void.
+    EpochFenced {
+        /// The epoch that begins.
+        epoch: u64,
+        /// Why the ledger could not be trusted to be complete.
+        reason: String,
+    },
+    /// A signing authority was made and published.
+    AuthorityPrepared {
+        /// The digest of its public key.
+        key: KeyDigest,
+        /// When it is valid.
+        validity: Validity,
+    },
+    /// A signing authority began to sign.
+    AuthorityActivated {
+        /// The digest of its public key.
+        key: KeyDigest,
+    },
+    /// The policies changed.
+    PolicyLoaded {
+        /// Their digest.
+        policy: PolicyDigest,
+        /// How many there are.
+        policies: usize,
+    },
+    /// A join token was made.
+    JoinTokenCreated {
+        /// The SHA-256 of the token.
+        token: String,
+        /// The identity given to the agent beyond its own.
+        agent_id: Option<SpiffeId>,
+        /// When it ends.
+        expires_at: UnixTime,
+        /// Who asked.
+        requester: Requester,
+    },
+    /// A join token was presented by a second key.
+    JoinTokenReplayed {
+        /// The SHA-256 of the token.
+        token: String,
+        /// The key that presented it.
+        key: KeyDigest,
+    },
+    /// A node proved what it is.
+    AgentAttested {
+        /// The identity it earned.
+        agent: SpiffeId,
+        /// The kind of evidence.
+        kind: String,
+        /// What was proved.
+        selectors: Selectors,
+        /// The key the evidence earned.
+        key: KeyDigest,
+    },
+    /// An agent was removed; it may attest again.
+    AgentEvicted {
+        /// Which.
+        agent: SpiffeId,
+        /// Who asked.
+        requester: Requester,
+    },
+    /// An agent was banned; it may not attest again.
+    AgentBanned {
+        /// Which.
+        agent: SpiffeId,
+        /// Who asked.
+        requester: Requester,
+    },
+    /// An entry was made.
+    EntryCreated {
+        /// The entry.
+        entry: Box<Entry>,
+        /// Who asked.
+        requester: Requester,
+    },
+    /// An entry was changed.
+    EntryUpdated {
+        /// The entry as it is now.
+        entry: Box<Entry>,
+        /// Who asked.
+        requester: Requester,
+    },
+    /// An entry was removed.
+    EntryDeleted {
+        /// Which.
+        id: EntryId,
+        /// The identity it gave.
+        spiffe_id: SpiffeId,
+        /// Who asked.
+        requester: Requester,
+    },
+    /// An X.509-SVID is about to be signed.
+    X509SvidIssued {
+        /// The identity in it.
+        subject: SpiffeId,
+        /// The DNS names in it.
+        dns_names: Vec<DnsName>,
+        /// How long it lasts at most, in seconds.
+        ttl: SvidTtl,
+        /// The key it is for.
+        key: KeyDigest,
+        /// The entry that entitles the subject.
+        entry: Option<EntryId>,
+        /// Who asked.
+        requester: Requester,
+        /// The policies that permitted it.
+        policy: PolicyDigest,
+    },
+    /// A PSK is about to be derived for its client.
+    PskIssued {
+        /// Its wire identity.
+        identity: String,
+        /// What it is bound to.
+        #[serde(flatten)]
+        binding: PskBinding,
+        /// Who asked.
+        requester: Requester,
+        /// The policies that permitted it.
+        policy: PolicyDigest,
+    },
+    /// A PSK is spent.
+    PskRedeemed {
+        /// Its wire identity.
+        identity: String,
+        /// What it is bound to.
+        #[serde(flatten)]
+        binding: PskBinding,
+        /// Whether the ClientHello proved possession of the key.
+        binder_verified: bool,
+        /// The agent of the acceptor.
+        requester: Requester,
+        /// The policies that permitted it.
+        policy: PolicyDigest,
+    },
+    /// A spent PSK was presented again. Written once per PSK; the metrics count each.
+    PskReplayed {
+        /// Its wire identity.
+        identity: String,
+        /// What it is bound to.
+        #[serde(flatten)]
+        binding: PskBinding,
+        /// The agent of the acceptor.
+        requester: Requester,
+    },
+    /// The policy refused a PSK.
+    PskDenied {
+        /// Who asked for it.
+        client: SpiffeId,
+        /// Whom it was for.
+        server: SpiffeId,
+        /// What for.
+        purpose: crate::psk::Purpose,
+        /// For how long.
+        ttl: PskTtl,
+        /// The policies that refused.
+        policy: PolicyDigest,
+    },
+}
+
+impl Event {
+    /// The record of `grant`, to be written before the certificate is signed.
+    #[must_use]
+    pub fn of_x509(grant: &Grant<IssueX509>) -> Self {
+        let act = grant.act();
+        Self::X509SvidIssued {
+            subject: act.contents.subject.clone(),
+            dns_names: act.contents.dns_names.clone(),
+            ttl: act.contents.ttl,
+            key: KeyDigest::of_spki(&act.public_key),
+            entry: act.entry.clone(),
+            requester: act.requester.clone(),
+            policy: grant.policy(),
+        }
+    }
+}
+
+/// What a server signs so that others remember how far its log went.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Checkpoint {
+    /// The trust domain of the server.
+    pub trust_domain: TrustDomain,
+    /// The epoch of its ledger.
+    pub epoch: u64,
+    /// The newest record.
+    pub head: Head,
+    /// When it was made.
+    pub time: UnixTime,
+}
+
+impl Checkpoint {
+    /// The bytes that are signed:
+    /// `LP("claviger checkpoint v1") LP(trust domain) epoch sequence hash time`.
+    #[must_use]
+    pub fn to_signed_bytes(&self) -> Vec<u8> {
+        Parts::new("claviger checkpoint v1")
+            .part(self.trust_domain.as_str().as_bytes())
+            .number(self.epoch)
+            .number(self.head.sequence)
+            .fixed(self.head.link.as_bytes())
+            .number(self.time.as_secs())
+            .finish()
+    }
+
+    /// Whether `self` is at least as new as `other`: a later epoch, or a longer log in the same.
+    #[must_use]
+    pub fn supersedes(&self, other: &Self) -> bool {
+        (self.epoch, self.head.sequence) >= (other.epoch, other.head.sequence)
+    }
+}
+
+/// Checks a log record by record.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Verifier {
+    head: Head,
+}
+
+impl Verifier {
+    /// A verifier for a log that continues after `head`; [`Head::default`] for a whole one.
+    #[must_use]
+    pub const fn after(head: Head) -> Self {
+        Self { head }
+    }
+
+    /// Checks that the next record is number `sequence`, has `body`, and that its hash is `link`.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokenChain`] says where and how the log was changed.
+    pub fn push(&mut self, sequence: Sequence, body: &[u8], link: Link) -> Result<(), BrokenChain> {
+        let next = self.head.append(body);
+        if sequence != next.sequence {
+            return Err(BrokenChain::Gap { expected: next.sequence, found: sequence });
+        }
+        if link != next.link {
+            return Err(BrokenChain::Hash { sequence });
+        }
+        self.head = next;
+        Ok(())
+    }
+
+    /// How far the log was found whole.
+    #[must_use]
+    pub const fn head(&self) -> Head {
+        self.head
+    }
+}
+
+/// How a log was changed after it was written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BrokenChain {
+    /// A record is missing, repeated or moved.
+    #[error("record {expected} is missing: the log continues with record {found}")]
+    Gap {
+        /// The number that should follow.
+        expected: Sequence,
+        /// The number that follows.
+        found: Sequence,
+    },
+    /// A record or one before it was edited.
+    #[error("record {sequence} does not match its hash: it, or one before it, was changed")]
+    Hash {
+        /// The first record that does not fit.
+        sequence: Sequence,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vectors() -> serde_json::Value {
+        serde_json::from_str(include_str!("../../tests/vectors/psk.json")).unwrap()
+    }
+
+    fn chain(bodies: &[&str]) -> Vec<(Sequence, Vec<u8>, Link)> {
+        let mut head = Head::default();
+        let mut records = Vec::new();
+        for body in bodies {
+            head = head.append(body.as_bytes());
+            records.push((head.sequence, body.as_bytes().to_vec(), head.link));
+        }
+        records
+    }
+
+    fn verify(records: &[(Sequence, Vec<u8>, Link)]) -> Result<Head, BrokenChain> {
+        let mut verifier = Verifier::default();
+        for (sequence, body, link) in records {
+            verifier.push(*sequence, body, *link)?;
+        }
+        Ok(verifier.head())
+    }
+
+    /// Computed with Python's `hashlib`; see `tests/vectors/psk.py`.
+    #[test]
+    fn layouts_are_pinned() {
+        let body = Body {
+            time: UnixTime::from_secs(1_800_000_000),
+            event: Event::ServerStarted { epoch: 1 },
+        };
+        let body = serde_json::to_string(&body).unwrap();
+        assert_eq!(body, vectors()["audit_body"].as_str().unwrap());
+        let head = Head::default().append(body.as_bytes());
+        assert_eq!(head.link.to_string(), vectors()["audit_link"].as_str().unwrap());
+
+        let checkpoint = Checkpoint {
+            trust_domain: "example.org".parse().unwrap(),
+            epoch: 3,
+            head: Head { sequence: 42, link: Link::from_bytes([6; 32]) },
+            time: UnixTime::from_secs(1_800_000_000),
+        };
+        let signed = hex::encode(checkpoint.to_signed_bytes());
+        assert_eq!(signed, vectors()["checkpoint"].as_str().unwrap());
+    }
+
+    #[test]
+    fn a_whole_log_verifies() {
+        assert_eq!(verify(&chain(&["a", "b", "c"])).unwrap().sequence, 3);
+    }
+
+    #[test]
+    fn every_change_is_found() {
+        let whole = chain(&["a", "b", "c"]);
+
+        let mut edited = whole.clone();
+        edited[1].1 = b"B".to_vec();
+        assert_eq!(verify(&edited), Err(BrokenChain::Hash { sequence: 2 }));
+
+        let mut cut = whole.clone();
+        cut.remove(1);
+        assert_eq!(verify(&cut), Err(BrokenChain::Gap { expected: 2, found: 3 }));
+
+        let mut swapped = whole.clone();
+        swapped.swap(0, 1);
+        assert_eq!(verify(&swapped), Err(BrokenChain::Gap { expected: 1, found: 2 }));
+
+        let mut renumbered = whole;
+        renumbered.swap(0, 1);
+        renumbered[0].0 = 1;
+        renumbered[1].0 = 2;
+        assert_eq!(verify(&renumbered), Err(BrokenChain::Hash { sequence: 1 }));
+    }
+
+    #[test]
+    fn a_body_survives_storage() {
+        let body = Body {
+            time: UnixTime::from_secs(7),
+            event: Event::PskReplayed {
+                identity: "p1.x".into(),
+                binding: PskBinding {
+                    client: "spiffe://x/a".parse().unwrap(),
+                    server: "spiffe://x/b".parse().unwrap(),
+                    purpose: "p".parse().unwrap(),
+                    not_after: UnixTime::from_secs(9),
+                    hash: crate::psk::PskHash::Sha256,
+                },
+                requester: Requester::Agent("spiffe://x/spire/agent/1".parse().unwrap()),
+            },
+        };
+        let json = serde_json::to_string(&body).unwrap();
+        assert_eq!(serde_json::from_str::<Body>(&json).unwrap(), body);
+    }
+}

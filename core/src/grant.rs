@@ -1,0 +1,167 @@
+//! Permission to act, and proof that it was written down first.
+//!
+//! `Attested → Grant → Recorded → signature`: each is a value that the next step consumes, so that
+//! there is no path to a signature or a key that skips a step.
+
+use std::fmt;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+use crate::entry::EntryId;
+use crate::id::SpiffeId;
+use crate::psk::PskBinding;
+use crate::psk::binder::{Binder, TranscriptHash};
+use crate::svid::X509SvidContents;
+
+/// Which set of policies decided: the SHA-256 of its files.
+#[derive(Clone, Copy, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PolicyDigest(#[serde(with = "hex::serde")] [u8; 32]);
+
+impl PolicyDigest {
+    /// The digest of a policy set's canonical bytes.
+    #[must_use]
+    pub fn of(policies: &[u8]) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest(&SHA256, policies).as_ref());
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for PolicyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for PolicyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PolicyDigest({self})")
+    }
+}
+
+/// Permission to do `T` once. Only the policy makes one, and using it consumes it: one decision,
+/// one credential.
+///
+/// ```compile_fail,E0382
+/// fn twice(grant: claviger_core::grant::Grant<u8>) {
+///     drop(grant);
+///     drop(grant);
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct Grant<T> {
+    act: T,
+    policy: PolicyDigest,
+}
+
+impl<T> Grant<T> {
+    /// Asserts that the policies with digest `policy` permit `act`. Called by the server's policy
+    /// engine only; the `tidy` test checks that nobody else does.
+    pub const fn assertion(act: T, policy: PolicyDigest) -> Self {
+        Self { act, policy }
+    }
+
+    /// What is permitted.
+    pub const fn act(&self) -> &T {
+        &self.act
+    }
+
+    /// Which policies permitted it.
+    #[must_use]
+    pub const fn policy(&self) -> PolicyDigest {
+        self.policy
+    }
+
+    /// What is permitted, to act upon. Only a [`Recorded`] grant can be reached this way by the
+    /// signer.
+    pub fn into_act(self) -> T {
+        self.act
+    }
+}
+
+/// A decision that has been written to durable storage.
+///
+/// The signer and the PSK issuer take a `Recorded<Grant<…>>` and nothing else, so no credential
+/// exists without a record that says it might.
+#[derive(Debug)]
+#[must_use]
+pub struct Recorded<T>(T);
+
+impl<T> Recorded<T> {
+    /// Asserts that `decision` is durable. Called by the server's journal after it has synced; the
+    /// `tidy` test checks that nobody else does.
+    pub const fn assertion(decision: T) -> Self {
+        Self(decision)
+    }
+
+    /// The decision, to act upon.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+/// The act of signing one X.509-SVID.
+#[derive(Clone, Debug)]
+pub struct IssueX509 {
+    /// What the certificate will say.
+    pub contents: X509SvidContents,
+    /// The key it is for, as DER SubjectPublicKeyInfo; possession was proved by a CSR.
+    pub public_key: Vec<u8>,
+    /// Who asked: an agent, or the operator.
+    pub requester: Requester,
+    /// The entry that entitles the subject; none for an agent's own SVID.
+    pub entry: Option<EntryId>,
+}
+
+/// The act of minting one one-time PSK.
+#[derive(Clone, Debug)]
+pub struct IssuePsk {
+    /// What the key is bound to.
+    pub binding: PskBinding,
+    /// The agent that asked on behalf of the client.
+    pub requester: Requester,
+}
+
+/// On whose word something was done.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Requester {
+    /// An agent, by its SVID.
+    Agent(SpiffeId),
+    /// The operator, over the admin socket, with this user id.
+    Operator {
+        /// The user id of the peer process.
+        uid: u32,
+    },
+    /// The server itself.
+    Server,
+}
+
+/// The act of spending one PSK, decided anew when it is redeemed: what was permitted at issue may
+/// have been withdrawn since.
+#[derive(Clone, Debug)]
+pub struct RedeemPsk {
+    /// What the key is bound to.
+    pub binding: PskBinding,
+    /// The agent that asked on behalf of the acceptor.
+    pub requester: Requester,
+    /// How the ClientHello proves possession of the key.
+    pub proof: PskProof,
+}
+
+/// How whoever presents a PSK identity proves that the client holds the key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PskProof {
+    /// The binder over the ClientHello. The server checks it before it spends the key.
+    Binder {
+        /// The hash of the ClientHello up to its binders.
+        transcript: TranscriptHash,
+        /// What the ClientHello shows.
+        binder: Binder,
+    },
+    /// Nothing but the name; for TLS stacks that only offer a callback by identity. A policy has to
+    /// permit it for the pair.
+    IdentityOnly,
+}

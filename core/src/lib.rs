@@ -1,0 +1,35 @@
+//! The broker's vocabulary and its decisions, free of I/O.
+//!
+//! Nothing here opens a socket, reads a clock or spawns a task: time, randomness and bytes come in
+//! as arguments, values and errors go out. That is what lets every rule of the system be tested by
+//! calling a function.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | trust domains and SPIFFE IDs | [`id`] |
+//! | facts about a process or a node | [`selector`] |
+//! | who is entitled to which identity | [`entry`] |
+//! | what a verifier vouches for | [`evidence`] |
+//! | what an X.509-SVID contains, and when it is renewed | [`svid`] |
+//! | one-time TLS 1.3 keys: identity, derivation, binder | [`psk`] |
+//! | things that may happen once | [`once`] |
+//! | permission to act, and proof that it was written down | [`grant`] |
+//! | the audit log: events, hash chain, checkpoints | [`audit`] |
+//! | key material that must not leak | [`secret`] |
+//! | points in time | [`time`] |
+
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
+pub mod audit;
+pub mod entry;
+pub mod evidence;
+pub mod grant;
+pub mod id;
+pub mod once;
+pub mod psk;
+pub mod secret;
+pub mod selector;
+pub mod svid;
+pub mod time;
+
+mod bytes;

@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Computes psk.json from docs/protocol.md with Python's own primitives, independently of core/.
+
+AES comes from `openssl enc`, so that nothing needs to be installed.
+"""
+import base64
+import hashlib
+import hmac
+import json
+import pathlib
+import struct
+import subprocess
+
+
+def extract(salt, secret):
+    return hmac.new(salt, secret, hashlib.sha256).digest()
+
+
+def expand(prk, info):
+    return hmac.new(prk, info + b"\x01", hashlib.sha256).digest()
+
+
+def lp(part):
+    return struct.pack(">H", len(part)) + part
+
+
+def label(prk, name, context):
+    name = b"tls13 " + name
+    return expand(prk, struct.pack(">HB", 32, len(name)) + name + bytes([len(context)]) + context)
+
+
+def aes(key, block):
+    command = ["openssl", "enc", "-aes-256-ecb", "-nopad", "-K", key.hex()]
+    return subprocess.run(command, input=block, capture_output=True, check=True).stdout
+
+
+root = bytes([7]) * 32
+not_after = 1_800_000_000
+block = struct.pack(">I", not_after // 60) + bytes([9]) * 12
+identity = aes(expand(extract(b"claviger psk identity v1", root), b""), block)
+base = expand(extract(b"claviger psk base v1", root), identity)
+psk = expand(
+    base,
+    lp(b"claviger tls13-psk v1")
+    + lp(b"example.org")
+    + lp(b"spiffe://example.org/a")
+    + lp(b"spiffe://example.org/b")
+    + lp(b"test")
+    + struct.pack(">QB", not_after, 1),
+)
+early = extract(bytes(32), bytes([1]) * 32)
+binder_key = label(early, b"ext binder", hashlib.sha256(b"").digest())
+binder = hmac.new(label(binder_key, b"finished", b""), bytes([2]) * 32, hashlib.sha256).digest()
+
+# The audit chain: SHA-256(LP(label) seq prev body).
+body = b'{"time":1800000000,"event":"server_started","epoch":1}'
+link = hashlib.sha256(lp(b"claviger audit v1") + struct.pack(">Q", 1) + bytes(32) + body).digest()
+# A checkpoint: LP(label) LP(trust domain) epoch seq hash time.
+checkpoint = (
+    lp(b"claviger checkpoint v1")
+    + lp(b"example.org")
+    + struct.pack(">QQ", 3, 42)
+    + bytes([6]) * 32
+    + struct.pack(">Q", 1_800_000_000)
+)
+
+vectors = {
+    "identity": "p1." + base64.urlsafe_b64encode(identity).decode().rstrip("="),
+    "base": base.hex(),
+    "psk": psk.hex(),
+    "binder": binder.hex(),
+    "audit_body": body.decode(),
+    "audit_link": link.hex(),
+    "checkpoint": checkpoint.hex(),
+}
+path = pathlib.Path(__file__).with_suffix(".json")
+path.write_text(json.dumps(vectors, indent=2) + "\n")
