@@ -1,0 +1,119 @@
+//! The node's side: the token is the evidence.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use tracing::warn;
+use zeroize::Zeroizing;
+
+use super::{JoinToken, KIND, ParseTokenError};
+
+/// Presents a token. The token goes when this does.
+#[derive(Debug)]
+pub struct Collector(JoinToken);
+
+impl Collector {
+    /// The name of this kind of evidence.
+    pub const KIND: &str = KIND;
+
+    /// Presents `token`.
+    #[must_use]
+    pub const fn new(token: JoinToken) -> Self {
+        Self(token)
+    }
+
+    /// Presents the token in the file at `path`; a line break after it is not part of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadTokenError`] if the file can't be read or holds something else.
+    pub fn from_file(path: &Path) -> Result<Self, ReadTokenError> {
+        let failed = |source| ReadTokenError::Read { path: path.to_owned(), source };
+        let file = File::open(path).map_err(failed)?;
+        if file.metadata().map_err(failed)?.mode() & READABLE_BY_OTHERS != 0 {
+            warn!(
+                path = %path.display(),
+                "every user of this machine can read the join token; `chmod 600` its file"
+            );
+        }
+        let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
+        let limit = u64::try_from(ROOM).unwrap_or(u64::MAX);
+        file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+        let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        let token = JoinToken::parse(text)
+            .map_err(|source| ReadTokenError::Parse { path: path.to_owned(), source })?;
+        Ok(Self(token))
+    }
+
+    /// The evidence: a secret until it is spent.
+    #[must_use]
+    pub fn evidence(&self) -> &[u8] {
+        self.0.expose().as_bytes()
+    }
+}
+
+/// The longest token and its line break, and one byte more, which shows that there is more. Never
+/// reallocated, so that one buffer is to be wiped.
+const ROOM: usize = JoinToken::MAX_LEN + 3;
+
+const READABLE_BY_OTHERS: u32 = 0o004;
+
+/// A file does not give a join token.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadTokenError {
+    /// It can't be read.
+    #[error("cannot read the join token from `{path}`", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It holds something else.
+    #[error("`{path}` does not hold a join token and nothing else", path = path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ParseTokenError,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::tempdir;
+
+    use super::*;
+
+    fn read(contents: &str) -> Result<Collector, ReadTokenError> {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, contents).unwrap();
+        Collector::from_file(&path)
+    }
+
+    #[test]
+    fn a_file_holds_a_token_and_perhaps_a_line_break() {
+        let longest = "x".repeat(255);
+        for (contents, token) in
+            [("abc", "abc"), ("abc\n", "abc"), ("abc\r\n", "abc"), (&longest, &longest)]
+        {
+            let collector = read(contents).unwrap();
+            assert_eq!(collector.evidence(), token.as_bytes());
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused_by_the_name_of_the_file() {
+        for contents in ["", "\n", "a b", "a\nb\n", &"x".repeat(256), &"x".repeat(9_999)] {
+            let error = read(contents).unwrap_err();
+            assert!(matches!(error, ReadTokenError::Parse { .. }), "{error}");
+            assert!(error.to_string().contains("token`"), "{error}");
+        }
+        let error = Collector::from_file(Path::new("/nonexistent/token")).unwrap_err();
+        assert!(matches!(error, ReadTokenError::Read { .. }), "{error}");
+    }
+}
