@@ -1,0 +1,132 @@
+# A fresh `claviger dev` for one peer's script, and the few verbs the scripts share.
+#
+# Sourced, not run. A script calls `open_world`, registers its workloads, and says `ok` for each
+# thing that it has checked. It ends with 0 (passed), 1 (failed) or 77 (the peer is not to be had
+# here).
+# shellcheck shell=bash
+set -Eeuo pipefail
+
+interop=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$interop/../.." && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/claviger-interop
+trust_domain=interop.example.org
+world= dev=
+background=()
+
+: "${CLAVIGER:=${CARGO_TARGET_DIR:-$root/target}/release/claviger}"
+: "${CLAVIGER_EXAMPLES:=$(dirname "$CLAVIGER")/examples}"
+# What /proc/PID/exe will say, and so what `unix:path` selectors name.
+claviger_path=$(realpath "$CLAVIGER")
+examples_path=$(realpath "$CLAVIGER_EXAMPLES")
+
+claviger() { "$CLAVIGER" "$@"; }
+
+ok() { echo "  ok    $*"; }
+
+fail() {
+    echo "  FAIL  $*" >&2
+    exit 1
+}
+
+skip() {
+    echo "  skip  $*"
+    exit 77
+}
+
+trap 'fail "line $LINENO: $BASH_COMMAND"' ERR
+trap close_world EXIT
+
+# Starts server and agent in a directory of their own, and exports where they listen.
+open_world() {
+    # Socket paths have at most 107 bytes, so the directory's name is short.
+    world=$(mktemp -d /tmp/claviger-interop.XXXXXX)
+    claviger dev --dir "$world/dev" --trust-domain "$trust_domain" \
+        >"$world/dev.out" 2>"$world/dev.err" &
+    dev=$!
+    until_true 20 grep -qx ready "$world/dev.out" || {
+        cat "$world/dev.err" >&2
+        fail "claviger dev did not become ready within 20 s"
+    }
+    eval "$(grep '^export ' "$world/dev.out")"
+}
+
+# Ends everything that was started. `claviger dev` has to end well, too.
+close_world() {
+    local status=$?
+    trap - EXIT ERR
+    set +e
+    for pid in "${background[@]}"; do kill "$pid"; done 2>/dev/null
+    if [[ -n $dev ]]; then
+        kill -TERM "$dev" 2>/dev/null
+        wait "$dev"
+        local ended=$?
+        if ((ended != 0)); then
+            echo "  FAIL  claviger dev ended with status $ended" >&2
+            ((status == 0 || status == 77)) && status=1
+        fi
+        ((status == 1)) && sed 's/^/  dev   /' "$world/dev.err" >&2
+    fi
+    [[ -n $world ]] && rm -rf "$world"
+    exit "$status"
+}
+
+# until_true SECONDS COMMAND…: waits until COMMAND succeeds.
+until_true() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" 2>/dev/null; do
+        ((SECONDS < end)) || return 1
+        sleep 0.1
+    done
+}
+
+# register NAME PATH: entitles the program at PATH, run by this user, to spiffe://…/NAME.
+register() {
+    claviger entry create --wait \
+        --spiffe-id "spiffe://$trust_domain/$1" \
+        --selector "unix:uid:$(id -u)" --selector "unix:path:$2" >"$world/entry-$1.out"
+}
+
+# json FIELD: the field of the JSON object on standard input.
+json() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
+
+# Issues a key for one connection of this script (as `client`) to `server`: $psk_identity, $psk_key
+# (hexadecimal).
+issue_psk() {
+    local issued
+    issued=$(claviger psk issue --output json \
+        --peer "spiffe://$trust_domain/server" --purpose interop "$@")
+    psk_identity=$(json identity <<<"$issued")
+    psk_key=$(json key <<<"$issued")
+}
+
+# Starts the example acceptor as the workload `server`, and this script's claviger as `client`.
+open_acceptor() {
+    open_world
+    register client "$claviger_path"
+    register server "$examples_path/psk_server"
+    "$CLAVIGER_EXAMPLES/psk_server" --listen 127.0.0.1:0 --purpose interop \
+        >"$world/acceptor.out" 2>"$world/acceptor.err" &
+    background+=($!)
+    until_true 10 grep -q '^listening on ' "$world/acceptor.out" || {
+        cat "$world/acceptor.err" >&2
+        fail "the acceptor did not start within 10 s"
+    }
+    acceptor_port=$(sed -n 's/^listening on .*:\([0-9]*\)$/\1/p' "$world/acceptor.out")
+}
+
+# need COMMAND PACKAGE: installs Debian's PACKAGE unless COMMAND is there.
+need() {
+    command -v "$1" >/dev/null || install_package "$2"
+    command -v "$1" >/dev/null || skip "$1 is missing: install the package $2"
+}
+
+install_package() {
+    ((EUID == 0)) && command -v apt-get >/dev/null || return 0
+    local get=(apt-get install -y -q --no-install-recommends "$1")
+    "${get[@]}" >"$cache/apt.log" 2>&1 || { apt-get update -q && "${get[@]}"; } >"$cache/apt.log" 2>&1 ||
+        cat "$cache/apt.log" >&2
+}
+
+mkdir -p "$cache"
+need python3 python3
