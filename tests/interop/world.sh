@@ -1,16 +1,16 @@
 # A fresh `claviger dev` for one peer's script, and the few verbs the scripts share.
 #
 # Sourced, not run. A script calls `open_world`, registers its workloads, and says `ok` for each
-# thing that it has checked. It ends with 0 (passed), 1 (failed) or 77 (the peer is not to be had
-# here).
-# shellcheck shell=bash
+# thing that it has checked. It ends with 0 (passed), 1 (failed), 77 (the peer is not to be had here)
+# or 78 (nor has it to be: another peer stands for it).
+# shellcheck shell=bash disable=SC2034
 set -Eeuo pipefail
 
 interop=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$interop/../.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/claviger-interop
 trust_domain=interop.example.org
-world= dev=
+world='' dev=''
 background=()
 
 : "${CLAVIGER:=${CARGO_TARGET_DIR:-$root/target}/release/claviger}"
@@ -31,6 +31,11 @@ fail() {
 skip() {
     echo "  skip  $*"
     exit 77
+}
+
+leave_out() {
+    echo "  none  $*"
+    exit 78
 }
 
 trap 'fail "line $LINENO: $BASH_COMMAND"' ERR
@@ -62,7 +67,7 @@ close_world() {
         local ended=$?
         if ((ended != 0)); then
             echo "  FAIL  claviger dev ended with status $ended" >&2
-            ((status == 0 || status == 77)) && status=1
+            ((status == 0)) && status=1
         fi
         ((status == 1)) && sed 's/^/  dev   /' "$world/dev.err" >&2
     fi
