@@ -1,0 +1,18 @@
+//! What every long-running process of ours does alike.
+//!
+//! | module          | holds                                                                        |
+//! |-----------------|------------------------------------------------------------------------------|
+//! | [`tasks`]       | every task of the process, the signals that end it, and the drain            |
+//! | [`telemetry`]   | logs, metrics, and how an error is written with its causes                   |
+//! | [`health`]      | what works and what does not, and the HTTP endpoint that says so             |
+//! | [`unix`]        | Unix sockets whose callers the kernel vouches for                            |
+//! | [`tls`]         | TLS 1.3 between live X.509-SVIDs, and the validation of an X.509-SVID        |
+//! | [`descriptors`] | how many connections the process may have open                               |
+
+mod accept;
+pub mod descriptors;
+pub mod health;
+pub mod tasks;
+pub mod telemetry;
+pub mod tls;
+pub mod unix;

@@ -1,0 +1,102 @@
+//! rustls, set up so that only the validation of X.509-SVIDs counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use claviger_core::id::SpiffeId;
+use claviger_core::time::Clock;
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
+use rustls::pki_types::UnixTime;
+use rustls::server::NoServerSessionStorage;
+use rustls::time_provider::TimeProvider;
+use rustls::version::TLS13;
+use rustls::{ClientConfig, ServerConfig};
+
+use super::bundle::TrustBundle;
+use super::identity::Identity;
+use super::verifier::{ClientVerifier, ServerVerifier};
+
+/// HTTP/2, the only protocol spoken inside.
+pub(super) const H2: &[u8] = b"h2";
+
+/// How a server that is `identity` takes connections. A client may present an SVID that `bundle`
+/// vouches for, or none; a bad one ends the handshake.
+#[must_use]
+pub fn server_config(
+    identity: &Identity,
+    bundle: &TrustBundle,
+    clock: Arc<dyn Clock>,
+) -> Arc<ServerConfig> {
+    #[expect(clippy::expect_used, reason = "our provider has TLS 1.3 suites; every test shows it")]
+    let builder = ServerConfig::builder_with_details(provider(), Arc::new(RustlsTime(clock)))
+        .with_protocol_versions(&[&TLS13])
+        .expect("TLS 1.3");
+    let mut config = builder
+        .with_client_cert_verifier(Arc::new(ClientVerifier { bundle: bundle.clone() }))
+        .with_cert_resolver(Arc::new(identity.clone()));
+    config.alpn_protocols = vec![H2.to_vec()];
+    // A resumed session would vouch for a certificate that nobody looked at again.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Arc::new(config)
+}
+
+/// How to connect to the server `expected` of the bundle's trust domain: as `identity`, or as
+/// nobody.
+#[must_use]
+pub fn client_config(
+    identity: Option<&Identity>,
+    bundle: &TrustBundle,
+    expected: SpiffeId,
+    clock: Arc<dyn Clock>,
+) -> Arc<ClientConfig> {
+    #[expect(clippy::expect_used, reason = "our provider has TLS 1.3 suites; every test shows it")]
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(RustlsTime(clock)))
+        .with_protocol_versions(&[&TLS13])
+        .expect("TLS 1.3");
+    // "Dangerous" is to verify by one's own rules; ours are stricter than the Web's.
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(ServerVerifier {
+        bundle: bundle.clone(),
+        expected,
+    }));
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(Arc::new(identity.clone())),
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![H2.to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    Arc::new(config)
+}
+
+/// AWS-LC with TLS 1.3 only, and a key exchange that stands up to quantum computers first.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider {
+        cipher_suites: vec![
+            cipher_suite::TLS13_AES_256_GCM_SHA384,
+            cipher_suite::TLS13_AES_128_GCM_SHA256,
+            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        ],
+        kx_groups: vec![
+            kx_group::X25519MLKEM768,
+            kx_group::X25519,
+            kx_group::SECP256R1,
+            kx_group::SECP384R1,
+        ],
+        ..aws_lc_rs::default_provider()
+    })
+}
+
+/// Our clock, as rustls reads one.
+#[derive(Debug)]
+struct RustlsTime(Arc<dyn Clock>);
+
+impl TimeProvider for RustlsTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since_epoch = Duration::from_secs(self.0.now().as_secs());
+        Some(UnixTime::since_unix_epoch(since_epoch))
+    }
+}

@@ -1,0 +1,197 @@
+//! The validation of an X.509-SVID (X509-SVID §5).
+
+use std::time::Duration;
+
+use claviger_core::id::{SpiffeId, TrustDomain};
+use claviger_core::time::UnixTime;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{self, CertificateDer};
+use webpki::{EndEntityCert, KeyUsage};
+
+use super::authority::{self, AuthorityError};
+use super::bundle::TrustBundle;
+use super::leaf::{Leaf, LeafError};
+
+/// The longest chain we look at: the SVID and its intermediates. Each is bounded by itself.
+const MAX_CHAIN: usize = 8;
+
+/// Decides whether `chain`, leaf first, is an X.509-SVID that an authority of `bundle` vouches for
+/// at `now`, and says whose it is.
+///
+/// # Errors
+///
+/// [`SvidError`] names the first rule that is broken.
+pub fn verify_svid(
+    chain: &[CertificateDer<'_>],
+    bundle: &TrustBundle,
+    now: UnixTime,
+) -> Result<SpiffeId, SvidError> {
+    let (leaf, intermediates) = chain.split_first().ok_or(SvidError::Empty)?;
+    verify(leaf, intermediates, bundle, now)
+}
+
+pub(super) fn verify(
+    der: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    bundle: &TrustBundle,
+    now: UnixTime,
+) -> Result<SpiffeId, SvidError> {
+    let length = intermediates.len().saturating_add(1);
+    if MAX_CHAIN < length {
+        return Err(SvidError::TooLong(length));
+    }
+    let leaf = Leaf::parse(der)?;
+    let trust_domain = bundle.trust_domain();
+    if leaf.id().trust_domain() != trust_domain {
+        return Err(SvidError::Foreign {
+            id: leaf.id().clone(),
+            trust_domain: trust_domain.clone(),
+        });
+    }
+    for intermediate in intermediates {
+        authority::check(intermediate, trust_domain).map_err(SvidError::Intermediate)?;
+    }
+    verify_path(der, intermediates, bundle, now).map_err(SvidError::Untrusted)?;
+    Ok(leaf.id().clone())
+}
+
+/// RFC 5280 path validation. The leaf's purposes have been checked; naming one here extends the
+/// check to the intermediates.
+fn verify_path(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    bundle: &TrustBundle,
+    now: UnixTime,
+) -> Result<(), webpki::Error> {
+    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
+    let time = pki_types::UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()));
+    let leaf = EndEntityCert::try_from(leaf)?;
+    bundle.with_anchors(now, |anchors| {
+        let purpose = KeyUsage::client_auth();
+        leaf.verify_for_usage(algorithms, anchors, intermediates, time, purpose, None, None)?;
+        Ok(())
+    })
+}
+
+/// Why a chain is not a valid X.509-SVID.
+#[derive(Debug, thiserror::Error)]
+pub enum SvidError {
+    /// There is no certificate.
+    #[error("the certificate chain is empty")]
+    Empty,
+    /// There are more than we look at.
+    #[error("a chain of {0} certificates is too long, the limit is {MAX_CHAIN}")]
+    TooLong(usize),
+    /// The first certificate is not an X.509-SVID.
+    #[error(transparent)]
+    Leaf(#[from] LeafError),
+    /// It belongs to another trust domain than the bundle.
+    #[error("`{id}` is not in the trust domain `{trust_domain}`")]
+    Foreign {
+        /// Whom it names.
+        id: SpiffeId,
+        /// The bundle's trust domain.
+        trust_domain: TrustDomain,
+    },
+    /// An intermediate may not sign SVIDs.
+    #[error("an intermediate certificate is unusable")]
+    Intermediate(#[source] AuthorityError),
+    /// No authority that we believe vouches for it now.
+    #[error("the certificate is not trusted")]
+    Untrusted(#[source] webpki::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::fixture::{Authority, LIFETIME, START};
+
+    #[test]
+    fn an_svid_of_our_authority_is_believed() {
+        let ca = Authority::new("example.org");
+        let (chain, _) = ca.issue("/db");
+        let id = verify_svid(&chain, &ca.bundle(), START).unwrap();
+        assert_eq!(id.to_string(), "spiffe://example.org/db");
+    }
+
+    #[test]
+    fn an_intermediate_is_followed() {
+        let ca = Authority::new("example.org");
+        let intermediate = ca.intermediate(|_| {});
+        let (mut chain, _) = intermediate.issue("/db");
+        let bundle = ca.bundle();
+        assert!(matches!(verify_svid(&chain, &bundle, START), Err(SvidError::Untrusted(_))));
+        chain.push(intermediate.der());
+        verify_svid(&chain, &bundle, START).unwrap();
+    }
+
+    #[test]
+    fn an_intermediate_that_may_not_sign_is_refused() {
+        let ca = Authority::new("example.org");
+        let intermediate =
+            ca.intermediate(|ca| ca.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature]);
+        let (mut chain, _) = intermediate.issue("/db");
+        chain.push(intermediate.der());
+        let error = verify_svid(&chain, &ca.bundle(), START).unwrap_err();
+        assert!(matches!(error, SvidError::Intermediate(AuthorityError::MayNotSign)), "{error}");
+    }
+
+    #[test]
+    fn time_bounds_are_kept() {
+        let ca = Authority::new("example.org");
+        let (chain, _) = ca.issue("/db");
+        for now in [START.before(LIFETIME), START.after(LIFETIME)] {
+            let error = verify_svid(&chain, &ca.bundle(), now).unwrap_err();
+            assert!(matches!(error, SvidError::Untrusted(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_expired_authority_vouches_for_nobody() {
+        let ca = Authority::with("example.org", |ca| {
+            ca.not_after = crate::tls::fixture::date(START.before(LIFETIME));
+        });
+        let (chain, _) = ca.issue("/db");
+        let error = verify_svid(&chain, &ca.bundle(), START).unwrap_err();
+        assert!(matches!(error, SvidError::Untrusted(webpki::Error::UnknownIssuer)), "{error}");
+    }
+
+    #[test]
+    fn another_key_with_our_name_is_a_stranger() {
+        let (ours, theirs) = (Authority::new("example.org"), Authority::new("example.org"));
+        let (chain, _) = theirs.issue("/db");
+        let error = verify_svid(&chain, &ours.bundle(), START).unwrap_err();
+        assert!(matches!(error, SvidError::Untrusted(_)), "{error}");
+    }
+
+    #[test]
+    fn our_authority_cannot_vouch_for_another_trust_domain() {
+        let ca = Authority::new("example.org");
+        let (chain, _) = ca.issue_with("/db", |svid| {
+            svid.subject_alt_names = crate::tls::fixture::uri_names(&["spiffe://example.com/db"]);
+        });
+        let error = verify_svid(&chain, &ca.bundle(), START).unwrap_err();
+        assert!(matches!(error, SvidError::Foreign { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_replaced_bundle_counts_at_once() {
+        let (old, new) = (Authority::new("example.org"), Authority::new("example.org"));
+        let (chain, _) = new.issue("/db");
+        let bundle = old.bundle();
+        verify_svid(&chain, &bundle, START).unwrap_err();
+        bundle.replace(&[new.der()]).unwrap();
+        verify_svid(&chain, &bundle, START).unwrap();
+        bundle.replace(&[]).unwrap();
+        verify_svid(&chain, &bundle, START).unwrap_err();
+    }
+
+    #[test]
+    fn chains_are_bounded() {
+        let ca = Authority::new("example.org");
+        let (chain, _) = ca.issue("/db");
+        let long = vec![chain[0].clone(); MAX_CHAIN + 1];
+        assert!(matches!(verify_svid(&long, &ca.bundle(), START), Err(SvidError::TooLong(9))));
+        assert!(matches!(verify_svid(&[], &ca.bundle(), START), Err(SvidError::Empty)));
+    }
+}

@@ -1,0 +1,18 @@
+//! Unix sockets whose callers the kernel vouches for.
+//!
+//! [`Listener`] reads who is at the other end when it accepts, and hands out [`PeerStream`]s that
+//! carry the answer as a [`Peer`]. tonic's services find it in the extensions of each request.
+
+mod address;
+mod bind;
+mod connect;
+mod listener;
+mod peer;
+mod stream;
+
+pub use address::SocketPathError;
+pub use bind::BindError;
+pub use connect::{ConnectError, connector};
+pub use listener::{Limits, Listener};
+pub use peer::Peer;
+pub use stream::PeerStream;

@@ -1,0 +1,273 @@
+//! Who is at the other end.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Once};
+
+use nix::errno::Errno as NixErrno;
+use nix::sys::socket::{getsockopt, sockopt::PeerPidfd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
+use tracing::warn;
+
+/// The process that connected, in the kernel's word: SO_PEERCRED and SO_PEERPIDFD, both recorded
+/// when it called `connect`. Clones are the same peer.
+///
+/// The pidfd pins the process. As long as [`Self::has_exited`] says no, the number [`Self::pid`]
+/// belongs to this process and to no later one: so read from `/proc/<pid>` first, ask afterwards,
+/// and what was read was about this process. What it does not pin is the program: a process may
+/// `exec` another, or hand the connection to a child.
+#[derive(Clone, Debug)]
+pub struct Peer(Arc<Process>);
+
+#[derive(Debug)]
+struct Process {
+    credentials: Credentials,
+    pidfd: AsyncFd<OwnedFd>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Credentials {
+    pid: Pid,
+    uid: u32,
+    gid: u32,
+}
+
+impl Peer {
+    /// Asks the kernel who connected `stream`.
+    pub(super) fn of(stream: &UnixStream) -> Result<Self, PeerError> {
+        let cred = stream.peer_cred()?;
+        // The kernel says 0 for a process that has no number in our PID namespace.
+        let pid = cred.pid().and_then(Pid::from_raw).ok_or(PeerError::OtherNamespace)?;
+        let credentials = Credentials { pid, uid: cred.uid(), gid: cred.gid() };
+        let pidfd = match getsockopt(stream, PeerPidfd) {
+            Ok(pidfd) => pidfd,
+            Err(NixErrno::ENOPROTOOPT) => pin_by_number(credentials)?,
+            Err(NixErrno::ESRCH | NixErrno::EINVAL) => return Err(PeerError::Exited),
+            Err(errno) => return Err(PeerError::Io(errno.into())),
+        };
+        Self::new(credentials, pidfd)
+    }
+
+    fn new(credentials: Credentials, pidfd: OwnedFd) -> Result<Self, PeerError> {
+        #[expect(
+            deprecated,
+            reason = "the replacement is `unsafe` because a type might give out a descriptor and \
+                      close it; an `OwnedFd` keeps its own open and unchanged until it is dropped"
+        )]
+        let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE)?;
+        Ok(Self(Arc::new(Process { credentials, pidfd })))
+    }
+
+    /// Its process id, in our PID namespace.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.0.credentials.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Its effective user id when it connected.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        self.0.credentials.uid
+    }
+
+    /// Its effective group id when it connected.
+    #[must_use]
+    pub fn gid(&self) -> u32 {
+        self.0.credentials.gid
+    }
+
+    /// A file descriptor that refers to the process and never to another.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.0.pidfd.get_ref().as_fd()
+    }
+
+    /// Whether the process has ended. If the kernel can't say, it has.
+    #[must_use]
+    pub fn has_exited(&self) -> bool {
+        has_exited(self.pidfd())
+    }
+
+    /// Waits until the process ends.
+    pub async fn exited(&self) {
+        // Readiness is only a hint, and it fails only when the runtime is going away.
+        while let Ok(mut hint) = self.0.pidfd.readable().await {
+            if self.has_exited() {
+                return;
+            }
+            hint.clear_ready();
+        }
+    }
+}
+
+/// A pidfd is readable once its process has ended (pidfd_open(2)).
+fn has_exited(pidfd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&at_once)) != Ok(0)
+}
+
+/// Pins a process by its number, for kernels before SO_PEERPIDFD (Linux 6.5).
+///
+/// Between `connect` and now the number may have passed to another process. One that runs as
+/// somebody else is found out here; another process of the same user is not, hence the warning.
+fn pin_by_number(credentials: Credentials) -> Result<OwnedFd, PeerError> {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        warn!(
+            "this kernel lacks SO_PEERPIDFD: a caller that exits at once can be taken for the \
+             process that gets its number next; upgrade to Linux 6.5 or newer"
+        );
+    });
+
+    let pidfd = match pidfd_open(credentials.pid, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::SRCH) => return Err(PeerError::Exited),
+        Err(errno) => return Err(PeerError::Io(errno.into())),
+    };
+    let (uid, gid) = effective_ids(credentials.pid)?;
+    // Asked last: had the process ended before `/proc` was read, this would say so.
+    if has_exited(pidfd.as_fd()) {
+        return Err(PeerError::Exited);
+    }
+    if (uid, gid) != (credentials.uid, credentials.gid) {
+        return Err(PeerError::OtherProcess);
+    }
+    Ok(pidfd)
+}
+
+/// The effective user and group of a process, from `/proc/<pid>/status` (proc_pid_status(5)).
+fn effective_ids(pid: Pid) -> Result<(u32, u32), PeerError> {
+    /// Both lines are among the first ten; the list of groups, which can be long, comes after.
+    const MAX_BYTES: u64 = 4_096;
+
+    let status = match File::open(format!("/proc/{pid}/status")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(PeerError::Exited),
+        opened => opened?,
+    };
+    let (mut uid, mut gid) = (None, None);
+    for line in BufReader::new(status.take(MAX_BYTES)).lines() {
+        let line = line?;
+        // Real, effective, saved, file system.
+        let effective = |ids: &str| ids.split_ascii_whitespace().nth(1)?.parse().ok();
+        match line.split_once(':') {
+            Some(("Uid", ids)) => uid = effective(ids),
+            Some(("Gid", ids)) => {
+                gid = effective(ids);
+                break;
+            }
+            _ => {}
+        }
+    }
+    uid.zip(gid).ok_or(PeerError::OtherProcess)
+}
+
+/// Checks at start that callers can be pinned at all, rather than at the first call.
+pub(super) fn check_kernel() -> io::Result<()> {
+    pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+    Ok(())
+}
+
+/// Why the process at the other end is unknown.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PeerError {
+    /// It ended before we looked.
+    #[error("the caller has already exited")]
+    Exited,
+    /// It is not in our PID namespace, so nothing about it can be looked up.
+    #[error("the caller is in another PID namespace; run this process in the host's (`hostPID`)")]
+    OtherNamespace,
+    /// Its number belongs to another process by now.
+    #[error("the caller's process number belongs to another process")]
+    OtherProcess,
+    /// The kernel does not say.
+    #[error("the kernel does not say who the caller is")]
+    Io(#[from] io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use tokio::process::{Child, Command};
+
+    use super::*;
+
+    /// A process that runs until its standard input is closed.
+    fn child() -> (Child, Pid) {
+        let child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
+        (child, pid)
+    }
+
+    fn ours(pid: Pid) -> Credentials {
+        let uid = rustix::process::geteuid().as_raw();
+        let gid = rustix::process::getegid().as_raw();
+        Credentials { pid, uid, gid }
+    }
+
+    #[tokio::test]
+    async fn a_connection_names_its_process() {
+        let (_here, there) = UnixStream::pair().unwrap();
+        let peer = Peer::of(&there).unwrap();
+        let pid = rustix::process::getpid();
+        assert_eq!(peer.0.credentials, ours(pid));
+        assert_eq!(peer.pid(), std::process::id());
+        assert!(!peer.has_exited());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_process_is_noticed_before_it_is_reaped() {
+        let (mut child, pid) = child();
+        let peer = Peer::new(ours(pid), pin_by_number(ours(pid)).unwrap()).unwrap();
+        assert!(!peer.has_exited());
+        drop(child.stdin.take());
+        peer.exited().await;
+        assert!(peer.has_exited());
+        child.wait().await.unwrap();
+        assert!(peer.has_exited());
+    }
+
+    #[tokio::test]
+    async fn a_number_that_belongs_to_another_user_is_refused() {
+        let (_child, pid) = child();
+        for stranger in
+            [Credentials { uid: 4_242, ..ours(pid) }, Credentials { gid: 4_242, ..ours(pid) }]
+        {
+            assert!(matches!(pin_by_number(stranger).unwrap_err(), PeerError::OtherProcess));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_number_that_belongs_to_nobody_is_refused() {
+        let (mut child, pid) = child();
+        child.kill().await.unwrap();
+        assert!(matches!(pin_by_number(ours(pid)).unwrap_err(), PeerError::Exited));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ended_but_is_not_reaped_is_refused() {
+        let (mut child, pid) = child();
+        let peer = Peer::new(ours(pid), pin_by_number(ours(pid)).unwrap()).unwrap();
+        drop(child.stdin.take());
+        peer.exited().await;
+        assert!(matches!(pin_by_number(ours(pid)).unwrap_err(), PeerError::Exited));
+        child.wait().await.unwrap();
+    }
+
+    #[test]
+    fn this_kernel_will_do() {
+        check_kernel().unwrap();
+    }
+}
