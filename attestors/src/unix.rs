@@ -1,1 +1,268 @@
 //! The user, groups and program of a local process, as its kernel tells them.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | what the kernel says about a process | `process` |
+//! | which file a program is, and whether its path is its own | `program` |
+//! | the SHA-256 of a program, and which of them are remembered | `digests` |
+//! | the names of users and groups | `accounts` |
+//!
+//! There is no verifier: the agent reads the facts itself and believes its kernel.
+
+mod accounts;
+mod digests;
+mod process;
+mod program;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use claviger_core::selector::{Selector, Selectors};
+use claviger_core::time::Clock;
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tracing::debug;
+
+use accounts::Accounts;
+use digests::{Digest, Digests, Known};
+use process::{Credentials, Process};
+use program::Program;
+
+/// The kind of these facts.
+pub const KIND: &str = "unix";
+
+/// What an operator can set.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Programs larger than this have no `sha256`, in bytes: reading them would take too long.
+    pub max_program_size: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_program_size: 512 << 20 }
+    }
+}
+
+/// A process, as the kernel named it when it connected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Caller {
+    /// Its number, in our PID namespace.
+    pub pid: u32,
+    /// Its effective user.
+    pub uid: u32,
+    /// Its effective group.
+    pub gid: u32,
+}
+
+/// Finds out the facts about local processes.
+#[derive(Debug)]
+pub struct Attestor {
+    accounts: Arc<Accounts>,
+    digests: Arc<Digests>,
+    lanes: [Lane; LANES],
+}
+
+/// The work under way for some of the users. A user whose programs lie on a file system that never
+/// answers holds up only those who share the lane.
+#[derive(Debug)]
+struct Lane {
+    /// How many processes are looked at.
+    looks: Arc<Semaphore>,
+    /// How many programs are read from end to end.
+    reads: Arc<Semaphore>,
+}
+
+const LANES: usize = 16;
+
+/// In each lane. With all lanes full, 144 of the runtime's 512 blocking threads are taken.
+const LOOKS: usize = 8;
+const READS: usize = 1;
+
+/// For everything about one process, waiting included.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+impl Attestor {
+    /// An attestor that knows no program yet.
+    #[must_use]
+    pub fn new(config: Config, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            accounts: Arc::new(Accounts::of_this_machine()),
+            digests: Arc::new(Digests::new(config.max_program_size, clock)),
+            lanes: std::array::from_fn(|_| Lane {
+                looks: Arc::new(Semaphore::new(LOOKS)),
+                reads: Arc::new(Semaphore::new(READS)),
+            }),
+        }
+    }
+
+    /// The facts about `caller`. `has_exited` says whether the process that the kernel named has
+    /// ended. It is asked last: if the process still runs, its number was its own all the time, and
+    /// so are the facts.
+    ///
+    /// A fact that can't be read is left out. That entitles to less, never to more.
+    ///
+    /// # Errors
+    ///
+    /// [`AttestError`] if the process ended, changed under our eyes or can't be looked at now.
+    pub async fn attest(
+        &self,
+        caller: Caller,
+        has_exited: impl Fn() -> bool,
+    ) -> Result<Selectors, AttestError> {
+        let facts = tokio::time::timeout(DEADLINE, self.facts(caller)).await;
+        // What was read about an ended process is about nobody; errors included.
+        if has_exited() {
+            return Err(AttestError::Exited);
+        }
+        facts.map_err(|_elapsed| AttestError::TimedOut)?
+    }
+
+    async fn facts(&self, caller: Caller) -> Result<Selectors, AttestError> {
+        let lane = self.lane(caller.uid);
+        let (accounts, digests) = (Arc::clone(&self.accounts), Arc::clone(&self.digests));
+        let first = blocking(&lane.looks, move || {
+            let sight = Sight::of(caller, &accounts)?;
+            match sight.program.as_ref().map(|program| digests.find(program)) {
+                Some(Known::No) => Ok(Err(sight)),
+                Some(Known::Digest(digest)) => sight.finish(Some(digest)).map(Ok),
+                Some(Known::TooLarge) | None => sight.finish(None).map(Ok),
+            }
+        });
+        let unread = match first.await? {
+            Ok(facts) => return Ok(facts),
+            Err(sight) => sight,
+        };
+        let digests = Arc::clone(&self.digests);
+        blocking(&lane.reads, move || {
+            let digest = unread.digest(&digests)?;
+            unread.finish(digest)
+        })
+        .await
+    }
+
+    fn lane(&self, uid: u32) -> &Lane {
+        let [first, ..] = &self.lanes;
+        let at = usize::try_from(uid).unwrap_or_default() % LANES;
+        self.lanes.get(at).unwrap_or(first)
+    }
+}
+
+/// Runs `work` where it may wait for a disk, as soon as `slots` has room. Work that nobody waits for
+/// any more keeps its slot until it is done.
+async fn blocking<T: Send + 'static>(
+    slots: &Arc<Semaphore>,
+    work: impl FnOnce() -> Result<T, AttestError> + Send + 'static,
+) -> Result<T, AttestError> {
+    let stopping = || AttestError::Stopping;
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(|_closed| stopping())?;
+    let work = spawn_blocking(move || {
+        let done = work();
+        drop(slot);
+        done
+    });
+    work.await.map_err(|_cancelled| stopping())?
+}
+
+/// What was seen of a process.
+struct Sight {
+    process: Process,
+    facts: Selectors,
+    program: Option<Program>,
+}
+
+impl Sight {
+    fn of(caller: Caller, accounts: &Accounts) -> Result<Self, AttestError> {
+        let process = Process::open(caller.pid)?;
+        let credentials = process.credentials()?;
+        if (credentials.uid, credentials.gid) != (caller.uid, caller.gid) {
+            return Err(AttestError::OtherUser);
+        }
+        let program = process.program()?;
+        let mut facts = credential_facts(&credentials, accounts);
+        if let Some(path) = program.as_ref().and_then(Program::own_path) {
+            facts.extend(fact("path", path));
+        }
+        Ok(Self { process, facts, program })
+    }
+
+    /// The SHA-256 of the program, read from end to end, if we may read it.
+    fn digest(&self, digests: &Digests) -> Result<Option<Digest>, AttestError> {
+        let Some(program) = &self.program else { return Ok(None) };
+        match self.process.read_program()? {
+            Some(file) => digests.read(&file, program).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// All facts, if the process still runs the program that was looked at.
+    fn finish(mut self, digest: Option<Digest>) -> Result<Selectors, AttestError> {
+        let now = self.process.program()?;
+        if now.as_ref().map(Program::id) != self.program.as_ref().map(Program::id) {
+            return Err(AttestError::OtherProgram);
+        }
+        self.facts.extend(digest.and_then(|digest| fact("sha256", hex::encode(digest))));
+        Ok(self.facts)
+    }
+}
+
+fn credential_facts(credentials: &Credentials, accounts: &Accounts) -> Selectors {
+    let Credentials { uid, gid, groups } = credentials;
+    let mut facts = Selectors::new();
+    facts.extend(fact("uid", uid));
+    facts.extend(accounts.user(*uid).and_then(|name| fact("user", name)));
+    facts.extend(fact("gid", gid));
+    facts.extend(accounts.group(*gid).and_then(|name| fact("group", name)));
+    for gid in groups {
+        facts.extend(fact("supplementary_gid", gid));
+        facts.extend(accounts.group(*gid).and_then(|name| fact("supplementary_group", name)));
+    }
+    facts
+}
+
+/// The selector `unix:name:value`, unless no selector can say it.
+fn fact(name: &str, value: impl std::fmt::Display) -> Option<Selector> {
+    Selector::new(KIND, &format!("{name}:{value}"))
+        .inspect_err(|error| debug!(name, %error, "a fact that no selector can express"))
+        .ok()
+}
+
+/// Why nothing is said about a process.
+#[derive(Debug, thiserror::Error)]
+pub enum AttestError {
+    /// It has ended.
+    #[error("the process has exited")]
+    Exited,
+    /// It runs as another user or group than when it connected.
+    #[error("the process has changed its user or group since it connected; let it connect anew")]
+    OtherUser,
+    /// It began to run another program while it was looked at.
+    #[error("the process began another program while it was looked at")]
+    OtherProgram,
+    /// The file of its program was written to while it was read.
+    #[error("the program of the process changed while it was read")]
+    ProgramWritten,
+    /// The kernel's answer is longer or other than we know it.
+    #[error("/proc says something about the process that is not understood: {0}")]
+    Strange(&'static str),
+    /// Too many others are looked at, or a file system does not answer.
+    #[error("looking at the process took longer than {seconds} s", seconds = DEADLINE.as_secs())]
+    TimedOut,
+    /// We are shutting down.
+    #[error("shutting down")]
+    Stopping,
+    /// The kernel does not answer.
+    #[error("cannot {doing} of the process")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests;
