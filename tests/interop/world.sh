@@ -45,7 +45,7 @@ trap close_world EXIT
 open_world() {
     # Socket paths have at most 107 bytes, so the directory's name is short.
     world=$(mktemp -d /tmp/claviger-interop.XXXXXX)
-    claviger dev --dir "$world/dev" --trust-domain "$trust_domain" \
+    "$CLAVIGER" dev --dir "$world/dev" --trust-domain "$trust_domain" \
         >"$world/dev.out" 2>"$world/dev.err" &
     dev=$!
     until_true 20 grep -qx ready "$world/dev.out" || {
