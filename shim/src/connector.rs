@@ -1,0 +1,90 @@
+//! The side that dials.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use claviger_core::id::SpiffeId;
+use claviger_core::psk::Purpose;
+use claviger_core::psk::derive::Psk;
+use claviger_core::psk::identity::WireIdentity;
+use claviger_core::time::UnixTime;
+use tokio::time::timeout;
+
+use crate::backend::{Backend, HandshakeError, Io, Role, S2n, SetUpError};
+use crate::stream::{Judged, Parties, PskStream};
+
+/// How long a handshake may take; longer than an acceptor lets it.
+const HANDSHAKE: Duration = Duration::from_secs(15);
+
+/// A key for one connection, as the broker issued it.
+#[derive(Debug)]
+pub struct Issued {
+    /// What to send as the PSK identity.
+    pub identity: WireIdentity,
+    /// The key.
+    pub psk: Psk,
+    /// Who dials.
+    pub client: SpiffeId,
+    /// Who is to answer.
+    pub server: SpiffeId,
+    /// What for.
+    pub purpose: Purpose,
+    /// The last second at which it can be redeemed.
+    pub not_after: UnixTime,
+}
+
+/// Opens authenticated streams with issued keys.
+#[derive(Clone, Debug)]
+pub struct PskConnector {
+    backend: Arc<dyn Backend>,
+}
+
+impl PskConnector {
+    /// A connector.
+    ///
+    /// # Errors
+    ///
+    /// [`SetUpError`] if the TLS stack lacks what we need.
+    pub fn new() -> Result<Self, SetUpError> {
+        Ok(Self::with_backend(S2n::new()?))
+    }
+
+    /// The same with another TLS stack.
+    #[must_use]
+    pub fn with_backend(backend: impl Backend) -> Self {
+        Self { backend: Arc::new(backend) }
+    }
+
+    /// Shakes hands over `io` with the one server that can redeem `issued`. Nothing else
+    /// authenticates a server: not a certificate, whoever signed it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]; the key may be spent then, so try again with another.
+    pub async fn connect(
+        &self,
+        mut io: impl Io + 'static,
+        issued: Issued,
+    ) -> Result<PskStream, ConnectError> {
+        let Issued { identity, psk, client, server, purpose, not_after: _ } = issued;
+        let handshake =
+            Judged::shake_hands(&*self.backend, Role::Client, (identity, &psk), &mut io);
+        let judged =
+            timeout(HANDSHAKE, handshake).await.map_err(|_elapsed| ConnectError::TooSlow)??;
+        Ok(PskStream::open(judged, Parties { client, server, purpose }, io))
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The handshake did not complete in time.
+    #[error("the server did not complete the handshake within {secs} s", secs = HANDSHAKE.as_secs())]
+    TooSlow,
+    /// The server refused, or did not prove that it holds the key.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+}
