@@ -45,6 +45,12 @@ impl JoinToken {
         &self.0
     }
 
+    /// A copy, as secret as the original.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self(self.0.clone())
+    }
+
     /// The identity of the node that spends this token.
     ///
     /// # Errors

@@ -34,6 +34,16 @@ impl Health {
         Report(self.0.borrow().clone())
     }
 
+    /// The state of every part, as soon as it is another than `last`.
+    pub async fn changed_from(&self, last: &Report) -> Report {
+        let mut reports = self.0.subscribe();
+        match reports.wait_for(|parts| *parts != last.0).await {
+            Ok(parts) => Report(parts.clone()),
+            // All senders are gone; but `self` is one.
+            Err(_closed) => self.report(),
+        }
+    }
+
     /// Waits until every part can do its work.
     pub async fn ready(&self) {
         let mut reports = self.0.subscribe();
@@ -146,6 +156,16 @@ mod tests {
             health.report().to_json(),
             r#"{"parts":{"server":"degraded: the server is away","store":"failed: the disk is full"},"ready":false}"#
         );
+    }
+
+    #[tokio::test]
+    async fn whoever_watches_sees_the_next_state() {
+        let health = Health::default();
+        let store = health.part("store");
+        let starting = health.report();
+        let (changed, ()) =
+            tokio::join!(health.changed_from(&starting), async { store.set(State::Ready) });
+        assert!(changed.is_ready());
     }
 
     #[tokio::test]

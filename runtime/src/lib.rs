@@ -2,6 +2,8 @@
 //!
 //! | module          | holds                                                                        |
 //! |-----------------|------------------------------------------------------------------------------|
+//! | [`slots`]     | a bound on what is open at a time, overall and for each caller                 |
+//! | [`settings`]  | configuration files, with every mistake in them reported at once               |
 //! | [`tasks`]       | every task of the process, the signals that end it, and the drain            |
 //! | [`telemetry`]   | logs, metrics, and how an error is written with its causes                   |
 //! | [`health`]      | what works and what does not, and the HTTP endpoint that says so             |
@@ -12,6 +14,8 @@
 mod accept;
 pub mod descriptors;
 pub mod health;
+pub mod settings;
+pub mod slots;
 pub mod tasks;
 pub mod telemetry;
 pub mod tls;

@@ -20,7 +20,8 @@ use tracing::debug;
 use super::handshake::HandshakeError;
 use super::leaf::{Leaf, LeafError};
 use super::stream::{TlsPeer, TlsStream};
-use crate::accept::{Backoff, Full, Slot, Slots};
+use crate::accept::Backoff;
+use crate::slots::{Full, Slot, Slots};
 use crate::tasks::Tasks;
 use crate::telemetry::Chain;
 

@@ -14,7 +14,7 @@ use tokio_rustls::server;
 use tonic::transport::server::Connected;
 
 use super::leaf::Leaf;
-use crate::accept::Slot;
+use crate::slots::Slot;
 
 /// Who is at the other end of a TLS connection, as of its handshake.
 #[derive(Clone, Debug, Eq, PartialEq)]

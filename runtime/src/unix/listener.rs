@@ -13,7 +13,8 @@ use tracing::debug;
 use super::bind::{BindError, SocketFile, bind};
 use super::peer::{Peer, PeerError, check_kernel};
 use super::stream::PeerStream;
-use crate::accept::{Backoff, Full, Slots};
+use crate::accept::Backoff;
+use crate::slots::{Full, Slots};
 use crate::telemetry::Chain;
 
 /// How many connections may be open at a time. More are closed as soon as they are accepted.

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use tonic::transport::server::Connected;
 
 use super::peer::Peer;
-use crate::accept::Slot;
+use crate::slots::Slot;
 
 /// A connection and who is at its other end.
 #[derive(Debug)]
