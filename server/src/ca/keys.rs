@@ -1,0 +1,252 @@
+//! The private keys of authorities, on disk.
+//!
+//! One file per key, `keys/x509-<id>.key`, PKCS#8 in DER, readable by the server's user only. Memory
+//! that held a key is wiped; while it is in use, it is the crypto library's.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use rcgen::{PublicKeyData, SignatureAlgorithm, SigningKey};
+use zeroize::Zeroizing;
+
+/// The largest file that is read as a key; one for P-256 has 138 bytes.
+const MAX_BYTES: u64 = 1_024;
+
+/// The private key of an authority: ECDSA P-256.
+pub struct AuthorityKey {
+    pair: EcdsaKeyPair,
+}
+
+impl AuthorityKey {
+    /// A new key, and its PKCS#8 form to keep.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileError::Generate`] if there is no randomness.
+    pub fn generate() -> Result<(Self, Zeroizing<Vec<u8>>), KeyFileError> {
+        let generate = || {
+            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)?;
+            let pkcs8 = Zeroizing::new(pair.to_pkcs8v1()?.as_ref().to_vec());
+            Ok((Self { pair }, pkcs8))
+        };
+        generate().map_err(|_unspecified: aws_lc_rs::error::Unspecified| KeyFileError::Generate)
+    }
+}
+
+impl PublicKeyData for AuthorityKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.pair.public_key().as_ref()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl SigningKey for AuthorityKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let signature = self.pair.sign(&SystemRandom::new(), message);
+        Ok(signature.map_err(|_unspecified| rcgen::Error::RingUnspecified)?.as_ref().to_vec())
+    }
+}
+
+impl fmt::Debug for AuthorityKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AuthorityKey(..)")
+    }
+}
+
+/// The folder of the keys.
+#[derive(Clone, Debug)]
+pub struct KeyFolder(PathBuf);
+
+impl KeyFolder {
+    /// The folder `keys` in `data_dir`, made if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileError::Io`] if it cannot be made.
+    pub fn open(data_dir: &Path) -> Result<Self, KeyFileError> {
+        let folder = data_dir.join("keys");
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|source| KeyFileError::io("make", &folder, source))?;
+        Ok(Self(folder))
+    }
+
+    /// Writes the key named `id`; it would survive a power cut when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileError::Io`].
+    pub fn write(&self, id: &str, pkcs8: &[u8]) -> Result<(), KeyFileError> {
+        let path = self.path(id);
+        let fresh = path.with_extension("new");
+        self.replace(&fresh, &path, pkcs8)
+            .map_err(|source| KeyFileError::io("write", &path, source))
+    }
+
+    fn replace(&self, fresh: &Path, path: &Path, pkcs8: &[u8]) -> io::Result<()> {
+        // Left behind by a crash; its mode and content are not to be trusted.
+        match fs::remove_file(fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(fresh)?;
+        file.write_all(pkcs8)?;
+        file.sync_all()?;
+        fs::rename(fresh, path)?;
+        File::open(&self.0)?.sync_all()
+    }
+
+    /// Reads the key named `id`.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileError`] if it is missing, readable by others or damaged.
+    pub fn read(&self, id: &str) -> Result<AuthorityKey, KeyFileError> {
+        const OTHERS: u32 = 0o077;
+        let path = self.path(id);
+        let failed = |source| KeyFileError::io("read", &path, source);
+        let file = File::open(&path).map_err(failed)?;
+        let mode = file.metadata().map_err(failed)?.mode() & 0o777;
+        if mode & OTHERS != 0 {
+            return Err(KeyFileError::Exposed { path, mode });
+        }
+        // Room for all of it from the start: growing would leave a copy behind.
+        let room = usize::try_from(MAX_BYTES).unwrap_or_default();
+        let mut pkcs8 = Zeroizing::new(Vec::with_capacity(room));
+        file.take(MAX_BYTES).read_to_end(&mut pkcs8).map_err(failed)?;
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8)
+            .map(|pair| AuthorityKey { pair })
+            .map_err(|_rejected| KeyFileError::Damaged { path })
+    }
+
+    /// Removes every key but those named in `keep`.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileError::Io`].
+    pub fn keep_only(&self, keep: &[String]) -> Result<(), KeyFileError> {
+        let failed = |source| KeyFileError::io("clean up", &self.0, source);
+        let kept: Vec<_> = keep.iter().map(|id| self.path(id)).collect();
+        for entry in fs::read_dir(&self.0).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.starts_with("x509-") && !kept.contains(&path) {
+                fs::remove_file(&path).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, id: &str) -> PathBuf {
+        self.0.join(format!("x509-{id}.key"))
+    }
+}
+
+/// Why an authority's key is not at hand.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// The operating system gives no random bytes.
+    #[error("no randomness to make a key from")]
+    Generate,
+    /// The operating system refused.
+    #[error("cannot {doing} `{path}`", path = path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file or folder.
+        path: PathBuf,
+        /// Its answer.
+        source: io::Error,
+    },
+    /// Somebody else may have read it.
+    #[error(
+        "key file `{path}` has mode {mode:o}, so other users can get at it; `chmod 600` it if you \
+         know that nobody has, otherwise remove the data directory and start anew",
+        path = path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is not a key.
+    #[error("key file `{path}` is not an EC P-256 key in PKCS#8; restore it from a backup", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl KeyFileError {
+    fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { doing, path: path.to_owned(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_comes_back_as_it_went() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(dir.path()).unwrap();
+        let (key, pkcs8) = AuthorityKey::generate().unwrap();
+        folder.write("a", &pkcs8).unwrap();
+        assert_eq!(folder.read("a").unwrap().der_bytes(), key.der_bytes());
+        let path = dir.path().join("keys/x509-a.key");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(format!("{key:?}"), "AuthorityKey(..)");
+    }
+
+    #[test]
+    fn what_is_no_longer_needed_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(dir.path()).unwrap();
+        let (_, pkcs8) = AuthorityKey::generate().unwrap();
+        folder.write("a", &pkcs8).unwrap();
+        folder.write("b", &pkcs8).unwrap();
+        fs::write(dir.path().join("keys/x509-c.new"), "left by a crash").unwrap();
+        folder.keep_only(&["b".to_owned()]).unwrap();
+        folder.read("b").unwrap();
+        let names: Vec<_> =
+            fs::read_dir(dir.path().join("keys")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["x509-b.key"]);
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(dir.path()).unwrap();
+        let (_, pkcs8) = AuthorityKey::generate().unwrap();
+        folder.write("a", &pkcs8).unwrap();
+        let path = dir.path().join("keys/x509-a.key");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let error = folder.read("a").unwrap_err().to_string();
+        assert!(error.contains("mode 640") && error.contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_is_missing_or_damaged_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(dir.path()).unwrap();
+        let error = folder.read("a").unwrap_err().to_string();
+        assert!(error.contains("x509-a.key"), "{error}");
+        folder.write("a", b"junk").unwrap();
+        assert!(matches!(folder.read("a").unwrap_err(), KeyFileError::Damaged { .. }));
+    }
+}

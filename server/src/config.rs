@@ -1,0 +1,470 @@
+//! What an operator writes in `server.toml`.
+//!
+//! A [`Config`] that exists is a valid one. [`Config::load`] does not stop at the first mistake: it
+//! reports all of them, each with its key, its value and what to do. Defaults are the values we
+//! would choose for an operator who has not read the manual.
+//!
+//! ```toml
+//! trust-domain = "example.org"          # required
+//! data-dir = "/var/lib/claviger/server" # required; made if missing
+//! listen = "127.0.0.1:8081"             # where agents connect
+//! admin-socket = "/run/claviger/server.sock"
+//! x509-svid-ttl = "1h"
+//! agent-svid-ttl = "1h"
+//! policy-dir = "/etc/claviger/policy"   # *.cedar; without it, the built-in policy (see `policy`)
+//!
+//! [ca]
+//! ttl = "24h"
+//! organization = "Claviger"
+//! country = "US"                        # none by default
+//!
+//! [health]
+//! listen = "127.0.0.1:8082"             # no endpoint by default
+//!
+//! [log]
+//! level = "info"                        # error, warn, info, debug, trace
+//! format = "text"                       # text, json
+//!
+//! [limits]
+//! entries = 1000000
+//! agents = 100000
+//! streams-per-connection = 256
+//! [limits.connections]
+//! connections = 16384
+//! connections-per-ip = 4096
+//! handshakes = 1024
+//! handshakes-per-ip = 256
+//! ```
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use claviger_core::id::TrustDomain;
+use claviger_core::svid::SvidTtl;
+use claviger_runtime::settings::{self, AbsolutePath, Section};
+use claviger_runtime::telemetry::LogConfig;
+use claviger_runtime::tls;
+use serde::{Deserialize, Deserializer};
+
+pub use claviger_runtime::settings::{Problem, Problems};
+
+/// A server's settings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// The trust domain this server signs for.
+    pub trust_domain: TrustDomain,
+    /// Where agents connect.
+    pub listen: SocketAddr,
+    /// Where keys and the store are.
+    pub data_dir: PathBuf,
+    /// The socket for the operator.
+    pub admin_socket: PathBuf,
+    /// How long the X.509-SVID of a workload lasts if its entry does not say.
+    pub x509_svid_ttl: SvidTtl,
+    /// How long the X.509-SVID of an agent lasts.
+    pub agent_svid_ttl: SvidTtl,
+    /// Where the policies are; the built-in one applies if unset.
+    pub policy_dir: Option<PathBuf>,
+    /// The signing authorities.
+    pub ca: CaConfig,
+    /// Where health checks are answered; nowhere if unset.
+    pub health: Option<SocketAddr>,
+    /// How to log.
+    pub log: LogConfig,
+    /// How much of everything there may be.
+    pub limits: Limits,
+    /// What is allowed, and probably not meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// How the server's signing authorities are made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CaConfig {
+    /// How long each lasts.
+    pub ttl: Duration,
+    /// The organization in the subject of each, and of every SVID.
+    pub organization: String,
+    /// The country in the same place: two letters.
+    pub country: Option<String>,
+}
+
+impl CaConfig {
+    /// The lifetimes allowed.
+    const TTL: std::ops::RangeInclusive<Duration> =
+        Duration::from_secs(60)..=Duration::from_secs(10 * 365 * 86_400);
+
+    /// The longest SVID that an authority can always give in full. A new authority begins to sign
+    /// when a sixth of the old one's life is left, at most seven days (see
+    /// `claviger_core::svid::Validity`).
+    #[must_use]
+    pub fn longest_full_svid(&self) -> Duration {
+        (self.ttl / 6).min(Duration::from_secs(7 * 86_400))
+    }
+}
+
+impl Default for CaConfig {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(86_400),
+            organization: "Claviger".to_owned(),
+            country: None,
+        }
+    }
+}
+
+/// How much of everything there may be; beyond it, the server refuses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Registration entries; each takes about half a kilobyte of memory.
+    pub entries: usize,
+    /// Agents, banned and absent ones included; each takes about a kilobyte.
+    pub agents: usize,
+    /// gRPC calls at a time on one connection.
+    pub streams_per_connection: u32,
+    /// TLS connections.
+    pub connections: tls::Limits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            entries: 1_000_000,
+            agents: 100_000,
+            streams_per_connection: 256,
+            connections: tls::Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Where agents connect by default: SPIRE's port, on this machine only.
+    pub const LISTEN: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8_081);
+    /// The default socket for the operator.
+    pub const ADMIN_SOCKET: &str = "/run/claviger/server.sock";
+
+    /// A server of `trust_domain` that keeps its state in `data_dir` and is otherwise left at its
+    /// defaults.
+    #[must_use]
+    pub fn new(trust_domain: TrustDomain, data_dir: PathBuf) -> Self {
+        Self {
+            trust_domain,
+            listen: Self::LISTEN,
+            data_dir,
+            admin_socket: Self::ADMIN_SOCKET.into(),
+            x509_svid_ttl: SvidTtl::HOUR,
+            agent_svid_ttl: SvidTtl::HOUR,
+            policy_dir: None,
+            ca: CaConfig::default(),
+            health: None,
+            log: LogConfig::default(),
+            limits: Limits::default(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Problems`]: every mistake in it.
+    pub fn load(path: &Path) -> Result<Self, Problems> {
+        Self::parse(&settings::read(path)?)
+    }
+
+    /// Reads the text of a configuration file.
+    ///
+    /// # Errors
+    ///
+    /// [`Problems`]: every mistake in it.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        settings::parse(text, read)
+    }
+}
+
+/// Reads everything, so that every problem is found; `None` if something required is missing.
+fn read(root: &mut Section<'_>) -> Option<Config> {
+    let trust_domain = root.required("trust-domain", "name it, such as `example.org`");
+    let data_dir = root.required::<AbsolutePath>("data-dir", "say where to keep keys and the store");
+    let listen = root.value("listen").unwrap_or(Config::LISTEN);
+    let admin_socket =
+        root.value::<AbsolutePath>("admin-socket").map_or_else(|| Config::ADMIN_SOCKET.into(), |path| path.0);
+    check_socket(root, &admin_socket);
+    let x509_svid_ttl = svid_ttl(root, "x509-svid-ttl");
+    let agent_svid_ttl = svid_ttl(root, "agent-svid-ttl");
+    let policy_dir = root.value::<AbsolutePath>("policy-dir").map(|path| path.0);
+    let log = root.value("log").unwrap_or_default();
+    let ca = root.table("ca", ca);
+    let health = root.table("health", health);
+    let limits = root.table("limits", limits);
+    let warnings = [("x509-svid-ttl", x509_svid_ttl), ("agent-svid-ttl", agent_svid_ttl)]
+        .into_iter()
+        .filter_map(|(key, ttl)| cut_short(key, ttl, &ca))
+        .collect();
+    if trust_domain.is_some() && health == Some(listen) && listen.port() != 0 {
+        root.problem("health.listen", &listen, "is taken by `listen`; choose another port");
+    }
+    Some(Config {
+        trust_domain: trust_domain?,
+        listen,
+        data_dir: data_dir?.0,
+        admin_socket,
+        x509_svid_ttl,
+        agent_svid_ttl,
+        policy_dir,
+        ca,
+        health,
+        log,
+        limits,
+        warnings,
+    })
+}
+
+fn svid_ttl(root: &mut Section<'_>, key: &'static str) -> SvidTtl {
+    let Some(span) = root.value::<Span>(key) else { return SvidTtl::HOUR };
+    let secs = u32::try_from(span.0.as_secs()).unwrap_or(u32::MAX);
+    SvidTtl::try_from(secs).unwrap_or_else(|error| {
+        root.problem(key, &span, error);
+        SvidTtl::HOUR
+    })
+}
+
+/// SPIRE's rule, and a warning as there: such SVIDs are issued, but end with their authority.
+fn cut_short(key: &str, ttl: SvidTtl, ca: &CaConfig) -> Option<Problem> {
+    let longest = ca.longest_full_svid();
+    (longest < ttl.duration()).then(|| Problem {
+        key: key.to_owned(),
+        value: Some(Span(ttl.duration()).to_string()),
+        advice: format!(
+            "some SVIDs will last shorter, because they end with the authority that signed them; \
+             choose at most {} or a `ca.ttl` of at least {}",
+            Span(longest),
+            Span(ttl.duration().saturating_mul(6)),
+        ),
+    })
+}
+
+/// A socket's path has room for 107 bytes (unix(7)).
+fn check_socket(root: &mut Section<'_>, path: &Path) {
+    const MAX: usize = 107;
+    let length = path.as_os_str().len();
+    if MAX < length {
+        let advice =
+            format!("is {length} bytes long, the limit is {MAX}; choose a shorter directory");
+        root.problem("admin-socket", &path.display(), advice);
+    }
+}
+
+fn ca(section: &mut Section<'_>) -> CaConfig {
+    let default = CaConfig::default();
+    let ttl = section.value::<Span>("ttl").map_or(default.ttl, |span| {
+        if !CaConfig::TTL.contains(&span.0) {
+            let advice = format!(
+                "an authority lasts {} to {}",
+                Span(*CaConfig::TTL.start()),
+                Span(*CaConfig::TTL.end())
+            );
+            section.problem("ttl", &span, advice);
+        }
+        span.0
+    });
+    let organization = section.value("organization").unwrap_or(default.organization);
+    if !(1..=64).contains(&organization.chars().count()) {
+        // The upper bound of RFC 5280 §A.1, ub-organization-name.
+        section.problem("organization", &organization, "give it 1 to 64 characters");
+    }
+    let country = section.value::<String>("country");
+    if let Some(country) = &country
+        && !(country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase()))
+    {
+        section.problem("country", country, "give it two capital letters (ISO 3166), or none");
+    }
+    CaConfig { ttl, organization, country }
+}
+
+fn health(section: &mut Section<'_>) -> Option<SocketAddr> {
+    section.value("listen")
+}
+
+fn limits(section: &mut Section<'_>) -> Limits {
+    let default = Limits::default();
+    let mut at_least_one = |key: &'static str, default: usize| {
+        let limit = section.value::<usize>(key).unwrap_or(default);
+        if limit == 0 {
+            section.problem(key, &limit, "allow at least one");
+        }
+        limit
+    };
+    let entries = at_least_one("entries", default.entries);
+    let agents = at_least_one("agents", default.agents);
+    let streams = at_least_one("streams-per-connection", 256);
+    let connections = section.value("connections").unwrap_or(default.connections);
+    Limits {
+        entries,
+        agents,
+        streams_per_connection: u32::try_from(streams).unwrap_or(u32::MAX),
+        connections,
+    }
+}
+
+/// A span of time, written like `1h 30m`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Span(Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        humantime_serde::deserialize(deserializer).map(Self)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime_serde::re::humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "trust-domain = \"example.org\"\ndata-dir = \"/var/lib/claviger\"\n";
+
+    #[track_caller]
+    fn refuses(lines: &str, why: &[&str]) {
+        let problems = Config::parse(&format!("{MINIMAL}{lines}")).unwrap_err();
+        let found: Vec<_> = problems.0.iter().map(ToString::to_string).collect();
+        assert_eq!(found, why);
+    }
+
+    #[test]
+    fn the_least_file_gives_the_defaults() {
+        let config = Config::parse(MINIMAL).unwrap();
+        let domain = "example.org".parse().unwrap();
+        assert_eq!(config, Config::new(domain, "/var/lib/claviger".into()));
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8081");
+        assert_eq!(config.ca.ttl, Duration::from_secs(86_400));
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let config = Config::parse(
+            r#"
+            trust-domain = "example.org"
+            data-dir = "/d"
+            listen = "[::]:1"
+            admin-socket = "/d/admin.sock"
+            x509-svid-ttl = "5m"
+            agent-svid-ttl = "10m"
+            policy-dir = "/p"
+            ca = { ttl = "2h", organization = "Acme", country = "DE" }
+            health = { listen = "127.0.0.1:2" }
+            log = { level = "debug", format = "json" }
+            [limits]
+            entries = 1
+            agents = 2
+            streams-per-connection = 3
+            connections = { connections = 4, handshakes-per-ip = 5 }
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.listen.port(), 1);
+        assert_eq!(config.admin_socket, Path::new("/d/admin.sock"));
+        assert_eq!(config.x509_svid_ttl.as_secs(), 300);
+        assert_eq!(config.agent_svid_ttl.as_secs(), 600);
+        assert_eq!(config.policy_dir.as_deref(), Some(Path::new("/p")));
+        let ca = CaConfig {
+            ttl: Duration::from_secs(7_200),
+            organization: "Acme".to_owned(),
+            country: Some("DE".to_owned()),
+        };
+        assert_eq!(config.ca, ca);
+        assert_eq!(config.health.map(|addr| addr.port()), Some(2));
+        let limits = config.limits;
+        assert_eq!((limits.entries, limits.agents, limits.streams_per_connection), (1, 2, 3));
+        assert_eq!((limits.connections.connections, limits.connections.handshakes_per_ip), (4, 5));
+        assert_eq!(config.warnings, []);
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once() {
+        let problems = Config::parse(
+            r#"
+            trust-domain = "Example.org"
+            listen = "8081"
+            x509-svid-ttl = "1s"
+            agent-svid-tll = "1h"
+            ca = { ttl = "5s", country = "Germany", key = "rsa" }
+            limits = { entries = 0 }
+            "#,
+        )
+        .unwrap_err();
+        let keys: Vec<_> = problems.0.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            [
+                "trust-domain",
+                "data-dir",
+                "listen",
+                "x509-svid-ttl",
+                "ca.ttl",
+                "ca.country",
+                "ca.key",
+                "limits.entries",
+                "agent-svid-tll",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_problem_says_what_and_what_to_do() {
+        refuses(
+            "listen = \"nowhere\"",
+            &["listen = \"nowhere\": invalid socket address syntax"],
+        );
+        refuses(
+            "x509-svid-ttl = \"31days\"",
+            &["x509-svid-ttl = 1month 13h 26m 24s: an SVID lasts 5 to 2592000 seconds, not 2678400"],
+        );
+        refuses(
+            "polcy-dir = \"/p\"",
+            &["polcy-dir: is not a setting; did you mean `policy-dir`?"],
+        );
+        refuses(
+            "[helth]\nlisten = \"127.0.0.1:1\"",
+            &["helth: is not a setting; did you mean `health`?"],
+        );
+        refuses("data_dirs = 1", &["data_dirs: is not a setting; did you mean `data-dir`?"]);
+        refuses(
+            "[limits.connections]\nconections = 1",
+            &["limits.connections: unknown field `conections`, expected one of `connections`, \
+               `connections-per-ip`, `handshakes`, `handshakes-per-ip`"],
+        );
+        refuses(
+            "health.listen = \"127.0.0.1:8081\"",
+            &["health.listen = 127.0.0.1:8081: is taken by `listen`; choose another port"],
+        );
+        refuses(
+            &format!("admin-socket = \"/{}\"", "s".repeat(107)),
+            &[&format!(
+                "admin-socket = /{}: is 108 bytes long, the limit is 107; choose a shorter \
+                 directory",
+                "s".repeat(107)
+            )],
+        );
+    }
+
+    #[test]
+    fn an_svid_that_may_be_cut_short_is_a_warning() {
+        let config = Config::parse(&format!("{MINIMAL}x509-svid-ttl = \"5h\"")).unwrap();
+        let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+        assert!(warning.to_string().contains("at most 4h or a `ca.ttl` of at least 1day 6h"), "{warning}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = Config::load(Path::new("/nonexistent/server.toml")).unwrap_err().to_string();
+        assert!(error.contains("/nonexistent/server.toml: No such file"), "{error}");
+    }
+}

@@ -1,0 +1,52 @@
+//! Every metric that the server itself records, by name, with its description.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Seconds until the authority that signs expires.
+pub const AUTHORITY_EXPIRES_IN_SECONDS: &str = "claviger_server_authority_expires_in_seconds";
+/// X.509-SVIDs signed, by requester.
+pub const X509_SVIDS_ISSUED: &str = "claviger_server_x509_svids_issued_total";
+/// Registration entries.
+pub const ENTRIES: &str = "claviger_server_entries";
+/// Agents, banned ones included.
+pub const AGENTS: &str = "claviger_server_agents";
+/// Agents that are connected for changes.
+pub const SUBSCRIBERS: &str = "claviger_server_subscribers";
+/// Streams ended because the agent did not keep up.
+pub const SUBSCRIBERS_TOO_SLOW: &str = "claviger_server_subscribers_too_slow_total";
+/// Snapshots sent, where a change would have been enough had the agent been here.
+pub const SNAPSHOTS: &str = "claviger_server_snapshots_total";
+/// From a change to its acknowledgement by an agent.
+pub const PROPAGATION_SECONDS: &str = "claviger_server_propagation_seconds";
+/// Attestations, by kind and outcome.
+pub const ATTESTATIONS: &str = "claviger_server_attestations_total";
+/// One-time PSKs asked for, by outcome.
+pub const PSKS_ISSUED: &str = "claviger_server_psks_issued_total";
+/// One-time PSKs presented, by outcome.
+pub const PSKS_REDEEMED: &str = "claviger_server_psks_redeemed_total";
+/// Calls refused because of who called.
+pub const CALLERS_REFUSED: &str = "claviger_server_callers_refused_total";
+
+/// Describes all of them, for whoever reads `/metrics`.
+pub fn describe() {
+    describe_gauge!(
+        AUTHORITY_EXPIRES_IN_SECONDS,
+        Unit::Seconds,
+        "Seconds until the signing authority expires; its successor takes over long before"
+    );
+    describe_counter!(X509_SVIDS_ISSUED, "X.509-SVIDs signed, by requester");
+    describe_gauge!(ENTRIES, "Registration entries");
+    describe_gauge!(AGENTS, "Agents, banned ones included");
+    describe_gauge!(SUBSCRIBERS, "Agents connected for changes");
+    describe_counter!(SUBSCRIBERS_TOO_SLOW, "Streams ended because the agent did not keep up");
+    describe_counter!(SNAPSHOTS, "Full states sent to agents");
+    describe_histogram!(
+        PROPAGATION_SECONDS,
+        Unit::Seconds,
+        "From a change to its acknowledgement by an agent"
+    );
+    describe_counter!(ATTESTATIONS, "Attestations, by kind and outcome");
+    describe_counter!(PSKS_ISSUED, "One-time PSKs asked for, by outcome");
+    describe_counter!(PSKS_REDEEMED, "One-time PSKs presented, by outcome");
+    describe_counter!(CALLERS_REFUSED, "Calls refused because of who called");
+}

@@ -1,0 +1,163 @@
+//! From an act to Cedar's principal, action, resource and context.
+
+use std::collections::{HashMap, HashSet};
+use std::error::Error;
+
+use cedar_policy::{
+    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression,
+    Schema,
+};
+use claviger_core::grant::{IssueX509, Requester};
+use claviger_core::id::{SpiffeId, TrustDomain};
+use claviger_core::psk::PskBinding;
+use claviger_core::time::UnixTime;
+
+/// A question does not fit the schema: a mistake in this file, never in a policy.
+type MalformedQuestion = Box<dyn Error + Send + Sync>;
+
+/// What is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Action {
+    IssueX509,
+    IssuePsk,
+    RedeemPsk,
+    RedeemPskByIdentity,
+}
+
+impl Action {
+    /// Its name in the schema.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::IssueX509 => "issue_x509",
+            Self::IssuePsk => "issue_psk",
+            Self::RedeemPsk => "redeem_psk",
+            Self::RedeemPskByIdentity => "redeem_psk_by_identity",
+        }
+    }
+}
+
+/// One question to the policies.
+#[derive(Debug)]
+pub(super) struct Question {
+    action: Action,
+    principal: SpiffeId,
+    resource: Resource,
+    context: Vec<(String, RestrictedExpression)>,
+}
+
+#[derive(Debug)]
+enum Resource {
+    TrustDomain(TrustDomain),
+    Identity(SpiffeId),
+}
+
+impl Question {
+    pub(super) fn issue_x509(act: &IssueX509, trust_domain: &TrustDomain) -> Self {
+        let requester = match act.requester {
+            Requester::Agent(_) => "agent",
+            Requester::Operator { .. } => "operator",
+            Requester::Server => "server",
+        };
+        let names = act.contents.dns_names.iter().map(|name| text(name.as_str()));
+        let context = vec![
+            ("requester".to_owned(), text(requester)),
+            ("dns_names".to_owned(), RestrictedExpression::new_set(names)),
+            ("ttl_seconds".to_owned(), seconds(act.contents.ttl.as_secs().into())),
+        ];
+        Self {
+            action: Action::IssueX509,
+            principal: act.contents.subject.clone(),
+            resource: Resource::TrustDomain(trust_domain.clone()),
+            context,
+        }
+    }
+
+    pub(super) fn connection(action: Action, binding: &PskBinding, now: UnixTime) -> Self {
+        let context = vec![
+            ("purpose".to_owned(), text(binding.purpose.as_str())),
+            ("ttl_seconds".to_owned(), seconds(binding.not_after.since(now).as_secs())),
+        ];
+        Self {
+            action,
+            principal: binding.client.clone(),
+            resource: Resource::Identity(binding.server.clone()),
+            context,
+        }
+    }
+
+    pub(super) const fn action(&self) -> Action {
+        self.action
+    }
+
+    /// The question in Cedar's terms, checked against `schema`.
+    pub(super) fn to_cedar(&self, schema: &Schema) -> Result<(Request, Entities), MalformedQuestion> {
+        let mut entities = vec![identity(&self.principal)?, domain(self.principal.trust_domain())?];
+        let resource = match &self.resource {
+            Resource::TrustDomain(name) => {
+                if name != self.principal.trust_domain() {
+                    entities.push(domain(name)?);
+                }
+                uid("TrustDomain", name.as_str())?
+            }
+            Resource::Identity(id) => {
+                if id.trust_domain() != self.principal.trust_domain() {
+                    entities.push(domain(id.trust_domain())?);
+                }
+                if *id != self.principal {
+                    entities.push(identity(id)?);
+                }
+                uid("Identity", &id.to_string())?
+            }
+        };
+        let request = Request::new(
+            uid("Identity", &self.principal.to_string())?,
+            uid("Action", self.action.name())?,
+            resource,
+            Context::from_pairs(self.context.clone())?,
+            Some(schema),
+        )?;
+        // Checking the entities against the schema, too, would take longer than all the rest; the
+        // tests do it.
+        Ok((request, Entities::from_entities(entities, None)?))
+    }
+}
+
+fn identity(id: &SpiffeId) -> Result<Entity, MalformedQuestion> {
+    let attributes = HashMap::from([
+        ("path".to_owned(), text(id.path())),
+        ("trust_domain".to_owned(), text(id.trust_domain().as_str())),
+        ("reserved".to_owned(), RestrictedExpression::new_bool(id.is_reserved())),
+    ]);
+    let parents = HashSet::from([uid("TrustDomain", id.trust_domain().as_str())?]);
+    Ok(Entity::new(uid("Identity", &id.to_string())?, attributes, parents)?)
+}
+
+fn domain(name: &TrustDomain) -> Result<Entity, MalformedQuestion> {
+    Ok(Entity::new_no_attrs(uid("TrustDomain", name.as_str())?, HashSet::new()))
+}
+
+fn uid(kind: &str, id: &str) -> Result<EntityUid, MalformedQuestion> {
+    let kind: EntityTypeName = kind.parse()?;
+    Ok(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
+}
+
+fn text(value: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(value.to_owned())
+}
+
+fn seconds(value: u64) -> RestrictedExpression {
+    RestrictedExpression::new_long(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entities_fit_the_schema() {
+        let schema = super::super::load::schema().unwrap();
+        let id: SpiffeId = "spiffe://example.org/web".parse().unwrap();
+        let entities = [identity(&id).unwrap(), domain(id.trust_domain()).unwrap()];
+        Entities::from_entities(entities, Some(&schema)).unwrap();
+    }
+}
