@@ -1,0 +1,191 @@
+//! Epochs: the spans of time for which the ledger is known to be complete.
+//!
+//! A one-time key is safe only as long as the server remembers every use of it. When that can't be
+//! proved, a new epoch begins: a new root secret, a higher number, and every PSK and join token of
+//! earlier epochs is void. When in doubt, void.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | why the ledger may not be complete | [`Doubt`] |
+//! | the proof when a store is opened | `proof` |
+//! | the root secrets on disk | `root` |
+//! | time that does not run backwards | [`LedgerTime`] |
+
+mod doubt;
+pub(crate) mod proof;
+pub(crate) mod root;
+mod time;
+
+pub use doubt::Doubt;
+pub use time::LedgerTime;
+
+use std::io;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use claviger_core::audit::Event;
+use claviger_core::psk::derive::{EpochKeys, EpochRoot};
+use tokio::sync::Mutex;
+use tracing::warn;
+
+use crate::journal::{Change, CommitError, Journal, Require};
+use crate::store::{Space, StoreError, Write, json, meta, parse};
+use root::Roots;
+
+/// One epoch.
+#[derive(Debug)]
+pub struct Epoch {
+    /// Its number; later epochs have higher ones.
+    pub number: u64,
+    /// The keys under its root.
+    pub keys: EpochKeys,
+}
+
+impl Epoch {
+    fn new(number: u64, root: EpochRoot) -> Arc<Self> {
+        Arc::new(Self { number, keys: EpochKeys::new(root) })
+    }
+
+    /// What a change has to require so that it happens in this epoch or not at all.
+    #[must_use]
+    pub fn in_force(&self) -> Require {
+        Require::value(Space::Meta, meta::EPOCH, json(&self.number))
+    }
+}
+
+/// A new epoch could not begin. The old one stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum FenceError {
+    /// Its root could not be written.
+    #[error("cannot write the root of epoch {epoch}")]
+    Root {
+        /// The epoch that could not begin.
+        epoch: u64,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Its beginning could not be recorded.
+    #[error("cannot record the beginning of epoch {epoch}")]
+    Commit {
+        /// The epoch that could not begin.
+        epoch: u64,
+        /// Why.
+        #[source]
+        source: CommitError,
+    },
+    /// The number in force could not be read.
+    #[error("cannot read the number of the epoch")]
+    Store(#[from] StoreError),
+}
+
+/// The epoch in force, and the way to the next.
+#[derive(Clone, Debug)]
+pub struct Epochs(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    current: ArcSwap<Epoch>,
+    /// One new epoch at a time.
+    fencing: Mutex<Fencing>,
+    time: Arc<LedgerTime>,
+}
+
+#[derive(Debug)]
+struct Fencing {
+    journal: Journal,
+    roots: Roots,
+    time: Arc<LedgerTime>,
+}
+
+impl Epochs {
+    /// Continues the epoch that the store names, or begins the next one if there is a `doubt`.
+    ///
+    /// # Errors
+    ///
+    /// [`FenceError`] if a new epoch is needed and can't begin.
+    pub(crate) async fn open(
+        journal: Journal,
+        roots: Roots,
+        time: Arc<LedgerTime>,
+        doubt: Option<Doubt>,
+    ) -> Result<Self, FenceError> {
+        let number = stored_number(&journal).await?;
+        let root = |source| FenceError::Root { epoch: number, source };
+        let kept = roots.load(number).await.map_err(root)?;
+        let fencing = Fencing { journal, roots, time: Arc::clone(&time) };
+        let current = match (doubt, kept) {
+            (None, Some(root)) => Epoch::new(number, root),
+            (None, None) => fencing.begin(number, &Doubt::NoRoot { epoch: number }).await?,
+            (Some(doubt), _) => fencing.begin(number, &doubt).await?,
+        };
+        let (current, fencing) = (ArcSwap::new(current), Mutex::new(fencing));
+        Ok(Self(Arc::new(Inner { current, fencing, time })))
+    }
+
+    /// The epoch in force.
+    #[must_use]
+    pub fn current(&self) -> Arc<Epoch> {
+        self.0.current.load_full()
+    }
+
+    /// The clock of the ledger.
+    #[must_use]
+    pub fn time(&self) -> &LedgerTime {
+        &self.0.time
+    }
+
+    /// Sees to it that an epoch later than `epoch` is in force, and gives the one that is. It
+    /// begins a new one unless another caller has done so already.
+    ///
+    /// # Errors
+    ///
+    /// [`FenceError`]; then nothing has changed.
+    pub async fn fence(&self, epoch: u64, doubt: &Doubt) -> Result<Arc<Epoch>, FenceError> {
+        let fencing = self.0.fencing.lock().await;
+        let current = self.current();
+        if current.number > epoch {
+            return Ok(current);
+        }
+        let next = fencing.begin(epoch, doubt).await?;
+        self.0.current.store(Arc::clone(&next));
+        Ok(next)
+    }
+}
+
+async fn stored_number(journal: &Journal) -> Result<u64, StoreError> {
+    let stored = journal.store().get(Space::Meta, meta::EPOCH).await?;
+    stored.map_or(Ok(0), |stored| parse(&stored))
+}
+
+impl Fencing {
+    /// Begins an epoch whose number is above `least` and above every number ever used here.
+    async fn begin(&self, least: u64, doubt: &Doubt) -> Result<Arc<Epoch>, FenceError> {
+        let before = self.journal.store().get(Space::Meta, meta::EPOCH).await?;
+        let stored = before.as_deref().map_or(Ok(0), parse)?;
+        let failed = |source| FenceError::Root { epoch: stored, source };
+        let newest = self.roots.newest().await.map_err(failed)?;
+        let epoch = least.max(stored).max(newest).saturating_add(1);
+        warn!(epoch, reason = %doubt, "a new epoch begins; every earlier PSK and join token is void");
+        let failed = |source| FenceError::Root { epoch, source };
+        let root = self.roots.create(epoch).await.map_err(failed)?;
+        let now = self.time.clock();
+        let change = Change {
+            require: vec![Require { space: Space::Meta, key: meta::EPOCH.to_vec(), value: before }],
+            writes: vec![
+                Write::put(Space::Meta, meta::EPOCH, json(&epoch)),
+                Write::put(Space::Meta, meta::TIME, json(&now)),
+            ],
+            events: vec![Event::EpochFenced { epoch, reason: doubt.to_string() }],
+        };
+        let committed = self.journal.commit(change).await;
+        committed.map_err(|source| FenceError::Commit { epoch, source })?;
+        // Nothing that the old mark protected is valid any more.
+        self.time.reset(now);
+        if let Err(error) = self.roots.destroy_below(epoch).await {
+            // It opens nothing any more; that it is gone is for whoever steals the disk later.
+            warn!(%error, epoch, "cannot destroy the roots of earlier epochs");
+        }
+        Ok(Epoch::new(epoch, root))
+    }
+}

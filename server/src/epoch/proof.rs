@@ -1,0 +1,97 @@
+//! The proof that a store which was just opened holds everything that was ever written to it.
+
+use claviger_core::audit::Head;
+
+use super::Doubt;
+use crate::audit::record;
+use crate::journal::witness::Testimony;
+use crate::store::{Store, StoreError};
+
+/// Whether the log in `store`, which ends with `head`, is complete according to the witness.
+///
+/// It is, if the server stopped cleanly at exactly this head; or if it was killed, but the machine
+/// has been up since, and the log contains the last record that the witness saw. The store may
+/// have one group more: it is written first.
+///
+/// # Errors
+///
+/// [`StoreError`] if the store can't be read.
+pub(crate) async fn examine(
+    store: &dyn Store,
+    head: Head,
+    testimony: Option<Testimony>,
+) -> Result<Option<Doubt>, StoreError> {
+    let Some(said) = testimony else {
+        let first = head == Head::default();
+        return Ok(Some(if first { Doubt::FirstStart } else { Doubt::NoWitness }));
+    };
+    if !said.original {
+        return Ok(Some(Doubt::WitnessCopied));
+    }
+    if head.sequence < said.head.sequence {
+        let (store, witness) = (head.sequence, said.head.sequence);
+        return Ok(Some(Doubt::Behind { store, witness }));
+    }
+    if said.clean {
+        let sequence = head.sequence;
+        return Ok((head != said.head).then_some(Doubt::Forked { sequence }));
+    }
+    if !said.same_boot {
+        return Ok(Some(Doubt::Unclean));
+    }
+    let sequence = said.head.sequence;
+    let known = record::link(store, sequence).await? == Some(said.head.link);
+    Ok((!known).then_some(Doubt::Forked { sequence }))
+}
+
+#[cfg(test)]
+mod tests {
+    use claviger_core::audit::Link;
+
+    use super::*;
+    use crate::store::memory::MemoryStore;
+
+    fn head(sequence: u64, link: u8) -> Head {
+        Head { sequence, link: Link::from_bytes([link; 32]) }
+    }
+
+    /// Examines a store with records 1 to 3.
+    async fn doubt(testimony: Option<Testimony>) -> Option<Doubt> {
+        let store = MemoryStore::default();
+        let records =
+            [1, 2, 3].map(|n| record::encode(u64::from(n), Link::from_bytes([n; 32]), b"{}"));
+        store.write(records.to_vec()).await.unwrap();
+        examine(&store, head(3, 3), testimony).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn believes_what_can_be_proved_and_nothing_else() {
+        let killed = Testimony { head: head(3, 3), clean: false, same_boot: true, original: true };
+        assert_eq!(doubt(Some(killed)).await, None);
+        let one_group_less = Testimony { head: head(2, 2), ..killed };
+        assert_eq!(doubt(Some(one_group_less)).await, None);
+        let stopped = Testimony { clean: true, same_boot: false, ..killed };
+        assert_eq!(doubt(Some(stopped)).await, None);
+
+        assert_eq!(doubt(None).await, Some(Doubt::NoWitness));
+        let copied = Testimony { original: false, ..stopped };
+        assert_eq!(doubt(Some(copied)).await, Some(Doubt::WitnessCopied));
+        let power_cut = Testimony { same_boot: false, ..killed };
+        assert_eq!(doubt(Some(power_cut)).await, Some(Doubt::Unclean));
+        let newer = Testimony { head: head(4, 4), ..killed };
+        assert_eq!(doubt(Some(newer)).await, Some(Doubt::Behind { store: 3, witness: 4 }));
+        let newer = Testimony { head: head(4, 4), ..stopped };
+        assert_eq!(doubt(Some(newer)).await, Some(Doubt::Behind { store: 3, witness: 4 }));
+        let other = Testimony { head: head(2, 9), ..killed };
+        assert_eq!(doubt(Some(other)).await, Some(Doubt::Forked { sequence: 2 }));
+        let written_after_the_end = Testimony { head: head(2, 2), ..stopped };
+        assert_eq!(doubt(Some(written_after_the_end)).await, Some(Doubt::Forked { sequence: 3 }));
+    }
+
+    #[tokio::test]
+    async fn an_empty_store_without_a_witness_is_a_first_start() {
+        let store = MemoryStore::default();
+        let doubt = examine(&store, Head::default(), None).await.unwrap();
+        assert_eq!(doubt, Some(Doubt::FirstStart));
+    }
+}

@@ -1,0 +1,194 @@
+//! The one task that writes to the store.
+//!
+//! Everything that changes is a [`Change`]: what must hold, what is written, what the audit log
+//! says about it. The journal takes all changes that wait, checks each against the store and the
+//! changes before it, and writes those that hold as one batch with one sync: the ledger's records
+//! and the audit log's are there together or not at all. At low load a change waits for nobody; at
+//! high load a thousand share a sync.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | the task | `writer` |
+//! | what one group of changes comes to | `group` |
+//! | how far the log has come, in a place that no backup restores | `witness` |
+//!
+//! **How it stops.** Tasks stop in no particular order, and those that are still answering their
+//! last request must be able to write. So the journal takes the signal to stop as a hint only: it
+//! ends when every handle is gone, or, because an owner may hold one until the drain is over, when
+//! nobody has written for a moment after the signal. Whoever comes later is told
+//! [`CommitError::Stopped`], and nothing was promised to them.
+
+mod group;
+pub(crate) mod witness;
+mod writer;
+
+use std::sync::Arc;
+
+use claviger_core::audit::{Event, Head};
+use claviger_core::grant::{Grant, IssueX509, Recorded};
+use claviger_runtime::tasks::Tasks;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::epoch::LedgerTime;
+use crate::storage::directory::DataDirectory;
+use crate::store::{Space, Store, StoreError, Write};
+use witness::Witness;
+use writer::{MAX_GROUP, Writer};
+
+/// What shall happen, all or nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// What must hold when it happens.
+    pub require: Vec<Require>,
+    /// What is written.
+    pub writes: Vec<Write>,
+    /// What the audit log says about it.
+    pub events: Vec<Event>,
+}
+
+/// A condition: a key has this value, or none.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Require {
+    /// Where.
+    pub space: Space,
+    /// Which key.
+    pub key: Vec<u8>,
+    /// Its value; `None` if there must not be one.
+    pub value: Option<Vec<u8>>,
+}
+
+impl Require {
+    /// `key` must not exist.
+    pub fn absent(space: Space, key: impl Into<Vec<u8>>) -> Self {
+        Self { space, key: key.into(), value: None }
+    }
+
+    /// `key` must have this value.
+    pub fn value(space: Space, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
+        Self { space, key: key.into(), value: Some(value.into()) }
+    }
+}
+
+/// A change did not happen, or is not known to have happened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Something else happened before: look again, and decide again.
+    #[error("requirement {unmet} does not hold")]
+    Conflict {
+        /// Which of the change's requirements does not hold, counted from 0.
+        unmet: usize,
+    },
+    /// Too many changes wait.
+    #[error("the journal is overloaded; try again")]
+    Overloaded,
+    /// The journal has ended: the server is stopping. Whether the change happened is not known.
+    #[error("the journal has ended because the server is stopping")]
+    Stopped,
+    /// The store failed.
+    #[error("cannot record the change")]
+    Store(#[source] Arc<StoreError>),
+}
+
+/// A handle to the journal.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    queue: mpsc::Sender<Pending>,
+    head: watch::Receiver<Head>,
+    store: Arc<dyn Store>,
+}
+
+/// A change, and who waits for it.
+#[derive(Debug)]
+struct Pending {
+    change: Change,
+    answer: oneshot::Sender<Result<Head, CommitError>>,
+}
+
+/// How many changes may wait. The disk takes at least a few hundred groups per second and a group
+/// is up to [`MAX_GROUP`] changes, so the last in a full queue waits for some 10 ms. A
+/// change is about 2 KiB: a full queue is 8 MiB.
+const QUEUE: usize = 4 * MAX_GROUP;
+
+impl Journal {
+    /// Starts the task. `head` is the end of the log in `store`; nobody else has the `directory`
+    /// until the task has ended.
+    pub(crate) fn start(
+        store: Arc<dyn Store>,
+        head: Head,
+        time: Arc<LedgerTime>,
+        (witness, directory): (Witness, DataDirectory),
+        tasks: &Tasks,
+    ) -> Self {
+        let (queue, pending) = mpsc::channel(QUEUE);
+        let (announce, head) = watch::channel(head);
+        let writer = Writer {
+            pending,
+            store: Arc::clone(&store),
+            time,
+            witness,
+            announce,
+            _directory: directory,
+        };
+        tasks.spawn("journal", |stop| writer.run(stop));
+        Self { queue, head, store }
+    }
+
+    /// Makes `change` happen. It is durable when this returns, and the head covers its events.
+    ///
+    /// The change may happen even if the caller stops waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`]; after `Conflict` and `Overloaded` it is certain that nothing happened.
+    pub async fn commit(&self, change: Change) -> Result<Head, CommitError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.try_send(Pending { change, answer }).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => CommitError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => CommitError::Stopped,
+        })?;
+        answered.await.unwrap_or(Err(CommitError::Stopped))
+    }
+
+    /// Records that `grant` was given, as `change` says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::commit`]; the grant is lost, so that it can't be acted upon.
+    pub async fn record<T>(
+        &self,
+        grant: Grant<T>,
+        change: Change,
+    ) -> Result<Recorded<Grant<T>>, CommitError> {
+        self.commit(change).await?;
+        Ok(Recorded::assertion(grant))
+    }
+
+    /// Records that these certificates are about to be signed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::record`].
+    pub async fn record_x509(
+        &self,
+        grants: Vec<Grant<IssueX509>>,
+    ) -> Result<Vec<Recorded<Grant<IssueX509>>>, CommitError> {
+        let events = grants.iter().map(Event::of_x509).collect();
+        self.commit(Change { events, ..Change::default() }).await?;
+        Ok(grants.into_iter().map(Recorded::assertion).collect())
+    }
+
+    /// The end of the log, as it moves.
+    #[must_use]
+    pub fn head(&self) -> watch::Receiver<Head> {
+        self.head.clone()
+    }
+
+    /// The store, to read from.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! What a group of changes comes to: which of them hold, and what is written for those.
+
+use std::collections::HashMap;
+
+use claviger_core::audit::{Body, Head};
+use claviger_core::time::UnixTime;
+use tokio::sync::oneshot;
+
+use super::{Change, CommitError, Pending, Require};
+use crate::audit::record;
+use crate::store::{Space, Store, StoreError, Write, json, meta};
+
+type Answer = oneshot::Sender<Result<Head, CommitError>>;
+
+/// Changes that will be written together.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// The values of all keys that any change of the group requires something of: as the store
+    /// has them, then as the changes before leave them.
+    seen: HashMap<(Space, Vec<u8>), Option<Vec<u8>>>,
+    writes: Vec<Write>,
+    head: Head,
+    time: UnixTime,
+    /// Those whose changes hold, and the head that covers their events.
+    waiting: Vec<(Answer, Head)>,
+}
+
+impl Group {
+    /// Assembles the group of `pending` changes, whose log continues after `head`. Those that
+    /// conflict are answered at once.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store can't be read; every change is answered with it.
+    pub(super) async fn assemble(
+        pending: Vec<Pending>,
+        store: &dyn Store,
+        head: Head,
+        time: UnixTime,
+    ) -> Result<Self, Failed> {
+        let keys = required_keys(&pending);
+        let values = match store.get_many(keys.clone()).await {
+            Ok(values) => values,
+            Err(error) => {
+                return Err(Failed {
+                    error,
+                    waiting: pending.into_iter().map(|p| p.answer).collect(),
+                });
+            }
+        };
+        let seen = keys.into_iter().zip(values).collect();
+        let mut group = Self { seen, writes: Vec::new(), head, time, waiting: Vec::new() };
+        for Pending { change, answer } in pending {
+            group.admit(change, answer);
+        }
+        Ok(group)
+    }
+
+    fn admit(&mut self, change: Change, answer: Answer) {
+        let unmet = change.require.iter().position(|require| !self.holds(require));
+        if let Some(unmet) = unmet {
+            reply(answer, Err(CommitError::Conflict { unmet }));
+            return;
+        }
+        for write in change.writes {
+            self.apply(&write);
+            self.writes.push(write);
+        }
+        for event in change.events {
+            let body = json(&Body { time: self.time, event });
+            self.head = self.head.append(&body);
+            self.writes.push(record::encode(self.head.sequence, self.head.link, &body));
+        }
+        self.waiting.push((answer, self.head));
+    }
+
+    fn holds(&self, require: &Require) -> bool {
+        self.seen.get(&(require.space, require.key.clone())) == Some(&require.value)
+    }
+
+    fn apply(&mut self, write: &Write) {
+        match write {
+            Write::Put { space, key, value } => {
+                if let Some(seen) = self.seen.get_mut(&(*space, key.clone())) {
+                    *seen = Some(value.clone());
+                }
+            }
+            Write::Delete { space, key } => {
+                if let Some(seen) = self.seen.get_mut(&(*space, key.clone())) {
+                    *seen = None;
+                }
+            }
+            Write::DeleteBelow { space, key } => {
+                for ((at, name), seen) in &mut self.seen {
+                    if at == space && name < key {
+                        *seen = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many changes hold.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The end of the log once the group is written.
+    pub(super) const fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Takes all that is to be written, with the store's own notes about it. The notes come first:
+    /// a change may set the clock back.
+    pub(super) fn take_writes(&mut self, time: Option<UnixTime>) -> Vec<Write> {
+        let mut writes = vec![Write::put(Space::Meta, meta::HEAD, json(&self.head))];
+        if let Some(time) = time {
+            writes.push(Write::put(Space::Meta, meta::TIME, json(&time)));
+        }
+        writes.append(&mut self.writes);
+        writes
+    }
+
+    /// Tells everybody that it is done.
+    pub(super) fn succeed(self) {
+        for (answer, head) in self.waiting {
+            reply(answer, Ok(head));
+        }
+    }
+
+    /// The group was not written because of `error`.
+    pub(super) fn fail(self, error: StoreError) -> Failed {
+        Failed { error, waiting: self.waiting.into_iter().map(|(answer, _)| answer).collect() }
+    }
+}
+
+/// A group that did not come about.
+#[derive(Debug)]
+pub(super) struct Failed {
+    error: StoreError,
+    waiting: Vec<Answer>,
+}
+
+impl Failed {
+    /// Tells everybody why.
+    pub(super) fn tell(self) -> std::sync::Arc<StoreError> {
+        let error = std::sync::Arc::new(self.error);
+        for answer in self.waiting {
+            reply(answer, Err(CommitError::Store(std::sync::Arc::clone(&error))));
+        }
+        error
+    }
+}
+
+fn required_keys(pending: &[Pending]) -> Vec<(Space, Vec<u8>)> {
+    let requires = pending.iter().flat_map(|pending| &pending.change.require);
+    let mut keys: Vec<_> = requires.map(|r| (r.space, r.key.clone())).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// Answers whoever still waits. Who went away does not want to know.
+fn reply(answer: Answer, result: Result<Head, CommitError>) {
+    drop(answer.send(result));
+}

@@ -1,0 +1,157 @@
+//! The ledger of things that may happen once: redeeming a PSK, spending a join token.
+//!
+//! What each may still do is decided by `claviger_core::once`; the ledger applies the decision
+//! atomically, through the journal, with the audit record that belongs to it. A decision that
+//! something else overtook is made again.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | mint, find and redeem a PSK | [`psk`] |
+//! | make and spend a join token | [`token`] |
+//! | how what has expired is dropped | `sweep` |
+
+pub mod psk;
+mod slots;
+mod sweep;
+pub mod token;
+
+use std::sync::Arc;
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use claviger_core::id::TrustDomain;
+use claviger_core::psk::{PskBinding, PskHash};
+use claviger_core::time::UnixTime;
+use claviger_runtime::tasks::Tasks;
+
+use crate::epoch::Epochs;
+use crate::journal::{CommitError, Journal};
+use crate::store::{Space, Store, StoreError};
+use slots::Slots;
+
+/// The ledger. Clones are handles to the same one.
+#[derive(Clone, Debug)]
+pub struct Ledger(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    journal: Journal,
+    epochs: Epochs,
+    psks: Slots,
+    tokens: Slots,
+    /// What a PSK that does not exist is bound to, so that refusing it takes as long.
+    nobody: PskBinding,
+}
+
+/// The most PSKs at a time: 1,000,000 records take 300 MB of disk and open in two seconds. Three
+/// thousand per second, if every one lives for five minutes.
+pub const MAX_PSKS: usize = 1_000_000;
+
+/// The most join tokens at a time.
+pub const MAX_TOKENS: usize = 10_000;
+
+/// Something was not entered in the ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It would end too soon or too late.
+    #[error("it would end at {end} while it is {now}; it has to end within {longest} seconds")]
+    Lifetime {
+        /// When it would end.
+        end: UnixTime,
+        /// The time of the ledger.
+        now: UnixTime,
+        /// The longest life, in seconds.
+        longest: u64,
+    },
+    /// There are as many as there may be.
+    #[error("the ledger holds {most} of them, as many as it may; wait until some have expired")]
+    Full {
+        /// How many there may be.
+        most: usize,
+    },
+    /// It exists already.
+    #[error("it exists already")]
+    Exists,
+    /// A new epoch began meanwhile.
+    #[error("a new epoch began meanwhile; try again")]
+    Fenced,
+    /// The operating system gives no random bytes.
+    #[error("the system gives no random bytes")]
+    Random,
+    /// It could not be recorded.
+    #[error("cannot enter it in the ledger")]
+    Commit(#[source] CommitError),
+}
+
+impl Ledger {
+    /// The ledger in the journal's store; starts the task that drops what has expired.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the records can't be counted.
+    pub(crate) async fn open(
+        journal: Journal,
+        epochs: Epochs,
+        trust_domain: &TrustDomain,
+        tasks: &Tasks,
+    ) -> Result<Self, StoreError> {
+        let store = &**journal.store();
+        let psks = Slots::new(MAX_PSKS, count(store, Space::Psks).await?);
+        let tokens = Slots::new(MAX_TOKENS, count(store, Space::Tokens).await?);
+        let nobody = nobody(trust_domain);
+        let ledger = Self(Arc::new(Inner { journal, epochs, psks, tokens, nobody }));
+        let sweeper = sweep::Sweeper::new(ledger.clone());
+        tasks.spawn("sweeper", |stop| sweeper.run(stop));
+        Ok(ledger)
+    }
+
+    /// The time by which everything in the ledger expires. It never runs backwards.
+    #[must_use]
+    pub fn now(&self) -> UnixTime {
+        self.0.epochs.time().now()
+    }
+
+    /// The epochs of this ledger.
+    #[must_use]
+    pub fn epochs(&self) -> &Epochs {
+        &self.0.epochs
+    }
+}
+
+fn nobody(trust_domain: &TrustDomain) -> PskBinding {
+    #[expect(clippy::expect_used, reason = "one lower-case letter is a purpose")]
+    let purpose = "x".parse().expect("purpose");
+    PskBinding {
+        client: trust_domain.id(),
+        server: trust_domain.id(),
+        purpose,
+        not_after: UnixTime::default(),
+        hash: PskHash::Sha256,
+    }
+}
+
+/// How many pairs there are in `space`.
+async fn count(store: &dyn Store, space: Space) -> Result<usize, StoreError> {
+    use std::ops::Bound::{Excluded, Unbounded};
+
+    use crate::store::Order::Ascending;
+
+    const PAGE: usize = 4_096;
+    let (mut count, mut from) = (0_usize, Unbounded);
+    loop {
+        let page = store.scan(space, from, Unbounded, Ascending, PAGE).await?;
+        count = count.saturating_add(page.len());
+        match page.into_iter().last() {
+            Some((last, _)) => from = Excluded(last),
+            None => return Ok(count),
+        }
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], LedgerError> {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).map_err(|_unspecified| LedgerError::Random)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! The task that drops what has expired, and notices a clock that was set back.
+
+use std::ops::Bound;
+use std::time::Duration;
+
+use claviger_core::psk::identity::Serial;
+use claviger_core::time::UnixTime;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::Ledger;
+use super::token::TokenRecord;
+use crate::epoch::{Doubt, FenceError};
+use crate::journal::{Change, CommitError};
+use crate::store::{Order, Space, StoreError, Write, parse};
+
+/// How often it looks. Records are kept by the minute, so sooner is of no use.
+const PERIOD: Duration = Duration::from_secs(15);
+
+/// How many records one write drops: few enough that redemptions do not wait for it.
+const BATCH: usize = 1_024;
+
+/// How long ago a PSK may have been minted, and still be on its way into the store.
+const STRAGGLERS: Duration = Duration::from_secs(120);
+
+#[derive(Debug)]
+pub(super) struct Sweeper {
+    ledger: Ledger,
+    /// Where it stopped: there is nothing to drop before. It saves stepping over what was dropped.
+    from: [u8; 16],
+    /// The time of the last round.
+    last: UnixTime,
+}
+
+/// A round was not completed; the next one takes it up again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SweepError {
+    #[error("cannot read what has expired")]
+    Store(#[from] StoreError),
+    #[error("cannot drop what has expired")]
+    Commit(#[from] CommitError),
+    #[error("cannot begin a new epoch")]
+    Fence(#[from] FenceError),
+}
+
+impl Sweeper {
+    pub(super) fn new(ledger: Ledger) -> Self {
+        Self { ledger, from: [0; 16], last: UnixTime::default() }
+    }
+
+    pub(super) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut rounds = tokio::time::interval(PERIOD);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(rounds.tick()).await.is_some() {
+            if let Err(error) = self.round().await {
+                warn!(error = %claviger_runtime::telemetry::Chain(&error), "sweep interrupted");
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the clock, then drops what has expired.
+    pub(super) async fn round(&mut self) -> Result<(), SweepError> {
+        let epochs = &self.ledger.0.epochs;
+        if let Some(behind) = epochs.time().behind() {
+            let doubt = Doubt::ClockSetBack { seconds: behind.as_secs() };
+            epochs.fence(epochs.current().number, &doubt).await?;
+        }
+        let now = self.ledger.now();
+        if now < self.last {
+            self.from = [0; 16];
+        }
+        self.last = now;
+        if self.ledger.0.psks.used() > 0 {
+            self.drop_psks(now).await?;
+        }
+        if self.ledger.0.tokens.used() > 0 {
+            self.drop_tokens(now).await?;
+        }
+        Ok(())
+    }
+
+    async fn drop_psks(&mut self, now: UnixTime) -> Result<(), SweepError> {
+        let inner = &self.ledger.0;
+        let alive = Serial::first_alive(now);
+        loop {
+            let from = Bound::Included(self.from.to_vec());
+            let to = Bound::Excluded(alive.to_vec());
+            let store = inner.journal.store();
+            let expired = store.scan(Space::Psks, from, to, Order::Ascending, BATCH).await?;
+            let Some((last, _)) = expired.last() else { break };
+            // The least key above the last one.
+            let key = [last.as_slice(), &[0]].concat();
+            let writes = vec![Write::DeleteBelow { space: Space::Psks, key }];
+            inner.journal.commit(Change { writes, ..Change::default() }).await?;
+            inner.psks.free(expired.len());
+            self.from = last.as_slice().try_into().unwrap_or(self.from);
+        }
+        self.from = Serial::first_alive(now.before(STRAGGLERS));
+        Ok(())
+    }
+
+    async fn drop_tokens(&self, now: UnixTime) -> Result<(), SweepError> {
+        let inner = &self.ledger.0;
+        let epoch = inner.epochs.current().number;
+        let mut from = Bound::Unbounded;
+        loop {
+            let (store, to) = (inner.journal.store(), Bound::Unbounded);
+            let page = store.scan(Space::Tokens, from, to, Order::Ascending, BATCH).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            from = Bound::Excluded(last.clone());
+            let mut writes = Vec::new();
+            for (key, stored) in page {
+                let record: TokenRecord = parse(&stored)?;
+                if record.expires_at < now || record.epoch < epoch {
+                    writes.push(Write::delete(Space::Tokens, key));
+                }
+            }
+            let dropped = writes.len();
+            if dropped > 0 {
+                inner.journal.commit(Change { writes, ..Change::default() }).await?;
+                inner.tokens.free(dropped);
+            }
+        }
+    }
+}

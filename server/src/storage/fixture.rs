@@ -1,0 +1,106 @@
+//! Storage for tests: a clock that obeys, a store that lies in memory, and grants out of nowhere.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use claviger_core::grant::{Grant, IssuePsk, PolicyDigest, PskProof, RedeemPsk, Requester};
+use claviger_core::psk::{PskBinding, PskHash};
+use claviger_core::time::{Clock, UnixTime};
+use claviger_runtime::tasks::{Drain, Tasks};
+
+use super::directory::DataDirectory;
+use super::{OpenError, Storage};
+use crate::store::Store;
+
+/// A clock that shows what it is told.
+#[derive(Debug)]
+pub(crate) struct TestClock(AtomicU64);
+
+impl TestClock {
+    pub(crate) fn at(seconds: u64) -> Arc<Self> {
+        Arc::new(Self(seconds.into()))
+    }
+
+    pub(crate) fn set(&self, seconds: u64) {
+        self.0.store(seconds, Ordering::SeqCst);
+    }
+
+    pub(crate) fn advance(&self, seconds: u64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> UnixTime {
+        UnixTime::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// When tests happen.
+pub(crate) const NOW: u64 = 1_800_000_000;
+
+/// A server's storage and the tasks behind it.
+pub(crate) struct Life {
+    pub(crate) storage: Storage,
+    pub(crate) tasks: Tasks,
+}
+
+impl Life {
+    /// Opens the embedded storage in `path`.
+    pub(crate) async fn embedded(path: &Path, clock: &Arc<TestClock>) -> Result<Self, OpenError> {
+        let tasks = Tasks::default();
+        let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(clock);
+        let domain = "example.org".parse().unwrap();
+        let storage = Storage::open(path, clock, &domain, &tasks).await?;
+        Ok(Self { storage, tasks })
+    }
+
+    /// Opens the storage over `store`, with its keys and witness in `path`.
+    pub(crate) async fn over(
+        store: Arc<dyn Store>,
+        path: &Path,
+        clock: &Arc<TestClock>,
+    ) -> Result<Self, OpenError> {
+        let tasks = Tasks::default();
+        let directory = DataDirectory::claim(path)?;
+        let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(clock);
+        let domain = "example.org".parse().unwrap();
+        let storage = Storage::open_with(store, directory, clock, &domain, &tasks).await?;
+        Ok(Self { storage, tasks })
+    }
+
+    /// Stops in good order.
+    pub(crate) async fn stop(self) {
+        let Self { storage, tasks } = self;
+        drop(storage);
+        tasks.stop();
+        assert_eq!(tasks.drained(Duration::from_secs(30)).await, Drain::Clean);
+    }
+}
+
+/// A binding that ends `ttl` seconds after [`NOW`].
+pub(crate) fn binding(ttl: u64) -> PskBinding {
+    PskBinding {
+        client: "spiffe://example.org/client".parse().unwrap(),
+        server: "spiffe://example.org/server".parse().unwrap(),
+        purpose: "checkout".parse().unwrap(),
+        not_after: UnixTime::from_secs(NOW + ttl),
+        hash: PskHash::Sha256,
+    }
+}
+
+pub(crate) fn requester() -> Requester {
+    Requester::Agent("spiffe://example.org/spire/agent/a".parse().unwrap())
+}
+
+pub(crate) fn issue(binding: PskBinding) -> Grant<IssuePsk> {
+    let act = IssuePsk { binding, requester: requester() };
+    Grant::assertion(act, PolicyDigest::of(b"test"))
+}
+
+pub(crate) fn redemption(binding: PskBinding, proof: PskProof) -> Grant<RedeemPsk> {
+    let act = RedeemPsk { binding, requester: requester(), proof };
+    Grant::assertion(act, PolicyDigest::of(b"test"))
+}

@@ -1,0 +1,380 @@
+//! What must survive a restart, and what must not.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use claviger_attestors::join_token::{JoinToken, SpendError, SpendToken as _};
+use claviger_core::evidence::KeyDigest;
+use claviger_core::grant::PskProof;
+use tokio::runtime::Runtime;
+
+use super::fixture::{Life, NOW, TestClock, binding, issue, redemption, requester};
+use super::*;
+use crate::audit::check::check_all;
+use crate::audit::{AuditRecord, Verdict, read};
+use crate::ledger::psk::{AttemptId, Minted, Redeemed, Refused};
+use crate::ledger::token::NewToken;
+use crate::store::Write;
+use crate::store::memory::{Fault, MemoryStore};
+
+/// Runs one life of a server, which then stops in good order.
+fn live<T>(path: &Path, clock: &Arc<TestClock>, task: impl AsyncFnOnce(&Storage) -> T) -> T {
+    Runtime::new().unwrap().block_on(async {
+        let life = Life::embedded(path, clock).await.unwrap();
+        let done = task(&life.storage).await;
+        life.stop().await;
+        done
+    })
+}
+
+/// Runs one life of a server, which is then killed.
+fn killed<T>(path: &Path, clock: &Arc<TestClock>, task: impl AsyncFnOnce(&Storage) -> T) -> T {
+    let runtime = Runtime::new().unwrap();
+    let (life, done) = runtime.block_on(async {
+        let life = Life::embedded(path, clock).await.unwrap();
+        let done = task(&life.storage).await;
+        (life, done)
+    });
+    // The tasks are gone before the journal can notice that its handles are.
+    drop(runtime);
+    drop(life);
+    done
+}
+
+async fn mint(storage: &Storage) -> Minted {
+    storage.ledger.mint(issue(binding(60))).await.unwrap()
+}
+
+async fn redeem(storage: &Storage, minted: &Minted, attempt: u8) -> Result<Redeemed, Refused> {
+    let found = storage.ledger.find(minted.identity).await?;
+    let grant = redemption(found.binding().clone(), PskProof::IdentityOnly);
+    storage.ledger.redeem(found, grant, AttemptId::from_bytes([attempt; 16])).await
+}
+
+fn epoch(storage: &Storage) -> u64 {
+    storage.epochs.current().number
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Puts a backup in the place of a directory, as `cp` would into an empty one.
+fn restore(backup: &Path, to: &Path) {
+    fs::remove_dir_all(to).unwrap();
+    copy_tree(backup, to);
+}
+
+#[test]
+fn a_clean_stop_keeps_the_epoch_and_every_record() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+    let (spent, unspent) = live(dir.path(), &clock, async |storage| {
+        let (spent, unspent) = (mint(storage).await, mint(storage).await);
+        redeem(storage, &spent, 1).await.unwrap();
+        (spent, unspent)
+    });
+    live(dir.path(), &clock, async |storage| {
+        assert_eq!(epoch(storage), 1);
+        redeem(storage, &spent, 1).await.unwrap();
+        let refused = redeem(storage, &spent, 2).await.unwrap_err();
+        assert!(matches!(refused, Refused::Replayed), "{refused}");
+        redeem(storage, &unspent, 3).await.unwrap();
+        check_all(&**storage.journal.store()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_kill_keeps_the_epoch_and_every_record() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+    let minted = killed(dir.path(), &clock, async |storage| mint(storage).await);
+    killed(dir.path(), &clock, async |storage| redeem(storage, &minted, 1).await.unwrap());
+    killed(dir.path(), &clock, async |storage| {
+        assert_eq!(epoch(storage), 1);
+        redeem(storage, &minted, 1).await.unwrap();
+        let refused = redeem(storage, &minted, 2).await.unwrap_err();
+        assert!(matches!(refused, Refused::Replayed), "{refused}");
+    });
+}
+
+#[test]
+fn a_restored_backup_begins_a_new_epoch() {
+    for stop_cleanly in [true, false] {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+        let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+        let minted = if stop_cleanly {
+            live(&data, &clock, async |storage| mint(storage).await)
+        } else {
+            killed(&data, &clock, async |storage| mint(storage).await)
+        };
+        copy_tree(&data, &backup);
+        live(&data, &clock, async |storage| redeem(storage, &minted, 1).await.unwrap());
+        restore(&backup, &data);
+        live(&data, &clock, async |storage| {
+            assert_eq!(epoch(storage), 2);
+            let refused = redeem(storage, &minted, 2).await.unwrap_err();
+            assert!(matches!(refused, Refused::Unknown), "{refused}");
+        });
+    }
+}
+
+#[test]
+fn a_store_that_was_restored_alone_begins_a_new_epoch() {
+    for stop_cleanly in [true, false] {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+        let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+        let minted = live(&data, &clock, async |storage| mint(storage).await);
+        copy_tree(&data.join("store"), &backup);
+        let spend = async |storage: &Storage| redeem(storage, &minted, 1).await.unwrap();
+        if stop_cleanly {
+            live(&data, &clock, spend);
+        } else {
+            killed(&data, &clock, spend);
+        }
+        restore(&backup, &data.join("store"));
+        live(&data, &clock, async |storage| {
+            assert_eq!(epoch(storage), 2);
+            let refused = redeem(storage, &minted, 2).await.unwrap_err();
+            assert!(matches!(refused, Refused::Unknown), "{refused}");
+            let reason = last_fence(storage).await;
+            assert!(reason.contains("the witness has seen record"), "{reason}");
+        });
+    }
+}
+
+async fn last_fence(storage: &Storage) -> String {
+    let records = read(&**storage.journal.store(), 1, usize::MAX).await.unwrap();
+    let fences = records.iter().rev().find_map(|AuditRecord { body, .. }| {
+        let body: claviger_core::audit::Body = serde_json::from_slice(body).unwrap();
+        if let Event::EpochFenced { reason, .. } = body.event { Some(reason) } else { None }
+    });
+    fences.unwrap()
+}
+
+#[test]
+fn a_journal_cut_short_never_brings_a_spent_psk_back() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+    let (data, whole) = (dir.path().join("data"), dir.path().join("whole"));
+    let minted = killed(&data, &clock, async |storage| {
+        let minted = mint(storage).await;
+        redeem(storage, &minted, 1).await.unwrap();
+        minted
+    });
+    fs::rename(&data, &whole).unwrap();
+    let used = fs::read(whole.join("store/0.jnl")).unwrap();
+    let used = used.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    for tenths in 0..10 {
+        copy_tree(&whole, &data);
+        let journal = fs::File::options().write(true).open(data.join("store/0.jnl")).unwrap();
+        let kept = u64::try_from(used * tenths / 10).unwrap();
+        journal.set_len(kept).unwrap();
+        // The witness is the original: only the journal is damaged.
+        fs::rename(whole.join("witness"), data.join("witness")).unwrap();
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            if let Ok(life) = Life::embedded(&data, &clock).await {
+                assert!(epoch(&life.storage) > 1);
+                let refused = redeem(&life.storage, &minted, 2).await.unwrap_err();
+                assert!(matches!(refused, Refused::Unknown), "{refused}");
+            }
+        });
+        drop(runtime);
+        fs::rename(data.join("witness"), whole.join("witness")).unwrap();
+        fs::remove_dir_all(&data).unwrap();
+    }
+}
+
+#[test]
+fn without_the_witness_or_the_root_a_new_epoch_begins() {
+    for missing in ["witness", "keys/epoch-1.root"] {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+        let minted = live(dir.path(), &clock, async |storage| mint(storage).await);
+        fs::remove_file(dir.path().join(missing)).unwrap();
+        live(dir.path(), &clock, async |storage| {
+            assert_eq!(epoch(storage), 2);
+            let refused = redeem(storage, &minted, 1).await.unwrap_err();
+            assert!(matches!(refused, Refused::Unknown), "{refused}");
+        });
+        assert!(dir.path().join("keys/epoch-2.root").exists());
+        assert!(!dir.path().join("keys/epoch-1.root").exists());
+    }
+}
+
+#[test]
+fn a_lost_store_never_gives_an_epoch_its_number_again() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+    live(dir.path(), &clock, async |storage| assert_eq!(epoch(storage), 1));
+    fs::remove_dir_all(dir.path().join("store")).unwrap();
+    live(dir.path(), &clock, async |storage| assert_eq!(epoch(storage), 2));
+}
+
+#[test]
+fn expired_stays_expired_when_the_clock_is_set_back_over_a_restart() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+    let minted = live(dir.path(), &clock, async |storage| {
+        let minted = mint(storage).await;
+        clock.set(NOW + 61);
+        mint_later(storage).await;
+        minted
+    });
+    clock.set(NOW + 30);
+    live(dir.path(), &clock, async |storage| {
+        assert_eq!((epoch(storage), storage.ledger.now().as_secs()), (1, NOW + 61));
+        let refused = redeem(storage, &minted, 1).await.unwrap_err();
+        assert!(matches!(refused, Refused::Expired), "{refused}");
+    });
+    clock.set(NOW);
+    live(dir.path(), &clock, async |storage| {
+        assert_eq!((epoch(storage), storage.ledger.now().as_secs()), (2, NOW));
+    });
+}
+
+async fn mint_later(storage: &Storage) {
+    storage.ledger.mint(issue(binding(120))).await.unwrap();
+}
+
+#[test]
+fn a_second_server_is_refused() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+    live(dir.path(), &clock, async |_storage| {
+        let second = Life::embedded(dir.path(), &clock).await.err().unwrap();
+        assert!(matches!(second, OpenError::Directory(ClaimError::InUse { .. })), "{second}");
+    });
+}
+
+#[test]
+fn a_token_survives_a_kill_and_not_a_new_epoch() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+    let token: JoinToken = "t".parse().unwrap();
+    let holder = KeyDigest::of_spki(b"key");
+    killed(dir.path(), &clock, async |storage| {
+        let ttl = std::time::Duration::from_secs(600);
+        let new = NewToken { token: &token, ttl, agent_id: None, requester: requester() };
+        storage.ledger.create_token(new, Change::default()).await.unwrap();
+    });
+    killed(dir.path(), &clock, async |storage| {
+        storage.ledger.spend(&token, &holder).await.unwrap();
+    });
+    fs::remove_file(dir.path().join("witness")).unwrap();
+    live(dir.path(), &clock, async |storage| {
+        let refused = storage.ledger.spend(&token, &holder).await.unwrap_err();
+        assert!(matches!(refused, SpendError::Unknown), "{refused}");
+    });
+}
+
+#[tokio::test]
+async fn a_log_that_was_edited_is_an_error() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+    let store = Arc::new(MemoryStore::default());
+    let open = || Life::over(Arc::<MemoryStore>::clone(&store), dir.path(), &clock);
+    open().await.unwrap().stop().await;
+    let key = 1_u64.to_be_bytes();
+    let mut record = store.get(Space::Audit, &key).await.unwrap().unwrap();
+    *record.last_mut().unwrap() ^= 1;
+    store.write(vec![Write::put(Space::Audit, key, record)]).await.unwrap();
+    let error = open().await.err().unwrap();
+    assert!(matches!(error, OpenError::Log { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_log_whose_end_is_missing_is_an_error() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+    let store = Arc::new(MemoryStore::default());
+    let open = || Life::over(Arc::<MemoryStore>::clone(&store), dir.path(), &clock);
+    let life = open().await.unwrap();
+    let last = life.storage.journal.head().borrow().sequence;
+    life.stop().await;
+    store.write(vec![Write::delete(Space::Audit, last.to_be_bytes())]).await.unwrap();
+    let error = open().await.err().unwrap();
+    assert!(matches!(error, OpenError::Log { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn doubts_that_were_not_settled_are_there_at_the_next_start() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+    let store = Arc::new(MemoryStore::default());
+    let over =
+        |store: &Arc<MemoryStore>| Life::over(Arc::<MemoryStore>::clone(store), dir.path(), &clock);
+    let life = over(&store).await.unwrap();
+    let backup = Arc::new(store.copy());
+    mint(&life.storage).await;
+    life.stop().await;
+    backup.fail(Fault::Full);
+    let failed = over(&backup).await.err().unwrap();
+    assert!(matches!(failed, OpenError::Epoch(FenceError::Commit { .. })), "{failed}");
+    tokio::task::yield_now().await;
+    backup.fail(Fault::None);
+    // The failed start let go of the directory once its journal had ended.
+    let life = loop {
+        match over(&backup).await {
+            Ok(life) => break life,
+            Err(OpenError::Directory(_)) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert!(epoch(&life.storage) > 1);
+    life.stop().await;
+}
+
+#[tokio::test]
+async fn a_checkpoint_tells_a_server_that_it_is_behind() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+    let store = Arc::new(MemoryStore::default());
+    let life = Life::over(Arc::<MemoryStore>::clone(&store), dir.path(), &clock).await.unwrap();
+    let Storage { checkpoints, epochs, journal, .. } = &life.storage;
+    let now = checkpoints.sign_now().unwrap();
+    assert_eq!(now.checkpoint.head, *journal.head().borrow());
+    assert_eq!(checkpoints.judge(&now).await.unwrap(), Verdict::Fine);
+    mint(&life.storage).await;
+    assert_eq!(checkpoints.judge(&now).await.unwrap(), Verdict::Fine);
+
+    // What a later server, of which this one is a backup, would have signed.
+    let later = claviger_core::audit::Head { sequence: 99, ..now.checkpoint.head };
+    let forked = claviger_core::audit::Head { sequence: 2, ..Default::default() };
+    for (head, epoch) in [(later, 1), (forked, 1), (now.checkpoint.head, 7)] {
+        let signed = checkpoints.sign(head, epoch, now.checkpoint.time).unwrap();
+        let verdict = checkpoints.judge(&signed).await.unwrap();
+        assert!(matches!(verdict, Verdict::Behind { epoch: e, .. } if e == epoch), "{verdict:?}");
+    }
+    let ahead = checkpoints.sign(later, 7, now.checkpoint.time).unwrap();
+    let Verdict::Behind { epoch, doubt } = checkpoints.judge(&ahead).await.unwrap() else {
+        panic!("not behind")
+    };
+    assert_eq!(epochs.fence(epoch, &doubt).await.unwrap().number, 8);
+    assert_eq!(checkpoints.judge(&ahead).await.unwrap(), Verdict::Fine);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_somebody_else_signed_or_changed_tells_nothing() {
+    let clock = TestClock::at(NOW);
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let life = Life::over(Arc::new(MemoryStore::default()), dir.path(), &clock).await.unwrap();
+    let stranger = Life::over(Arc::new(MemoryStore::default()), other.path(), &clock);
+    let stranger = stranger.await.unwrap();
+    let theirs = stranger.storage.checkpoints.sign_now().unwrap();
+    let checkpoints = &life.storage.checkpoints;
+    assert_eq!(checkpoints.judge(&theirs).await.unwrap(), Verdict::NotOurs);
+    let mut changed = checkpoints.sign_now().unwrap();
+    changed.checkpoint.epoch = 9;
+    assert_eq!(checkpoints.judge(&changed).await.unwrap(), Verdict::NotOurs);
+}
+
+#[test]
+fn the_audit_key_stays_the_same() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+    let sign = async |storage: &Storage| storage.checkpoints.sign_now().unwrap();
+    let before = live(dir.path(), &clock, sign);
+    live(dir.path(), &clock, async |storage| {
+        let verdict = storage.checkpoints.judge(&before).await.unwrap();
+        assert_eq!(verdict, Verdict::Fine);
+    });
+}
