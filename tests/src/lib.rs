@@ -1,1 +1,15 @@
-//! x
+//! The harness that the suites share.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | the binary, driven from outside: `dev`, and a server and an agent that can be killed | [`process`] |
+//! | calls to an agent's socket, as a workload makes them | [`workload`] |
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a harness that panics is a test that fails"
+)]
+
+pub mod process;
+pub mod workload;

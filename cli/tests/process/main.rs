@@ -1,0 +1,15 @@
+//! The binary as its users meet it: started, asked, stopped and killed from outside.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
+mod demo;
+mod dev;
+mod kill;
+mod outage;
+
+use claviger_tests::process::Claviger;
+
+/// The binary that was built with these tests.
+fn claviger() -> Claviger {
+    Claviger::at(env!("CARGO_BIN_EXE_claviger"))
+}

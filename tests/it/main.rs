@@ -1,0 +1,5 @@
+//! One binary for all integration tests that run in one process.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
+mod tidy;

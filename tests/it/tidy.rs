@@ -1,0 +1,106 @@
+//! Rules about the source tree that no lint knows.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Who may depend on whom (`docs/architecture.md`). A crate that is missing here fails the test, so
+/// adding an edge is a decision that a reviewer sees.
+const ALLOWED: [(&str, &[&str]); 10] = [
+    ("core", &[]),
+    ("proto", &["core"]),
+    ("runtime", &["core"]),
+    ("attestors", &["core"]),
+    ("server", &["core", "proto", "runtime", "attestors"]),
+    ("node-agent", &["core", "proto", "runtime", "attestors"]),
+    ("shim", &["core", "proto", "runtime"]),
+    ("cli", &["core", "proto", "runtime", "attestors", "server", "node-agent", "shim", "tests"]),
+    ("tests", &["core", "proto", "runtime"]),
+    ("examples", &["core", "proto", "runtime", "shim"]),
+];
+
+#[test]
+fn dependencies_point_inwards() {
+    for (name, may_use) in ALLOWED {
+        let manifest = fs::read_to_string(root().join(name).join("Cargo.toml")).unwrap();
+        for line in manifest.lines().filter_map(|line| line.strip_prefix("claviger-")) {
+            let used = line.split(['.', ' ', '=']).next().unwrap();
+            assert!(may_use.contains(&used), "{name} must not depend on {used}");
+        }
+    }
+}
+
+#[test]
+fn every_crate_has_its_rules() {
+    let allowed = BTreeMap::from(ALLOWED);
+    for entry in fs::read_dir(root()).unwrap() {
+        let dir = entry.unwrap().path();
+        let name = dir.file_name().unwrap().to_str().unwrap();
+        let is_crate = dir.join("Cargo.toml").exists();
+        assert!(!is_crate || allowed.contains_key(name), "{name} is not in ALLOWED");
+    }
+}
+
+/// A proof type may be made only where what it proves was done.
+#[test]
+fn assertions_are_made_where_they_are_true() {
+    const PROOFS: [(&str, &[&str]); 3] = [
+        ("Grant::assertion(", &["server/src/policy"]),
+        ("Recorded::assertion(", &["server/src/journal"]),
+        ("AttestedNode::assertion(", &["attestors/src/"]),
+    ];
+    let root = root();
+    for file in rust_files(&root) {
+        let path = file.strip_prefix(&root).unwrap().to_str().unwrap();
+        let source = fs::read_to_string(&file).unwrap();
+        for (proof, places) in PROOFS {
+            let may = path == "tests/it/tidy.rs" || places.iter().any(|at| path.starts_with(at));
+            assert!(may || !source.contains(proof), "{path} must not say `{proof}`");
+        }
+    }
+}
+
+/// Signing keys are used in one folder (invariant 3 of `docs/architecture.md`).
+#[test]
+fn only_the_authority_signs_certificates() {
+    let root = root();
+    for file in rust_files(&root.join("server/src")) {
+        let path = file.strip_prefix(&root).unwrap().to_str().unwrap();
+        let source = fs::read_to_string(&file).unwrap();
+        let production = source.split("#[cfg(test)]").next().unwrap();
+        let signs = production.contains(".signed_by(") || production.contains(".self_signed(");
+        assert!(!signs || path.starts_with("server/src/ca"), "{path} must not sign");
+    }
+}
+
+/// `core` takes time and randomness as arguments and waits for nothing.
+#[test]
+fn core_does_no_io() {
+    const BANNED: [&str; 6] =
+        ["async fn", "std::fs", "std::net", "tokio::", "SystemRandom", "std::env"];
+    let root = root();
+    for file in rust_files(&root.join("core/src")) {
+        let source = fs::read_to_string(&file).unwrap();
+        let path = file.strip_prefix(&root).unwrap().display();
+        for banned in BANNED {
+            assert!(!source.contains(banned), "{path} must not use {banned}");
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|ext| ext == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
