@@ -1,1 +1,49 @@
-fn main(){}
+//! `claviger`, the one binary: server, agent, and the operator's command line.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | what can be typed | [`args`], and each file of [`commands`] for its noun |
+//! | server and agent together, to try things out | [`dev`] |
+//! | the main job, shown end to end | [`demo`] |
+//! | talking to a server and to an agent | [`admin`], [`workload`], [`connection`] |
+//! | where their sockets are | [`socket`] |
+//! | what is printed, and how it ends when it fails | [`console`], [`failure`], [`status`] |
+//! | certificates and keys as files | [`pem`], [`files`] |
+
+mod admin;
+mod args;
+mod commands;
+mod connection;
+mod console;
+#[cfg(all(feature = "server", feature = "agent", feature = "shim"))]
+mod demo;
+#[cfg(all(feature = "server", feature = "agent"))]
+mod dev;
+mod failure;
+mod files;
+mod pem;
+#[cfg(any(feature = "server", feature = "agent"))]
+mod run;
+mod socket;
+mod status;
+mod times;
+mod workload;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        // Help and versions arrive as errors, too; each knows its stream and its exit code.
+        Err(usage) => {
+            drop(usage.print());
+            return u8::try_from(usage.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    match args.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -10,7 +10,7 @@ mod listener;
 mod peer;
 mod stream;
 
-pub use address::SocketPathError;
+pub use address::{SocketPathError, check_path};
 pub use bind::BindError;
 pub use connect::{ConnectError, connector};
 pub use listener::{Limits, Listener};

@@ -7,6 +7,15 @@ use rustix::net::SocketAddrUnix;
 /// The longest path of a Unix socket, in bytes: `sun_path` less its terminating NUL (unix(7)).
 const MAX_LEN: usize = 107;
 
+/// Whether a socket can be at `path`; nothing is looked for there.
+///
+/// # Errors
+///
+/// [`SocketPathError`] says what is wrong with the path.
+pub fn check_path(path: &Path) -> Result<(), SocketPathError> {
+    address(path).map(drop)
+}
+
 /// The address of the socket at `path`.
 pub(super) fn address(path: &Path) -> Result<SocketAddrUnix, SocketPathError> {
     let len = path.as_os_str().len();

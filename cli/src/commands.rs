@@ -1,0 +1,18 @@
+//! What can be asked for: one file for each noun.
+
+pub(crate) mod agent;
+pub(crate) mod audit;
+pub(crate) mod bundle;
+#[cfg(all(feature = "server", feature = "agent", feature = "shim"))]
+pub(crate) mod demo;
+#[cfg(all(feature = "server", feature = "agent"))]
+pub(crate) mod dev;
+pub(crate) mod entry;
+pub(crate) mod healthcheck;
+pub(crate) mod psk;
+#[cfg(feature = "server")]
+pub(crate) mod server;
+pub(crate) mod svid;
+pub(crate) mod token;
+
+mod selection;

@@ -1,0 +1,50 @@
+//! `claviger audit`: what happened, and proof that nobody changed it.
+
+mod export;
+mod record;
+mod tail;
+mod verify;
+
+use clap::Subcommand;
+
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// Reads the audit log, and proves that nobody changed it
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Proves that the log is whole and unchanged
+    #[command(
+        long_about = "Proves that the log is whole and unchanged: every record's hash covers \
+        the one before, and the server signs how far it went. With --file an export is checked \
+        without any server.\n\n\
+        Example:\n  claviger audit verify"
+    )]
+    Verify(verify::Verify),
+    /// Shows the newest records
+    #[command(
+        long_about = "Shows the newest records, one per line; with --follow also new ones as \
+        they are written.\n\n\
+        Example:\n  claviger audit tail -f -n 20"
+    )]
+    Tail(tail::Tail),
+    /// Writes the whole log as JSON lines
+    #[command(long_about = "Writes the whole log as JSON lines, each \
+        {\"seq\":1,\"prev\":\"hex\",\"hash\":\"hex\",\"body\":{…}}, where the body is what is \
+        hashed, byte for byte.\n\n\
+        Example:\n  claviger audit export --file audit.jsonl")]
+    Export(export::Export),
+}
+
+impl Command {
+    pub(crate) async fn run(self, console: Console) -> Result<(), Failure> {
+        match self {
+            Self::Verify(verify) => verify.run(console).await,
+            Self::Tail(tail) => tail.run(console).await,
+            Self::Export(export) => export.run(console).await,
+        }
+    }
+}
+
+#[cfg(all(feature = "server", feature = "agent", feature = "shim"))]
+pub(crate) use verify::{Verified, verify_online};

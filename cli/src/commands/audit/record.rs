@@ -1,0 +1,110 @@
+//! One record: as the server sends it, as a line of JSON, as a line for people.
+
+use std::fmt;
+
+use claviger_core::audit::Link;
+use claviger_proto::claviger::admin::v1::AuditRecord;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::failure::Failure;
+use crate::times;
+
+/// `{"seq":1,"prev":"hex","hash":"hex","body":{…}}`.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Line {
+    pub(super) seq: u64,
+    pub(super) prev: Link,
+    pub(super) hash: Link,
+    /// What is hashed, byte for byte.
+    pub(super) body: Box<RawValue>,
+}
+
+impl TryFrom<AuditRecord> for Line {
+    type Error = Failure;
+
+    fn try_from(wire: AuditRecord) -> Result<Self, Failure> {
+        let seq = wire.sequence;
+        let damaged = || Failure::failed(format_args!("the server sent record {seq} damaged"));
+        let link =
+            |bytes: Vec<u8>| bytes.try_into().map(Link::from_bytes).map_err(|_length| damaged());
+        let body: Box<RawValue> =
+            serde_json::from_slice(&wire.body).map_err(|_detail| damaged())?;
+        // Whitespace around it would be lost on the way through JSON, and the hash would not fit.
+        if body.get().as_bytes() != wire.body {
+            return Err(damaged());
+        }
+        Ok(Self { seq, prev: link(wire.previous)?, hash: link(wire.hash)?, body })
+    }
+}
+
+/// `12  2026-11-21T10:00:00Z  psk_redeemed  client=… purpose=…`. A record of a newer version is
+/// shown as well as it can be.
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ok(Value::Object(mut body)) = serde_json::from_str(self.body.get()) else {
+            return write!(f, "{}  {}", self.seq, self.body);
+        };
+        let time = body.remove("time").and_then(|time| time.as_u64()).unwrap_or_default();
+        let event = body.remove("event").unwrap_or_default();
+        let event = event.as_str().unwrap_or("unknown");
+        write!(f, "{:>5}  {}  {event:<20}", self.seq, times::show_unsigned(time))?;
+        for (name, value) in body {
+            match value {
+                Value::Null => {}
+                Value::String(text) => write!(f, " {name}={text}")?,
+                Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                    write!(f, " {name}={value}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(body: &str) -> AuditRecord {
+        AuditRecord {
+            sequence: 3,
+            previous: vec![1; 32],
+            hash: vec![2; 32],
+            body: body.as_bytes().to_vec(),
+        }
+    }
+
+    const BODY: &str = r#"{"time":1800000000,"event":"epoch_fenced","epoch":2,"reason":"new"}"#;
+
+    #[test]
+    fn a_body_keeps_its_bytes() {
+        let odd = r#"{"time":1,  "event":"x","b":1.0,"a":"\u00e9"}"#;
+        let line = Line::try_from(wire(odd)).unwrap();
+        let json = serde_json::to_string(&line).unwrap();
+        assert!(json.ends_with(&format!("\"body\":{odd}}}")), "{json}");
+        let back: Line = serde_json::from_str(&json).unwrap();
+        assert_eq!(back.body.get(), odd);
+    }
+
+    #[test]
+    fn a_line_for_people_names_the_event_first() {
+        let line = Line::try_from(wire(BODY)).unwrap().to_string();
+        assert_eq!(line, "    3  2027-01-15T08:00:00Z  epoch_fenced         epoch=2 reason=new");
+    }
+
+    #[test]
+    fn damage_on_the_way_is_told() {
+        for damaged in [
+            wire("{"),
+            wire(" {}"),
+            AuditRecord { hash: vec![0; 31], ..wire(BODY) },
+            AuditRecord { previous: Vec::new(), ..wire(BODY) },
+        ] {
+            let told = Line::try_from(damaged).unwrap_err().to_string();
+            assert!(told.contains("record 3"), "{told}");
+        }
+    }
+}

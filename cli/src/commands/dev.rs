@@ -1,0 +1,66 @@
+//! `claviger dev`: server and agent together, to try things out.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use claviger_core::id::TrustDomain;
+use claviger_runtime::telemetry::{LogConfig, LogFormat, LogLevel};
+
+use crate::console::Console;
+use crate::dev;
+use crate::failure::Failure;
+use crate::run;
+
+/// Runs a server and an agent together, to try things out
+#[derive(Args, Debug)]
+#[command(long_about = "Runs a server and an agent together in one process, to try things out. \
+    When it prints `ready`, DIR/agent.sock serves the Workload API and DIR/server.sock the \
+    operator. Its policy permits everything within the trust domain. It runs until SIGINT or \
+    SIGTERM, and then removes all that it made.\n\n\
+    Example:\n  claviger dev --dir /tmp/claviger\n\n\
+    and, in another shell, what it prints and then:\n  \
+    claviger entry create --spiffe-id spiffe://example.org/me --selector unix:uid:$(id -u) --wait\n  \
+    claviger svid fetch")]
+pub(crate) struct Dev {
+    /// Where sockets and state are; made if missing. Keep it short: a socket's path has 107 bytes
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+
+    /// The trust domain
+    #[arg(long, alias = "trustDomain", value_name = "NAME", default_value = "example.org")]
+    trust_domain: TrustDomain,
+
+    /// The least important events that are still logged
+    #[arg(long, alias = "logLevel", value_enum, value_name = "LEVEL", default_value = "warn")]
+    log_level: Level,
+}
+
+impl Dev {
+    pub(crate) async fn run(self, console: Console) -> Result<(), Failure> {
+        run::log(self.log_level.into())?;
+        dev::run(&self.dir, self.trust_domain, console).await
+    }
+}
+
+/// How important an event must be to be logged
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<Level> for LogConfig {
+    fn from(level: Level) -> Self {
+        let level = match level {
+            Level::Error => LogLevel::Error,
+            Level::Warn => LogLevel::Warn,
+            Level::Info => LogLevel::Info,
+            Level::Debug => LogLevel::Debug,
+            Level::Trace => LogLevel::Trace,
+        };
+        Self { format: LogFormat::Text, level }
+    }
+}

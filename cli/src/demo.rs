@@ -1,0 +1,98 @@
+//! The main job, shown end to end with real processes: nothing here is played.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | what is printed of each step | [`stage`] |
+//! | the programs: made, registered, started | [`cast`], [`program`] |
+//! | what a program does, and how it is told to | [`workload`], [`orders`] |
+//! | mutual TLS between SVIDs | [`mutual`] |
+//! | one-time keys: a handshake, and every attempt to use a key again | [`once`] |
+//! | a program that nobody registered | [`stranger`] |
+//! | the audit log | [`accounts`] |
+
+mod accounts;
+mod cast;
+mod mutual;
+mod once;
+mod orders;
+mod program;
+mod stage;
+mod stranger;
+pub(crate) mod workload;
+
+use std::path::Path;
+
+use claviger_core::id::TrustDomain;
+use claviger_runtime::tasks::{ShutdownSignals, Tasks};
+use tempfile::TempDir;
+
+use crate::admin::Server;
+use crate::console::Console;
+use crate::dev::{self, Directory};
+use crate::failure::Failure;
+use crate::run::drain;
+use cast::Cast;
+use stage::Stage;
+
+/// Where it plays.
+const TRUST_DOMAIN: &str = "example.org";
+
+/// Shows it, and succeeds only if every step did what it says.
+pub(crate) async fn run(console: Console) -> Result<(), Failure> {
+    let mut signals = ShutdownSignals::listen().map_err(|error| Failure::because(&error))?;
+    let tasks = Tasks::default();
+    let folder = temporary()?;
+    let place = Directory::claim(&folder.path().join("broker"))?;
+    let mut stage = Stage::new(console);
+    let shown = tokio::select! {
+        shown = Box::pin(show(&mut stage, folder.path(), &place, &tasks)) => shown,
+        signal = signals.next() => Err(Failure::failed(format_args!("ended by {signal}"))),
+    };
+    drain(&mut signals, &tasks).await.and(stage.close(shown))
+}
+
+fn temporary() -> Result<TempDir, Failure> {
+    let folder = tempfile::Builder::new().prefix("claviger-").tempdir();
+    folder.map_err(|error| {
+        Failure::failed(format_args!("cannot make a temporary directory: {error}"))
+            .try_this("set TMPDIR to a directory that this user may write to")
+    })
+}
+
+/// The whole story.
+async fn show(
+    stage: &mut Stage,
+    folder: &Path,
+    place: &Directory,
+    tasks: &Tasks,
+) -> Result<(), Failure> {
+    let server = open(stage, place, tasks).await?;
+    let Cast { mut frontend, mut backend, mut stranger } =
+        cast::assemble(stage, folder, place, &server).await?;
+
+    mutual::meet(stage, &mut frontend, &mut backend).await?;
+    let key = once::meet(stage, &mut frontend, &mut backend).await?;
+    once::again(stage, &mut frontend, &mut backend).await?;
+    once::replay(stage, &mut frontend, &mut backend).await?;
+    stranger::refuse(stage, &mut stranger).await?;
+    accounts::settle(stage, folder, &server, &key, &mut frontend).await
+}
+
+/// Server and agent start.
+async fn open(stage: &mut Stage, place: &Directory, tasks: &Tasks) -> Result<Server, Failure> {
+    let console = stage.console();
+    let trust_domain: TrustDomain =
+        TRUST_DOMAIN.parse().map_err(|error| Failure::because(&error))?;
+    let start = async {
+        let server = dev::start_server(place, trust_domain.clone(), tasks).await?;
+        Ok((server, format!("server started for {trust_domain}, with its own store and authority")))
+    };
+    let server = stage.step("server starts", start).await?;
+    let start = async {
+        let id = dev::start_agent(place, trust_domain.clone(), &server, console, tasks).await?;
+        let kind = id.path().split('/').nth(3).unwrap_or_default();
+        Ok(((), format!("agent attested with a {}, and serves its socket", kind.replace('_', " "))))
+    };
+    stage.step("agent attests", start).await?;
+    Server::at(&place.server_socket(), console).await
+}

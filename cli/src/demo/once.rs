@@ -1,0 +1,96 @@
+//! One-time keys: one handshake, and every attempt to use the key again.
+
+use super::cast::id;
+use super::mutual::{agreed, listen};
+use super::orders::{Order, Report};
+use super::program::Program;
+use super::stage::Stage;
+use crate::failure::Failure;
+
+/// The key exchange that a quantum computer does not undo.
+const GROUP: &str = "X25519MLKEM768";
+
+/// A TLS alert in clear, fatal, `decrypt_error` (RFC 8446 §6): the same answer to whatever is wrong.
+const ALERT: &str = "15030300020233";
+
+/// Frontend asks for a key for backend, and they complete a TLS 1.3 handshake with it. Returns the
+/// key's name.
+pub(super) async fn meet(
+    stage: &mut Stage,
+    frontend: &mut Program,
+    backend: &mut Program,
+) -> Result<String, Failure> {
+    let due = "frontend asks for a one-time key";
+    let issue = async {
+        let peer = id(backend.name())?;
+        let purpose = "demo".parse().map_err(|error| Failure::because(&error))?;
+        match frontend.order(&Order::Issue { peer, purpose }).await? {
+            Report::Issued(name) => {
+                Ok((name.clone(), format!("frontend got a one-time key for backend: {name}")))
+            }
+            report => Err(frontend.unexpected("a key", &report)),
+        }
+    };
+    let name = stage.step(due, issue).await?;
+    let handshake = async {
+        let at = listen(backend).await?;
+        let connect = Order::ConnectOnce(at);
+        let (answered, called) =
+            tokio::join!(backend.order(&Order::AcceptOnce), frontend.order(&connect));
+        let group = agreed(frontend, &called?, backend, &answered?)?;
+        if group != GROUP {
+            return Err(Failure::failed(format_args!("the key exchange was {group}, not {GROUP}")));
+        }
+        Ok(((), format!("TLS 1.3 with that key, which authenticated both ends ({group})")))
+    };
+    stage.step("they meet over TLS 1.3 with that key", handshake).await?;
+    Ok(name)
+}
+
+/// Frontend dials once more with the same key, in a fresh handshake that is sound but for that.
+pub(super) async fn again(
+    stage: &mut Stage,
+    frontend: &mut Program,
+    backend: &mut Program,
+) -> Result<(), Failure> {
+    let act = async {
+        let connect = Order::ConnectOnce(listen(backend).await?);
+        let (answered, called) =
+            tokio::join!(backend.order(&Order::AcceptOnce), frontend.order(&connect));
+        refused(backend, &answered?)?;
+        match called? {
+            Report::Failed(_) => Ok(((), "the same key in a new handshake: refused".into())),
+            report => Err(frontend.unexpected("a handshake that fails", &report)),
+        }
+    };
+    stage.step("the same key in a new handshake is refused", act).await
+}
+
+/// Somebody sends again what went over the wire, byte for byte.
+pub(super) async fn replay(
+    stage: &mut Stage,
+    frontend: &mut Program,
+    backend: &mut Program,
+) -> Result<(), Failure> {
+    let act = async {
+        let replay = Order::Replay(listen(backend).await?);
+        let (answered, called) =
+            tokio::join!(backend.order(&Order::AcceptOnce), frontend.order(&replay));
+        refused(backend, &answered?)?;
+        match called? {
+            Report::HungUp(bytes) if bytes == ALERT => {
+                Ok(((), "the recorded ClientHello, byte for byte: refused".into()))
+            }
+            report => Err(frontend.unexpected("an alert and nothing else", &report)),
+        }
+    };
+    stage.step("the recorded ClientHello is refused", act).await
+}
+
+/// It was the broker that said no: not a time limit, not a lost connection.
+fn refused(backend: &Program, report: &Report) -> Result<(), Failure> {
+    match report {
+        Report::Refused(_) => Ok(()),
+        report => Err(backend.unexpected("the broker's refusal", report)),
+    }
+}

@@ -1,0 +1,100 @@
+//! How a command fails: one readable form, and an exit code that scripts can rely on.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use claviger_runtime::telemetry::Chain;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    kind: Kind,
+    problem: String,
+    remedy: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    /// It was refused, or it failed.
+    Failed,
+    /// What was typed or configured makes no sense.
+    Usage,
+    /// Nobody reads our output any more, as in `claviger audit tail | head`.
+    Unread,
+}
+
+impl Failure {
+    /// The command was refused, or failed. `problem` says what was wrong and with which value.
+    pub(crate) fn failed(problem: impl fmt::Display) -> Self {
+        Self { kind: Kind::Failed, problem: problem.to_string(), remedy: None }
+    }
+
+    /// What was typed or configured makes no sense.
+    pub(crate) fn usage(problem: impl fmt::Display) -> Self {
+        Self { kind: Kind::Usage, ..Self::failed(problem) }
+    }
+
+    /// It failed because of `error`, which is told with its causes.
+    pub(crate) fn because(error: &(dyn Error + 'static)) -> Self {
+        Self::failed(Chain(error))
+    }
+
+    /// What to do about it.
+    pub(crate) fn try_this(self, remedy: impl fmt::Display) -> Self {
+        Self { remedy: Some(remedy.to_string()), ..self }
+    }
+
+    /// Tells the user, and says how the process ends.
+    pub(crate) fn report(&self) -> ExitCode {
+        let code = match self.kind {
+            Kind::Failed => ExitCode::from(1),
+            Kind::Usage => ExitCode::from(2),
+            Kind::Unread => return ExitCode::SUCCESS,
+        };
+        // If stderr is gone too, the exit code still tells.
+        drop(writeln!(io::stderr(), "{self}"));
+        code
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.problem)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, "\n  try: {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Output could not be written.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        let failure = Self::failed(format_args!("cannot write the output: {error}"));
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self { kind: Kind::Unread, ..failure };
+        }
+        failure
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_and_what_to_do() {
+        let failure = Failure::failed("no server listens at `/x`").try_this("start one");
+        assert_eq!(failure.to_string(), "error: no server listens at `/x`\n  try: start one");
+    }
+
+    #[test]
+    fn a_reader_who_left_is_no_failure() {
+        let left = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(left.kind, Kind::Unread);
+        let full = Failure::from(io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(full.kind, Kind::Failed);
+    }
+}
