@@ -17,3 +17,6 @@ pub mod record;
 pub use checkpoint::{Checkpoints, SignedCheckpoint, Verdict};
 pub use follow::Follow;
 pub use record::{AuditRecord, read};
+
+#[cfg(test)]
+mod tests;

@@ -154,4 +154,6 @@ fn random<const N: usize>() -> Result<[u8; N], LedgerError> {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

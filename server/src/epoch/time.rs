@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn never_runs_backwards() {
         let clock = TestClock::at(1_000);
-        let time = LedgerTime::new(clock.clone(), UnixTime::from_secs(900));
+        let time = LedgerTime::new(Arc::<TestClock>::clone(&clock), UnixTime::from_secs(900));
         assert_eq!(time.now().as_secs(), 1_000);
         clock.set(950);
         assert_eq!((time.now().as_secs(), time.clock().as_secs()), (1_000, 950));

@@ -162,34 +162,49 @@ async fn last_fence(storage: &Storage) -> String {
 
 #[test]
 fn a_journal_cut_short_never_brings_a_spent_psk_back() {
-    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
-    let (data, whole) = (dir.path().join("data"), dir.path().join("whole"));
-    let minted = killed(&data, &clock, async |storage| {
-        let minted = mint(storage).await;
-        redeem(storage, &minted, 1).await.unwrap();
-        minted
-    });
-    fs::rename(&data, &whole).unwrap();
-    let used = fs::read(whole.join("store/0.jnl")).unwrap();
-    let used = used.iter().rposition(|byte| *byte != 0).unwrap() + 1;
     for tenths in 0..10 {
-        copy_tree(&whole, &data);
-        let journal = fs::File::options().write(true).open(data.join("store/0.jnl")).unwrap();
+        let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+        let minted = killed(dir.path(), &clock, async |storage| {
+            let minted = mint(storage).await;
+            redeem(storage, &minted, 1).await.unwrap();
+            minted
+        });
+        let journal = dir.path().join("store/0.jnl");
+        let used = fs::read(&journal).unwrap().iter().rposition(|byte| *byte != 0).unwrap() + 1;
         let kept = u64::try_from(used * tenths / 10).unwrap();
-        journal.set_len(kept).unwrap();
-        // The witness is the original: only the journal is damaged.
-        fs::rename(whole.join("witness"), data.join("witness")).unwrap();
+        fs::File::options().write(true).open(&journal).unwrap().set_len(kept).unwrap();
+        live(dir.path(), &clock, async |storage| {
+            assert_eq!(epoch(storage), 2);
+            let refused = redeem(storage, &minted, 2).await.unwrap_err();
+            assert!(matches!(refused, Refused::Unknown), "{refused}");
+            let reason = last_fence(storage).await;
+            assert!(reason.contains("the witness has seen record"), "{reason}");
+        });
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_the_journal_is_an_error_or_begins_a_new_epoch() {
+    for part in 0..16 {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+        let minted = killed(dir.path(), &clock, async |storage| {
+            let minted = mint(storage).await;
+            redeem(storage, &minted, 1).await.unwrap();
+            minted
+        });
+        let journal = dir.path().join("store/0.jnl");
+        let mut bytes = fs::read(&journal).unwrap();
+        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        bytes[used * part / 16] ^= 4;
+        fs::write(&journal, bytes).unwrap();
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
-            if let Ok(life) = Life::embedded(&data, &clock).await {
-                assert!(epoch(&life.storage) > 1);
-                let refused = redeem(&life.storage, &minted, 2).await.unwrap_err();
-                assert!(matches!(refused, Refused::Unknown), "{refused}");
-            }
+            let Ok(life) = Life::embedded(dir.path(), &clock).await else { return };
+            assert_eq!(epoch(&life.storage), 2);
+            let refused = redeem(&life.storage, &minted, 2).await.unwrap_err();
+            assert!(matches!(refused, Refused::Unknown), "{refused}");
+            life.stop().await;
         });
-        drop(runtime);
-        fs::rename(data.join("witness"), whole.join("witness")).unwrap();
-        fs::remove_dir_all(&data).unwrap();
     }
 }
 

@@ -377,7 +377,7 @@ mod tests {
         drop(EmbeddedStore::open(path.clone()).await.unwrap());
         let missing: [&dyn Fn(); 2] =
             [&|| fs::remove_dir_all(path.join("keyspaces").join("3")).unwrap(), &|| {
-                fs::remove_file(path.join(VERSION)).unwrap()
+                fs::remove_file(path.join(VERSION)).unwrap();
             }];
         for remove in missing {
             remove();
