@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use claviger_core::psk::identity::Serial;
 use claviger_core::time::UnixTime;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -50,7 +50,8 @@ impl Sweeper {
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut rounds = tokio::time::interval(PERIOD);
+        // The clock was looked at when the storage was opened; nothing else is urgent.
+        let mut rounds = tokio::time::interval_at(Instant::now() + PERIOD, PERIOD);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(rounds.tick()).await.is_some() {
             if let Err(error) = self.round().await {
