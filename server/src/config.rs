@@ -187,10 +187,12 @@ impl Config {
 /// Reads everything, so that every problem is found; `None` if something required is missing.
 fn read(root: &mut Section<'_>) -> Option<Config> {
     let trust_domain = root.required("trust-domain", "name it, such as `example.org`");
-    let data_dir = root.required::<AbsolutePath>("data-dir", "say where to keep keys and the store");
+    let data_dir =
+        root.required::<AbsolutePath>("data-dir", "say where to keep keys and the store");
     let listen = root.value("listen").unwrap_or(Config::LISTEN);
-    let admin_socket =
-        root.value::<AbsolutePath>("admin-socket").map_or_else(|| Config::ADMIN_SOCKET.into(), |path| path.0);
+    let admin_socket = root
+        .value::<AbsolutePath>("admin-socket")
+        .map_or_else(|| Config::ADMIN_SOCKET.into(), |path| path.0);
     check_socket(root, &admin_socket);
     let x509_svid_ttl = svid_ttl(root, "x509-svid-ttl");
     let agent_svid_ttl = svid_ttl(root, "agent-svid-ttl");
@@ -419,18 +421,14 @@ mod tests {
 
     #[test]
     fn a_problem_says_what_and_what_to_do() {
-        refuses(
-            "listen = \"nowhere\"",
-            &["listen = \"nowhere\": invalid socket address syntax"],
-        );
+        refuses("listen = \"nowhere\"", &["listen = \"nowhere\": invalid socket address syntax"]);
         refuses(
             "x509-svid-ttl = \"31days\"",
-            &["x509-svid-ttl = 1month 13h 26m 24s: an SVID lasts 5 to 2592000 seconds, not 2678400"],
+            &[
+                "x509-svid-ttl = 1month 13h 26m 24s: an SVID lasts 5 to 2592000 seconds, not 2678400",
+            ],
         );
-        refuses(
-            "polcy-dir = \"/p\"",
-            &["polcy-dir: is not a setting; did you mean `policy-dir`?"],
-        );
+        refuses("polcy-dir = \"/p\"", &["polcy-dir: is not a setting; did you mean `policy-dir`?"]);
         refuses(
             "[helth]\nlisten = \"127.0.0.1:1\"",
             &["helth: is not a setting; did you mean `health`?"],
@@ -459,7 +457,10 @@ mod tests {
     fn an_svid_that_may_be_cut_short_is_a_warning() {
         let config = Config::parse(&format!("{MINIMAL}x509-svid-ttl = \"5h\"")).unwrap();
         let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
-        assert!(warning.to_string().contains("at most 4h or a `ca.ttl` of at least 1day 6h"), "{warning}");
+        assert!(
+            warning.to_string().contains("at most 4h or a `ca.ttl` of at least 1day 6h"),
+            "{warning}"
+        );
     }
 
     #[test]

@@ -1,8 +1,28 @@
-//! x
+//! The server: verifies evidence, decides by policy, writes down what it is about to do, and issues.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | what an operator writes in `server.toml` | [`config`] |
+//! | starting a server, and what it consists of | `run` |
+//! | the gRPC services, one file each | `api` |
+//! | who is registered, and telling agents what changes | [`registry`] |
+//! | who may get what | [`policy`] |
+//! | the signing authorities: the only code that signs certificates | [`ca`] |
+//! | what may happen once: PSKs and join tokens | [`ledger`] |
+//! | the one task that writes | [`journal`] |
+//! | the audit log, and checkpoints of it | [`audit`] |
+//! | the spans of time for which the ledger is complete | [`epoch`] |
+//! | where all of it is kept | [`store`], [`storage`] |
+//! | every metric by name | [`metrics`] |
 
 pub mod audit;
+pub mod ca;
+pub mod config;
 pub mod epoch;
 pub mod journal;
 pub mod ledger;
+pub mod metrics;
+pub mod policy;
+pub mod registry;
 pub mod storage;
 pub mod store;

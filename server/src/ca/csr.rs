@@ -185,8 +185,7 @@ mod tests {
         // Another key in the place of the one that signed.
         let (mine, theirs) = (key(&PKCS_ECDSA_P256_SHA256), key(&PKCS_ECDSA_P256_SHA256));
         let mut der = csr(&mine);
-        let [mine, theirs] =
-            [&mine, &theirs].map(rcgen::PublicKeyData::subject_public_key_info);
+        let [mine, theirs] = [&mine, &theirs].map(rcgen::PublicKeyData::subject_public_key_info);
         let at = der.windows(mine.len()).position(|part| part == mine).unwrap();
         der[at..at + mine.len()].copy_from_slice(&theirs);
         assert_eq!(Csr::parse(&der).unwrap_err(), CsrError::Signature);

@@ -4,9 +4,9 @@
 //! that held a key is wiped; while it is in use, it is the crypto library's.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand::SystemRandom;
@@ -14,8 +14,10 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use rcgen::{PublicKeyData, SignatureAlgorithm, SigningKey};
 use zeroize::Zeroizing;
 
+use crate::storage::secret_file;
+
 /// The largest file that is read as a key; one for P-256 has 138 bytes.
-const MAX_BYTES: u64 = 1_024;
+const MAX_BYTES: usize = 1_024;
 
 /// The private key of an authority: ECDSA P-256.
 pub struct AuthorityKey {
@@ -61,24 +63,15 @@ impl fmt::Debug for AuthorityKey {
     }
 }
 
-/// The folder of the keys.
+/// The folder of the keys; other keys than the authorities' lie there too.
 #[derive(Clone, Debug)]
 pub struct KeyFolder(PathBuf);
 
 impl KeyFolder {
-    /// The folder `keys` in `data_dir`, made if it is missing.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyFileError::Io`] if it cannot be made.
-    pub fn open(data_dir: &Path) -> Result<Self, KeyFileError> {
-        let folder = data_dir.join("keys");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(|source| KeyFileError::io("make", &folder, source))?;
-        Ok(Self(folder))
+    /// The keys in `folder`, which exists and is the server's alone.
+    #[must_use]
+    pub const fn new(folder: PathBuf) -> Self {
+        Self(folder)
     }
 
     /// Writes the key named `id`; it would survive a power cut when this returns.
@@ -88,22 +81,7 @@ impl KeyFolder {
     /// [`KeyFileError::Io`].
     pub fn write(&self, id: &str, pkcs8: &[u8]) -> Result<(), KeyFileError> {
         let path = self.path(id);
-        let fresh = path.with_extension("new");
-        self.replace(&fresh, &path, pkcs8)
-            .map_err(|source| KeyFileError::io("write", &path, source))
-    }
-
-    fn replace(&self, fresh: &Path, path: &Path, pkcs8: &[u8]) -> io::Result<()> {
-        // Left behind by a crash; its mode and content are not to be trusted.
-        match fs::remove_file(fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(fresh)?;
-        file.write_all(pkcs8)?;
-        file.sync_all()?;
-        fs::rename(fresh, path)?;
-        File::open(&self.0)?.sync_all()
+        secret_file::write(&path, pkcs8).map_err(|source| KeyFileError::io("write", &path, source))
     }
 
     /// Reads the key named `id`.
@@ -115,18 +93,17 @@ impl KeyFolder {
         const OTHERS: u32 = 0o077;
         let path = self.path(id);
         let failed = |source| KeyFileError::io("read", &path, source);
-        let file = File::open(&path).map_err(failed)?;
-        let mode = file.metadata().map_err(failed)?.mode() & 0o777;
+        let mode = fs::metadata(&path).map_err(failed)?.mode() & 0o777;
         if mode & OTHERS != 0 {
             return Err(KeyFileError::Exposed { path, mode });
         }
-        // Room for all of it from the start: growing would leave a copy behind.
-        let room = usize::try_from(MAX_BYTES).unwrap_or_default();
-        let mut pkcs8 = Zeroizing::new(Vec::with_capacity(room));
-        file.take(MAX_BYTES).read_to_end(&mut pkcs8).map_err(failed)?;
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8)
+        let pkcs8 = secret_file::read(&path, MAX_BYTES).map_err(failed)?;
+        pkcs8
+            .and_then(|pkcs8| {
+                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8).ok()
+            })
             .map(|pair| AuthorityKey { pair })
-            .map_err(|_rejected| KeyFileError::Damaged { path })
+            .ok_or(KeyFileError::Damaged { path })
     }
 
     /// Removes every key but those named in `keep`.
@@ -141,7 +118,7 @@ impl KeyFolder {
             let path = entry.map_err(failed)?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if name.starts_with("x509-") && !kept.contains(&path) {
-                fs::remove_file(&path).map_err(failed)?;
+                secret_file::destroy(&path).map_err(failed)?;
             }
         }
         Ok(())
@@ -203,38 +180,37 @@ mod tests {
     #[test]
     fn a_key_comes_back_as_it_went() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = KeyFolder::open(dir.path()).unwrap();
+        let folder = KeyFolder::new(dir.path().into());
         let (key, pkcs8) = AuthorityKey::generate().unwrap();
         folder.write("a", &pkcs8).unwrap();
         assert_eq!(folder.read("a").unwrap().der_bytes(), key.der_bytes());
-        let path = dir.path().join("keys/x509-a.key");
+        let path = dir.path().join("x509-a.key");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
         assert_eq!(format!("{key:?}"), "AuthorityKey(..)");
     }
 
     #[test]
     fn what_is_no_longer_needed_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = KeyFolder::open(dir.path()).unwrap();
+        let folder = KeyFolder::new(dir.path().into());
         let (_, pkcs8) = AuthorityKey::generate().unwrap();
         folder.write("a", &pkcs8).unwrap();
         folder.write("b", &pkcs8).unwrap();
-        fs::write(dir.path().join("keys/x509-c.new"), "left by a crash").unwrap();
+        fs::write(dir.path().join("x509-c.new"), "left by a crash").unwrap();
         folder.keep_only(&["b".to_owned()]).unwrap();
         folder.read("b").unwrap();
         let names: Vec<_> =
-            fs::read_dir(dir.path().join("keys")).unwrap().map(|e| e.unwrap().file_name()).collect();
+            fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["x509-b.key"]);
     }
 
     #[test]
     fn a_key_that_others_can_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = KeyFolder::open(dir.path()).unwrap();
+        let folder = KeyFolder::new(dir.path().into());
         let (_, pkcs8) = AuthorityKey::generate().unwrap();
         folder.write("a", &pkcs8).unwrap();
-        let path = dir.path().join("keys/x509-a.key");
+        let path = dir.path().join("x509-a.key");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let error = folder.read("a").unwrap_err().to_string();
         assert!(error.contains("mode 640") && error.contains("chmod 600"), "{error}");
@@ -243,7 +219,7 @@ mod tests {
     #[test]
     fn a_key_that_is_missing_or_damaged_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = KeyFolder::open(dir.path()).unwrap();
+        let folder = KeyFolder::new(dir.path().into());
         let error = folder.read("a").unwrap_err().to_string();
         assert!(error.contains("x509-a.key"), "{error}");
         folder.write("a", b"junk").unwrap();

@@ -3,7 +3,6 @@
 //! One task owns the slots. Whatever changes is first written, together with its audit record, and
 //! then takes effect: a crash in between leaves a key file that nobody uses, and nothing else.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,12 +58,11 @@ impl Rotation {
     /// [`RotationError`] if the store, a key file or the clock stands in the way.
     pub async fn open(
         trust_domain: TrustDomain,
-        data_dir: &Path,
+        keys: KeyFolder,
         config: CaConfig,
         journal: Journal,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Authority), RotationError> {
-        let keys = KeyFolder::open(data_dir)?;
         let mut slots = match journal.store().get(Space::Authorities, KEY).await? {
             Some(json) => serde_json::from_slice(&json).map_err(RotationError::Damaged)?,
             None => Slots::default(),
@@ -191,10 +189,8 @@ impl Workshop {
     }
 
     fn bundle(&self, slots: &Slots) -> X509Bundle {
-        let authority = |slot: &Slot| X509Authority {
-            der: slot.certificate.to_vec().into(),
-            tainted: false,
-        };
+        let authority =
+            |slot: &Slot| X509Authority { der: slot.certificate.to_vec().into(), tainted: false };
         X509Bundle {
             trust_domain: self.trust_domain.clone(),
             authorities: slots.authorities().iter().map(authority).collect(),

@@ -220,10 +220,8 @@ mod tests {
 
     #[test]
     fn after_a_long_absence_only_what_is_valid_counts() {
-        let slots = Slots::default()
-            .with_prepared(slot(1, 0))
-            .with_activated()
-            .with_prepared(slot(2, 300));
+        let slots =
+            Slots::default().with_prepared(slot(1, 0)).with_activated().with_prepared(slot(2, 300));
         assert_eq!(slots.due(at(700)), Some(Step::Prune));
         let slots = slots.without_expired(at(700));
         assert_eq!(slots.due(at(700)), Some(Step::Activate));

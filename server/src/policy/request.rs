@@ -90,7 +90,10 @@ impl Question {
     }
 
     /// The question in Cedar's terms, checked against `schema`.
-    pub(super) fn to_cedar(&self, schema: &Schema) -> Result<(Request, Entities), MalformedQuestion> {
+    pub(super) fn to_cedar(
+        &self,
+        schema: &Schema,
+    ) -> Result<(Request, Entities), MalformedQuestion> {
         let mut entities = vec![identity(&self.principal)?, domain(self.principal.trust_domain())?];
         let resource = match &self.resource {
             Resource::TrustDomain(name) => {

@@ -1,0 +1,79 @@
+//! What the server knows about each agent.
+
+use claviger_core::evidence::KeyDigest;
+use claviger_core::id::SpiffeId;
+use claviger_core::selector::Selectors;
+use claviger_core::time::UnixTime;
+use serde::{Deserialize, Serialize};
+
+/// One attested agent, as it is stored.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agent {
+    /// Its identity.
+    pub id: SpiffeId,
+    /// The kind of evidence that admitted it.
+    pub kind: String,
+    /// What was proved.
+    pub selectors: Selectors,
+    /// Whether it can show its evidence again.
+    pub reattestable: bool,
+    /// Whether it is thrown out.
+    pub banned: bool,
+    /// The SVID by which it is known.
+    pub svid: AgentSvid,
+    /// The SVID that replaces it as soon as it is used.
+    pub next: Option<AgentSvid>,
+}
+
+/// The SVID of an agent.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentSvid {
+    /// Its serial number: the content of the DER integer.
+    #[serde(with = "hex::serde")]
+    pub serial: [u8; 16],
+    /// The digest of its key.
+    pub key: KeyDigest,
+    /// The last second at which it is valid.
+    pub not_after: UnixTime,
+}
+
+impl AgentSvid {
+    /// The serial number in decimal, as SPIRE's tools show it.
+    #[must_use]
+    pub fn decimal_serial(&self) -> String {
+        u128::from_be_bytes(self.serial).to_string()
+    }
+}
+
+/// Which of an agent's SVIDs was shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Shown {
+    Current,
+    Next,
+}
+
+impl Agent {
+    /// Whether the SVID with this serial number is one of the agent's.
+    pub(super) fn shows(&self, serial: &[u8]) -> Option<Shown> {
+        if self.svid.serial == serial {
+            return Some(Shown::Current);
+        }
+        self.next.as_ref().is_some_and(|next| next.serial == serial).then_some(Shown::Next)
+    }
+}
+
+/// Why a caller is not taken for the agent that its SVID names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotAnAgent {
+    /// No agent has this identity; it was evicted, or never one.
+    #[error("the agent is not attested")]
+    Unknown,
+    /// The agent has a newer SVID.
+    #[error("the agent's SVID was replaced by a newer one")]
+    NotActive,
+    /// The agent is thrown out.
+    #[error("the agent is banned")]
+    Banned,
+}

@@ -1,0 +1,35 @@
+//! Entries for tests.
+
+use std::collections::BTreeSet;
+
+use claviger_core::entry::Entry;
+use claviger_core::id::{SpiffeId, TrustDomain};
+use claviger_core::time::UnixTime;
+
+pub(crate) fn domain() -> TrustDomain {
+    "example.org".parse().unwrap()
+}
+
+pub(crate) fn id(path: &str) -> SpiffeId {
+    domain().join(path).unwrap()
+}
+
+pub(crate) fn entry(name: &str, parent: &str, identity: &str, selector: &str) -> Entry {
+    Entry {
+        id: name.parse().unwrap(),
+        spiffe_id: id(identity),
+        parent_id: id(parent),
+        selectors: [selector.parse().unwrap()].into(),
+        x509_svid_ttl: None,
+        jwt_svid_ttl: None,
+        federates_with: BTreeSet::new(),
+        admin: false,
+        downstream: false,
+        expires_at: None,
+        dns_names: Vec::new(),
+        revision: 0,
+        store_svid: false,
+        hint: String::new(),
+        created_at: UnixTime::from_secs(5),
+    }
+}
