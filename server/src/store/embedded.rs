@@ -9,6 +9,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::ops::Bound;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -138,6 +139,8 @@ fn create(path: &Path) -> Result<(), OpenStoreError> {
     if unfinished.try_exists().map_err(unusable)? {
         fs::remove_dir_all(&unfinished).map_err(unusable)?;
     }
+    // The engine's own files are readable by whoever gets this far.
+    fs::DirBuilder::new().mode(0o700).create(&unfinished).map_err(unusable)?;
     let engine = |error| explain(path, error);
     let database = configure(&unfinished).open().map_err(engine)?;
     for space in Space::ALL {
@@ -337,6 +340,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(dir.path().join("store")).await.unwrap();
         holds(&store).await;
+    }
+
+    #[tokio::test]
+    async fn nobody_else_can_read_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        EmbeddedStore::open(path.clone()).await.unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[tokio::test]
