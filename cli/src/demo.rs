@@ -68,7 +68,7 @@ async fn show(
 ) -> Result<(), Failure> {
     let server = open(stage, place, tasks).await?;
     let Cast { mut frontend, mut backend, mut stranger } =
-        cast::assemble(stage, folder, place, &server).await?;
+        Box::pin(cast::assemble(stage, folder, place, &server)).await?;
 
     mutual::meet(stage, &mut frontend, &mut backend).await?;
     let key = once::meet(stage, &mut frontend, &mut backend).await?;

@@ -39,8 +39,8 @@ pub(crate) async fn run(
     // Dropped last, when nobody uses it any more.
     let place = Directory::claim(dir)?;
     let ended = tokio::select! {
-        started = console.watch("starting", Broker::start(&place, trust_domain, console, &tasks)) => {
-            match started.and_then(|_broker| announce(&place)) {
+        started = console.watch("starting", start(&place, trust_domain, console, &tasks)) => {
+            match started.and_then(|()| announce(&place)) {
                 Ok(()) => until_stopped(&mut signals, &tasks).await,
                 Err(failure) => Err(failure),
             }
@@ -60,25 +60,15 @@ fn announce(place: &Directory) -> Result<(), Failure> {
     console::line("ready")
 }
 
-/// A server and its one agent, at work.
-#[derive(Debug)]
-pub(crate) struct Broker {
-    /// The agent's own identity.
-    pub(crate) agent: SpiffeId,
-}
-
-impl Broker {
-    /// Starts both in `place`, and returns when the Workload API is served.
-    pub(crate) async fn start(
-        place: &Directory,
-        trust_domain: TrustDomain,
-        console: Console,
-        tasks: &Tasks,
-    ) -> Result<Self, Failure> {
-        let server = start_server(place, trust_domain.clone(), tasks).await?;
-        let agent = start_agent(place, trust_domain, &server, console, tasks).await?;
-        Ok(Self { agent })
-    }
+/// Starts both in `place`, and returns when the Workload API is served.
+async fn start(
+    place: &Directory,
+    trust_domain: TrustDomain,
+    console: Console,
+    tasks: &Tasks,
+) -> Result<(), Failure> {
+    let server = start_server(place, trust_domain.clone(), tasks).await?;
+    start_agent(place, trust_domain, &server, console, tasks).await.map(drop)
 }
 
 /// Starts the server.

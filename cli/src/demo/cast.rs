@@ -45,7 +45,7 @@ pub(super) async fn assemble(
         stage.step("three programs are made", made).await?
     };
     let register = async {
-        register(server, &[&frontend, &backend]).await?;
+        Box::pin(register(server, &[&frontend, &backend])).await?;
         Ok(((), "two of them registered by uid, path and SHA-256; the agent knows".into()))
     };
     stage.step("two programs are registered", register).await?;
@@ -65,12 +65,11 @@ pub(super) async fn assemble(
 
 async fn fetch(program: &mut Program) -> Result<((), String), Failure> {
     let due = id(program.name())?;
-    match program.order(&Order::Fetch).await? {
-        Report::Fetched(id) if id == due => {
-            Ok(((), format!("{} asked who it is, and got an X.509-SVID: {id}", program.name())))
-        }
-        report => Err(program.unexpected(&format!("an SVID for {due}"), &report)),
+    let report = program.order(&Order::Fetch).await?;
+    if report != Report::Fetched(due.clone()) {
+        return Err(program.unexpected(&format!("an SVID for {due}"), &report));
     }
+    Ok(((), format!("{} asked who it is, and got an X.509-SVID: {due}", program.name())))
 }
 
 /// A program on disk.
@@ -94,7 +93,7 @@ fn make(folder: &Path) -> Result<[Made; 3], Failure> {
             fs::copy(&ourselves, &path)?;
             writeln!(OpenOptions::new().append(true).open(&path)?, "\n{name}")?;
             let sha256 = sha256(&path)?;
-            Ok(Made { name, path, sha256 })
+            Ok::<_, io::Error>(Made { name, path, sha256 })
         };
         Ok([copy("frontend")?, copy("backend")?, copy("stranger")?])
     };

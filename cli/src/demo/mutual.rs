@@ -31,10 +31,11 @@ pub(super) async fn meet(
 
 /// Where `program` listens.
 pub(super) async fn listen(program: &mut Program) -> Result<std::net::SocketAddr, Failure> {
-    match program.order(&Order::Listen).await? {
-        Report::Listening(at) => Ok(at),
-        report => Err(program.unexpected("a port", &report)),
-    }
+    let report = program.order(&Order::Listen).await?;
+    let Report::Listening(at) = report else {
+        return Err(program.unexpected("a port", &report));
+    };
+    Ok(at)
 }
 
 /// Checks that both ends saw each other, heard each other, and used the same key exchange.
@@ -44,16 +45,24 @@ pub(super) fn agreed(
     other: &Program,
     others: &Report,
 ) -> Result<String, Failure> {
-    for (program, report, peer) in [(one, ones, other), (other, others, one)] {
-        let due = id(peer.name())?;
-        match report {
-            Report::Met(Met { peer: seen, heard, group })
-                if *seen == due && *heard == greeting(peer.name()) && !group.is_empty() => {}
-            report => return Err(program.unexpected(&format!("a talk with {due}"), report)),
-        }
+    let one_saw = met(one, ones, other)?;
+    let other_saw = met(other, others, one)?;
+    if one_saw.group.is_empty() || one_saw.group != other_saw.group {
+        let (one, other) = (&one_saw.group, &other_saw.group);
+        return Err(Failure::failed(format_args!(
+            "the ends name different key exchanges: {one}, {other}"
+        )));
     }
-    match (ones, others) {
-        (Report::Met(one), Report::Met(other)) if one.group == other.group => Ok(one.group.clone()),
-        _ => Err(Failure::failed("both ends met, but with different key exchanges")),
+    Ok(one_saw.group.clone())
+}
+
+fn met<'r>(program: &Program, report: &'r Report, peer: &Program) -> Result<&'r Met, Failure> {
+    let due = id(peer.name())?;
+    if let Report::Met(met) = report
+        && met.peer == due
+        && met.heard == greeting(peer.name())
+    {
+        return Ok(met);
     }
+    Err(program.unexpected(&format!("a talk with {due}"), report))
 }

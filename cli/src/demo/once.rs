@@ -24,12 +24,12 @@ pub(super) async fn meet(
     let issue = async {
         let peer = id(backend.name())?;
         let purpose = "demo".parse().map_err(|error| Failure::because(&error))?;
-        match frontend.order(&Order::Issue { peer, purpose }).await? {
-            Report::Issued(name) => {
-                Ok((name.clone(), format!("frontend got a one-time key for backend: {name}")))
-            }
-            report => Err(frontend.unexpected("a key", &report)),
-        }
+        let report = frontend.order(&Order::Issue { peer, purpose }).await?;
+        let Report::Issued(name) = report else {
+            return Err(frontend.unexpected("a key", &report));
+        };
+        let line = format!("frontend got a one-time key for backend: {name}");
+        Ok((name, line))
     };
     let name = stage.step(due, issue).await?;
     let handshake = async {
@@ -58,10 +58,8 @@ pub(super) async fn again(
         let (answered, called) =
             tokio::join!(backend.order(&Order::AcceptOnce), frontend.order(&connect));
         refused(backend, &answered?)?;
-        match called? {
-            Report::Failed(_) => Ok(((), "the same key in a new handshake: refused".into())),
-            report => Err(frontend.unexpected("a handshake that fails", &report)),
-        }
+        refused(frontend, &called?)?;
+        Ok(((), "the same key in a new handshake: refused".into()))
     };
     stage.step("the same key in a new handshake is refused", act).await
 }
@@ -77,20 +75,20 @@ pub(super) async fn replay(
         let (answered, called) =
             tokio::join!(backend.order(&Order::AcceptOnce), frontend.order(&replay));
         refused(backend, &answered?)?;
-        match called? {
-            Report::HungUp(bytes) if bytes == ALERT => {
-                Ok(((), "the recorded ClientHello, byte for byte: refused".into()))
-            }
-            report => Err(frontend.unexpected("an alert and nothing else", &report)),
+        let report = called?;
+        if report != Report::HungUp(ALERT.to_owned()) {
+            return Err(frontend.unexpected("an alert and nothing else", &report));
         }
+        Ok(((), "the recorded ClientHello, byte for byte: refused".into()))
     };
     stage.step("the recorded ClientHello is refused", act).await
 }
 
-/// It was the broker that said no: not a time limit, not a lost connection.
-fn refused(backend: &Program, report: &Report) -> Result<(), Failure> {
-    match report {
-        Report::Refused(_) => Ok(()),
-        report => Err(backend.unexpected("the broker's refusal", report)),
-    }
+/// The broker said no to the acceptor, and the acceptor to its peer: it was no time limit, and no
+/// lost connection.
+fn refused(program: &Program, report: &Report) -> Result<(), Failure> {
+    let Report::Refused(_) = report else {
+        return Err(program.unexpected("a refusal", report));
+    };
+    Ok(())
 }

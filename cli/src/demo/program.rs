@@ -60,10 +60,10 @@ impl Program {
 
     /// The failure that `report` is, where another was due.
     pub(super) fn unexpected(&self, due: &str, report: &Report) -> Failure {
-        let got = match report {
-            Report::Failed(why) => why.clone(),
-            Report::Refused(why) => format!("it was refused: {why}"),
-            other => serde_json::to_string(other).unwrap_or_default(),
+        let got = if let Report::Failed(why) | Report::Refused(why) = report {
+            why.clone()
+        } else {
+            serde_json::to_string(report).unwrap_or_default()
         };
         Failure::failed(format_args!("{}: {due} was due, but: {got}", self.name))
     }

@@ -42,7 +42,7 @@ impl Stage {
     ) -> Result<T, Failure> {
         let start = Instant::now();
         let done = act.await;
-        let millis = start.elapsed().as_secs_f64() * 1_000.0;
+        let millis = millis_since(start);
         let (ok, step) = match &done {
             Ok((_, line)) => (true, line.clone()),
             Err(_) => (false, what.to_owned()),
@@ -57,10 +57,15 @@ impl Stage {
 
     /// The end: what it comes to.
     pub(super) fn close(self, shown: Result<(), Failure>) -> Result<(), Failure> {
-        let millis = self.start.elapsed().as_secs_f64() * 1_000.0;
+        let millis = millis_since(self.start);
         self.console.answer(&Play { ok: shown.is_ok(), steps: self.steps, millis })?;
         shown
     }
+}
+
+/// To a tenth.
+fn millis_since(start: Instant) -> f64 {
+    (start.elapsed().as_secs_f64() * 10_000.0).round() / 10.0
 }
 
 impl fmt::Display for Step {
@@ -100,7 +105,7 @@ mod tests {
         let lines = [line("short", true, 1.04), line(&"…".repeat(76), false, 1_234.56)];
         assert!(lines[0].starts_with("✓ short "));
         assert!(lines[0].ends_with("     1.0 ms"));
-        assert!(lines[1].starts_with("✗ …") && lines[1].ends_with("… 1234.6 ms"));
+        assert!(lines[1].starts_with("✗ …") && lines[1].ends_with("…  1234.6 ms"));
         assert_eq!(lines[0].chars().count(), lines[1].chars().count());
     }
 

@@ -8,12 +8,11 @@ use crate::failure::Failure;
 /// It asks, and gets nothing.
 pub(super) async fn refuse(stage: &mut Stage, stranger: &mut Program) -> Result<(), Failure> {
     let act = async {
-        match stranger.order(&Order::Fetch).await? {
-            Report::Refused(why) => {
-                Ok(((), format!("a stranger of the same user asked who it is: refused ({why})")))
-            }
-            report => Err(stranger.unexpected("a refusal", &report)),
-        }
+        let report = stranger.order(&Order::Fetch).await?;
+        let Report::Refused(why) = &report else {
+            return Err(stranger.unexpected("a refusal", &report));
+        };
+        Ok(((), format!("a stranger of the same user asked who it is: refused ({why})")))
     };
     stage.step("a stranger is refused an identity", act).await
 }

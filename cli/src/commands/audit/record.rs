@@ -1,5 +1,6 @@
 //! One record: as the server sends it, as a line of JSON, as a line for people.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use claviger_core::audit::Link;
@@ -44,7 +45,8 @@ impl TryFrom<AuditRecord> for Line {
 /// shown as well as it can be.
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ok(Value::Object(mut body)) = serde_json::from_str(self.body.get()) else {
+        // In the order of their names, so that lines can be compared.
+        let Ok(mut body) = serde_json::from_str::<BTreeMap<String, Value>>(self.body.get()) else {
             return write!(f, "{}  {}", self.seq, self.body);
         };
         let time = body.remove("time").and_then(|time| time.as_u64()).unwrap_or_default();

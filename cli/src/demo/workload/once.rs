@@ -9,8 +9,9 @@ use claviger_core::psk::{PskTtl, Purpose};
 use claviger_core::secret::Secret;
 use claviger_core::time::UnixTime;
 use claviger_runtime::telemetry::Chain;
+use claviger_shim::backend::HandshakeError;
 use claviger_shim::redeem::RedeemError;
-use claviger_shim::{AcceptError, BrokerClient, Issued, PskAcceptor, PskConnector};
+use claviger_shim::{AcceptError, BrokerClient, ConnectError, Issued, PskAcceptor, PskConnector};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -62,8 +63,13 @@ impl Workload<'_> {
         let key = self.key.as_ref().ok_or("it was not issued a key")?;
         let (tap, recording) = Tap::new(TcpStream::connect(at).await.map_err(text)?);
         let connector = PskConnector::new().map_err(text)?;
-        let connected = connector.connect(tap, key.presented()?).await;
-        let mut stream = connected.map_err(|error| Chain(&error).to_string())?;
+        let mut stream = match connector.connect(tap, key.presented()?).await {
+            Ok(stream) => stream,
+            Err(error @ ConnectError::Handshake(HandshakeError::Refused)) => {
+                return Ok(Report::Refused(Chain(&error).to_string()));
+            }
+            Err(error) => return Err(Chain(&error).to_string()),
+        };
         let heard = talk(&mut stream, &self.name).await?;
         let met = stream.peer();
         let report = Met { peer: met.server.clone(), group: met.group.clone(), heard };
