@@ -23,8 +23,9 @@ use crate::failure::Failure;
                   configuration makes no sense."
 )]
 pub(crate) struct Args {
-    /// The form of what is printed
+    /// What to print: a text for people, or one JSON document of a stable shape for programs
     #[arg(long, global = true, value_enum, default_value = "pretty", value_name = "FORM")]
+    #[arg(display_order = 900)]
     output: Format,
 
     #[command(subcommand)]

@@ -13,12 +13,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::failure::Failure;
 
-/// The form of an answer.
+/// The form of an answer: for people, or one JSON document of a stable shape for programs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
     Pretty,
-    /// One JSON document, for programs; its shape is stable.
     Json,
 }
 

@@ -63,7 +63,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.problem)?;
         match &self.remedy {
-            Some(remedy) => write!(f, "\n  try: {remedy}"),
+            Some(remedy) => write!(f, "\n  hint: {remedy}"),
             None => Ok(()),
         }
     }
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn a_failure_says_what_and_what_to_do() {
         let failure = Failure::failed("no server listens at `/x`").try_this("start one");
-        assert_eq!(failure.to_string(), "error: no server listens at `/x`\n  try: start one");
+        assert_eq!(failure.to_string(), "error: no server listens at `/x`\n  hint: start one");
     }
 
     #[test]

@@ -94,11 +94,14 @@ async fn talk(
     /// More than anyone here says.
     const MAX: u64 = 256;
 
-    stream.write_all(greeting(name).as_bytes()).await.map_err(text)?;
-    stream.shutdown().await.map_err(text)?;
+    let greeting = greeting(name) + "\n";
+    stream.write_all(greeting.as_bytes()).await.map_err(text)?;
+    stream.flush().await.map_err(text)?;
     let mut heard = String::new();
-    stream.take(MAX).read_to_string(&mut heard).await.map_err(text)?;
-    Ok(heard)
+    BufReader::new(&mut *stream).take(MAX).read_line(&mut heard).await.map_err(text)?;
+    // All is said; the other end may be gone already.
+    drop(stream.shutdown().await);
+    Ok(heard.trim_end().to_owned())
 }
 
 /// Whether `secret` is in `text`: as it is, in hexadecimal, or in any base64.
