@@ -1,1 +1,41 @@
-//! x
+//! The agent: attests the processes of one machine, keeps their credentials fresh and serves them.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | how it all starts | [`run`] |
+//! | what an operator can set | [`config`] |
+//! | who the agent is: attestation, renewal, what it remembers | [`identity`] |
+//! | the way to the server | `server` |
+//! | what the server says of entries, bundle and audit log, as it changes | `sync` |
+//! | entries, SVIDs, and when each is renewed | `credentials` |
+//! | who calls, and which identities that earns | `attestation` |
+//! | the SPIFFE Workload API | `workload_api` |
+//! | one-time PSKs | `psk_broker` |
+//!
+//! Data flows one way: `sync` hears of an entry, `credentials` gets an SVID for it and publishes a
+//! snapshot, and the services answer from the snapshot. No request waits for the server but those
+//! for PSKs.
+
+pub mod config;
+pub mod identity;
+pub mod run;
+
+mod attestation;
+mod backoff;
+mod credentials;
+mod files;
+mod keys;
+mod metrics;
+mod pem;
+mod psk_broker;
+mod server;
+mod sync;
+mod workload_api;
+
+#[cfg(test)]
+mod world;
+
+pub use files::DataDirError;
+pub use keys::KeyError;
+pub use pem::PemError;
+pub use sync::{Alarm, LoadWitnessError};

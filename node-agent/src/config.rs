@@ -1,0 +1,355 @@
+//! What an operator writes in `agent.toml`.
+//!
+//! A [`Config`] that exists is a valid one. [`Config::load`] does not stop at the first mistake: it
+//! reports all of them, each with its key, its value and what to do.
+//!
+//! ```toml
+//! trust-domain = "example.org"                       # required
+//! server-address = "server.example.org:8081"         # required
+//! data-dir = "/var/lib/claviger/agent"               # required; made if missing
+//! trust-bundle-path = "/etc/claviger/bundle.pem"     # required; see `claviger bundle show`
+//! socket-path = "/run/claviger/agent.sock"           # where workloads connect
+//! join-token-file = "/etc/claviger/join-token"       # or join-token = "…"; for the first start
+//!
+//! [health]
+//! listen = "127.0.0.1:8083"                          # no endpoint by default
+//!
+//! [log]
+//! level = "info"                                     # error, warn, info, debug, trace
+//! format = "text"                                    # text, json
+//!
+//! [unix]
+//! max-program-size = 536870912                       # larger programs have no unix:sha256
+//!
+//! [limits]
+//! entries = 100000
+//! streams = 16384
+//! streams-per-uid = 4096
+//! [limits.connections]
+//! connections = 8192
+//! connections-per-uid = 2048
+//! ```
+//!
+//! There is no setting to believe the first server that answers: an agent that does is an agent of
+//! whoever answers first.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use claviger_attestors::join_token::{Collector, JoinToken, ReadTokenError};
+use claviger_attestors::unix as unix_attestor;
+use claviger_core::id::TrustDomain;
+use claviger_runtime::settings::{self, AbsolutePath, Problems, Section};
+use claviger_runtime::telemetry::LogConfig;
+use claviger_runtime::tls::ServerAddr;
+use claviger_runtime::unix;
+use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
+
+/// An agent's settings.
+#[derive(Debug)]
+pub struct Config {
+    /// The trust domain of its server, and its own.
+    pub trust_domain: TrustDomain,
+    /// Where the server is.
+    pub server_address: ServerAddr,
+    /// Where the agent keeps its identity, and what it must not forget.
+    pub data_dir: PathBuf,
+    /// The authorities by which it recognizes the server when it attests, in PEM.
+    pub trust_bundle_path: PathBuf,
+    /// Where workloads connect.
+    pub socket_path: PathBuf,
+    /// The token by which it attests; not needed while it has an identity.
+    pub join_token: Option<TokenSource>,
+    /// Where health checks are answered; nowhere if unset.
+    pub health: Option<SocketAddr>,
+    /// How to log.
+    pub log: LogConfig,
+    /// How to look at processes.
+    pub unix: unix_attestor::Config,
+    /// How much of everything there may be.
+    pub limits: Limits,
+}
+
+/// Where the join token is.
+#[derive(Debug)]
+pub enum TokenSource {
+    /// In the configuration.
+    Inline(JoinToken),
+    /// In a file of its own, which is read when the token is needed.
+    File(PathBuf),
+}
+
+impl TokenSource {
+    /// The evidence to attest with.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadTokenError`] if it is in a file that can't be read.
+    pub fn collect(&self) -> Result<Collector, ReadTokenError> {
+        match self {
+            Self::Inline(token) => Ok(Collector::new(token.duplicate())),
+            Self::File(path) => Collector::from_file(path),
+        }
+    }
+}
+
+/// How much of everything there may be; beyond it, the agent refuses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Entries that the server may delegate to this agent; each takes about 4 kB of memory.
+    pub entries: usize,
+    /// Open Workload API streams.
+    pub streams: usize,
+    /// Of any one user.
+    pub streams_per_uid: usize,
+    /// Connections to the socket.
+    pub connections: unix::Limits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            entries: 100_000,
+            streams: 16_384,
+            streams_per_uid: 4_096,
+            connections: unix::Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The default socket for workloads.
+    pub const SOCKET_PATH: &str = "/run/claviger/agent.sock";
+
+    /// An agent of the server at `server_address`, otherwise left at its defaults.
+    #[must_use]
+    pub fn new(
+        trust_domain: TrustDomain,
+        server_address: ServerAddr,
+        data_dir: PathBuf,
+        trust_bundle_path: PathBuf,
+    ) -> Self {
+        Self {
+            trust_domain,
+            server_address,
+            data_dir,
+            trust_bundle_path,
+            socket_path: Self::SOCKET_PATH.into(),
+            join_token: None,
+            health: None,
+            log: LogConfig::default(),
+            unix: unix_attestor::Config::default(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Problems`]: every mistake in it.
+    pub fn load(path: &Path) -> Result<Self, Problems> {
+        Self::parse(&Zeroizing::new(settings::read(path)?))
+    }
+
+    /// Reads the text of a configuration file.
+    ///
+    /// # Errors
+    ///
+    /// [`Problems`]: every mistake in it.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        settings::parse(text, read)
+    }
+}
+
+/// Reads everything, so that every problem is found; `None` if something required is missing.
+fn read(root: &mut Section<'_>) -> Option<Config> {
+    let trust_domain = root.required("trust-domain", "name it, such as `example.org`");
+    let server_address = root.required("server-address", "say where the server is: `host:port`");
+    let data_dir = root.required::<AbsolutePath>("data-dir", "say where to keep the identity");
+    let trust_bundle_path = root.required::<AbsolutePath>(
+        "trust-bundle-path",
+        "name a file with what `claviger bundle show` prints on the server",
+    );
+    let socket_path = socket_path(root);
+    let join_token = join_token(root);
+    let health = root.table("health", |health| health.value("listen"));
+    let log = root.value("log").unwrap_or_default();
+    let unix = root.value("unix").unwrap_or_default();
+    let limits = root.table("limits", limits);
+    Some(Config {
+        trust_domain: trust_domain?,
+        server_address: server_address?,
+        data_dir: data_dir?.0,
+        trust_bundle_path: trust_bundle_path?.0,
+        socket_path,
+        join_token,
+        health,
+        log,
+        unix,
+        limits,
+    })
+}
+
+/// A socket's path has room for 107 bytes (unix(7)).
+fn socket_path(root: &mut Section<'_>) -> PathBuf {
+    const MAX: usize = 107;
+    let path = root.value::<AbsolutePath>("socket-path");
+    let path = path.map_or_else(|| Config::SOCKET_PATH.into(), |path| path.0);
+    let length = path.as_os_str().len();
+    if MAX < length {
+        let advice =
+            format!("is {length} bytes long, the limit is {MAX}; choose a shorter directory");
+        root.problem("socket-path", &path.display(), advice);
+    }
+    path
+}
+
+fn join_token(root: &mut Section<'_>) -> Option<TokenSource> {
+    let inline = root.secret::<Token>("join-token");
+    let file = root.value::<AbsolutePath>("join-token-file");
+    match (inline, file) {
+        (Some(_), Some(file)) => {
+            let advice = "`join-token` is set, too; keep one of them";
+            root.problem("join-token-file", &file.0.display(), advice);
+            None
+        }
+        (Some(token), None) => Some(TokenSource::Inline(token.0)),
+        (None, file) => file.map(|path| TokenSource::File(path.0)),
+    }
+}
+
+fn limits(section: &mut Section<'_>) -> Limits {
+    let default = Limits::default();
+    let mut at_least_one = |key: &'static str, default: usize| {
+        let limit = section.value::<usize>(key).unwrap_or(default);
+        if limit == 0 {
+            section.problem(key, &limit, "allow at least one");
+        }
+        limit
+    };
+    Limits {
+        entries: at_least_one("entries", default.entries),
+        streams: at_least_one("streams", default.streams),
+        streams_per_uid: at_least_one("streams-per-uid", default.streams_per_uid),
+        connections: section.value("connections").unwrap_or(default.connections),
+    }
+}
+
+/// A join token in a configuration file.
+struct Token(JoinToken);
+
+impl<'de> Deserialize<'de> for Token {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "trust-domain = \"example.org\"\nserver-address = \"localhost:8081\"\n\
+                           data-dir = \"/var/lib/claviger\"\ntrust-bundle-path = \"/b.pem\"\n";
+
+    #[track_caller]
+    fn refuses(lines: &str, why: &[&str]) {
+        let problems = Config::parse(&format!("{MINIMAL}{lines}")).unwrap_err();
+        let found: Vec<_> = problems.0.iter().map(ToString::to_string).collect();
+        assert_eq!(found, why);
+    }
+
+    #[test]
+    fn the_least_file_gives_the_defaults() {
+        let config = Config::parse(MINIMAL).unwrap();
+        let address = "localhost:8081".parse().unwrap();
+        let default = Config::new(
+            "example.org".parse().unwrap(),
+            address,
+            "/var/lib/claviger".into(),
+            "/b.pem".into(),
+        );
+        assert_eq!(format!("{config:?}"), format!("{default:?}"));
+        assert_eq!(config.socket_path, Path::new("/run/claviger/agent.sock"));
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let config = Config::parse(&format!(
+            "{MINIMAL}{}",
+            r#"
+            socket-path = "/s"
+            join-token-file = "/t"
+            health = { listen = "127.0.0.1:2" }
+            log = { level = "debug", format = "json" }
+            unix = { max-program-size = 7 }
+            [limits]
+            entries = 1
+            streams = 2
+            streams-per-uid = 3
+            connections = { connections = 4, connections-per-uid = 5 }
+            "#
+        ))
+        .unwrap();
+        assert_eq!(config.socket_path, Path::new("/s"));
+        assert!(matches!(config.join_token, Some(TokenSource::File(path)) if path == Path::new("/t")));
+        assert_eq!(config.health.map(|addr| addr.port()), Some(2));
+        assert_eq!(config.unix.max_program_size, 7);
+        let connections = unix::Limits { connections: 4, connections_per_uid: 5 };
+        let limits = Limits { entries: 1, streams: 2, streams_per_uid: 3, connections };
+        assert_eq!(config.limits, limits);
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once() {
+        let problems = Config::parse(
+            r#"
+            trust-domain = "Example.org"
+            server-address = "localhost"
+            data-dir = "here"
+            insecure-bootstrap = true
+            limits = { streams = 0 }
+            "#,
+        )
+        .unwrap_err();
+        let keys: Vec<_> = problems.0.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            [
+                "trust-domain",
+                "server-address",
+                "data-dir",
+                "trust-bundle-path",
+                "limits.streams",
+                "insecure-bootstrap",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_problem_says_what_and_what_to_do() {
+        refuses(
+            "join-token = \"a\"\njoin-token-file = \"/t\"",
+            &["join-token-file = /t: `join-token` is set, too; keep one of them"],
+        );
+        refuses("unix = { max-size = 1 }", &["unix: unknown field `max-size`, expected `max-program-size`"]);
+        refuses(
+            &format!("socket-path = \"/{}\"", "s".repeat(107)),
+            &[&format!(
+                "socket-path = /{}: is 108 bytes long, the limit is 107; choose a shorter directory",
+                "s".repeat(107)
+            )],
+        );
+    }
+
+    #[test]
+    fn a_token_is_read_and_not_shown() {
+        let config = Config::parse(&format!("{MINIMAL}join-token = \"hush\"")).unwrap();
+        assert!(!format!("{config:?}").contains("hush"));
+        assert_eq!(config.join_token.unwrap().collect().unwrap().evidence(), b"hush");
+        let problems = Config::parse(&format!("{MINIMAL}join-token = \"h/ush\"")).unwrap_err();
+        assert!(problems.to_string().starts_with("join-token: a join token has"), "{problems}");
+    }
+}

@@ -1,0 +1,62 @@
+//! Entries, their SVIDs, and when each is renewed.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | the one task that owns them | `keeper` |
+//! | what it owns, and its rules; no I/O | `book` |
+//! | asking the server for SVIDs | `issue` |
+//! | what everyone else reads | `snapshot` |
+
+mod book;
+mod issue;
+mod keeper;
+mod snapshot;
+
+use bytes::Bytes;
+use claviger_core::entry::{Entry, EntryId};
+use claviger_core::svid::Validity;
+use claviger_proto::convert::bundles::X509Bundle;
+
+pub(crate) use book::Book;
+pub(crate) use keeper::{Keeper, Outputs};
+pub(crate) use snapshot::{Identity, Snapshot};
+
+/// A place in the server's log of changes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Cursor {
+    /// Which log.
+    pub(crate) log_id: Vec<u8>,
+    /// Where in it.
+    pub(crate) sequence: u64,
+}
+
+/// What the server says has changed.
+#[derive(Debug)]
+pub(crate) struct Update {
+    /// The place after it.
+    pub(crate) cursor: Cursor,
+    /// Whether the upserts are all there is.
+    pub(crate) snapshot: bool,
+    /// Entries that are new or other than they were.
+    pub(crate) upserts: Vec<Entry>,
+    /// Entries that are no more.
+    pub(crate) deletes: Vec<EntryId>,
+    /// The trust domain's authorities, if they changed.
+    pub(crate) bundle: Option<X509Bundle>,
+}
+
+/// An X.509-SVID with its key, as the Workload API has them.
+pub(crate) struct WorkloadSvid {
+    /// The certificates, leaf first, one after the other.
+    pub(crate) chain: Bytes,
+    /// The private key, PKCS#8; wiped with the last reference.
+    pub(crate) key: Bytes,
+    /// When it is valid.
+    pub(crate) validity: Validity,
+}
+
+impl std::fmt::Debug for WorkloadSvid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkloadSvid").field("validity", &self.validity).finish_non_exhaustive()
+    }
+}

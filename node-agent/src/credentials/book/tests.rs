@@ -1,0 +1,267 @@
+//! The rules, at chosen times.
+
+use claviger_core::selector::Selectors;
+use claviger_core::svid::Validity;
+use claviger_proto::convert::bundles::X509Authority;
+
+use super::*;
+use crate::world::{NOW, entry};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn at(sequence: u64) -> Cursor {
+    Cursor { log_id: vec![1; 16], sequence }
+}
+
+fn later(secs: u64) -> UnixTime {
+    NOW.after(Duration::from_secs(secs))
+}
+
+fn bundle(tainted: &[bool]) -> X509Bundle {
+    let authority = |(at, tainted): (usize, &bool)| X509Authority {
+        der: Bytes::from(vec![u8::try_from(at).unwrap(); 3]),
+        tainted: *tainted,
+    };
+    X509Bundle {
+        trust_domain: "example.org".parse().unwrap(),
+        authorities: tainted.iter().enumerate().map(authority).collect(),
+        sequence: 1,
+        refresh_hint: None,
+    }
+}
+
+fn update(sequence: u64, upserts: Vec<Entry>) -> Update {
+    let cursor = at(sequence);
+    Update { cursor, snapshot: false, upserts, deletes: Vec::new(), bundle: None }
+}
+
+fn snapshot(sequence: u64, upserts: Vec<Entry>) -> Update {
+    Update { snapshot: true, bundle: Some(bundle(&[false])), ..update(sequence, upserts) }
+}
+
+fn one(id: &str) -> Entry {
+    entry(id, &["unix:uid:1"])
+}
+
+fn book(entries: Vec<Entry>) -> Book {
+    let mut book = Book::new(1_000);
+    book.apply(snapshot(1, entries), NOW);
+    book
+}
+
+fn svid(from: UnixTime) -> WorkloadSvid {
+    let validity = Validity { not_before: from, not_after: from.after(HOUR) };
+    WorkloadSvid { chain: Bytes::new(), key: Bytes::new(), validity }
+}
+
+/// Answers all that is due with SVIDs that begin now.
+fn issue(book: &mut Book, now: UnixTime) -> usize {
+    let due = book.take_due(now);
+    let count = due.len();
+    let answers = due.into_iter().map(|entry| (entry, Ok(svid(now)))).collect();
+    book.settle(answers, now, || u16::MAX / 2);
+    count
+}
+
+fn fail(book: &mut Book, now: UnixTime, why: NotIssued) -> usize {
+    let due = book.take_due(now);
+    let count = due.len();
+    book.settle(due.into_iter().map(|entry| (entry, Err(why))).collect(), now, || 0);
+    count
+}
+
+/// The ids that have an SVID, and those that wait for one.
+fn shown(book: &Book) -> (Vec<String>, Vec<String>) {
+    let facts: Selectors = ["unix:uid:1".parse().unwrap()].into();
+    let snapshot = book.snapshot().unwrap();
+    let (with, without): (Vec<_>, Vec<_>) =
+        snapshot.admitted(&facts, NOW).into_iter().partition(|identity| identity.svid.is_some());
+    let ids = |list: Vec<&Identity>| list.iter().map(|i| i.entry.id.to_string()).collect();
+    (ids(with), ids(without))
+}
+
+#[test]
+fn nothing_is_known_before_the_first_bundle() {
+    let mut book = Book::new(9);
+    assert!(book.snapshot().is_none() && book.applied().is_none());
+    book.apply(snapshot(4, Vec::new()), NOW);
+    assert!(book.snapshot().is_some());
+    assert_eq!(book.applied(), Some(at(4)));
+}
+
+#[test]
+fn a_new_entry_is_asked_for_at_once_and_once() {
+    let mut book = book(vec![one("a")]);
+    assert_eq!(book.next_event(), Some(NOW));
+    let due = book.take_due(NOW);
+    assert_eq!(due.len(), 1);
+    assert_eq!(book.take_due(NOW), []);
+    assert_eq!(book.next_event(), None);
+    book.settle(vec![(due[0].clone(), Ok(svid(NOW)))], NOW, || 0);
+    assert_eq!(shown(&book).0, ["a"]);
+}
+
+#[test]
+fn a_change_is_applied_when_its_svids_are_there_or_refused() {
+    let mut book = book(vec![one("a")]);
+    assert_eq!(book.applied(), Some(at(0)));
+    issue(&mut book, NOW);
+    assert_eq!(book.applied(), Some(at(1)));
+    book.apply(update(5, vec![one("b")]), NOW);
+    book.apply(update(6, vec![]), NOW);
+    assert_eq!(book.applied(), Some(at(4)));
+    fail(&mut book, NOW, NotIssued::Refused);
+    assert_eq!(book.applied(), Some(at(6)));
+}
+
+#[test]
+fn an_svid_is_renewed_around_half_life() {
+    let mut book = book(vec![one("a")]);
+    issue(&mut book, NOW);
+    let due = book.next_event().unwrap();
+    assert!((later(1_700)..later(1_900)).contains(&due), "{due}");
+    assert_eq!(book.take_due(later(1_600)), []);
+    assert_eq!(issue(&mut book, due), 1);
+    assert!(later(3_600) < book.next_event().unwrap());
+}
+
+#[test]
+fn an_svid_that_cannot_be_renewed_is_served_until_it_ends() {
+    let mut book = book(vec![one("a")]);
+    issue(&mut book, NOW);
+    for secs in (1_900..3_600).step_by(60) {
+        fail(&mut book, later(secs), NotIssued::Unanswered);
+        book.drop_ended(later(secs));
+        assert_eq!(shown(&book).0, ["a"]);
+    }
+    book.drop_ended(later(3_600));
+    assert_eq!(shown(&book).0, ["a"], "the last second counts");
+    assert_eq!(book.next_event().unwrap().max(later(3_601)), later(3_601));
+    book.drop_ended(later(3_601));
+    assert_eq!(shown(&book), (vec![], vec!["a".to_owned()]));
+}
+
+#[test]
+fn failures_are_repeated_ever_more_slowly() {
+    let mut book = book(vec![one("a")]);
+    let mut now = NOW;
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        assert_eq!(fail(&mut book, now, NotIssued::Refused), 1);
+        let next = book.next_event().unwrap();
+        pauses.push(next.since(now).as_secs());
+        now = next;
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+}
+
+#[test]
+fn what_nobody_answered_is_repeated_when_the_server_is_heard_of() {
+    for (why, repeated) in [(NotIssued::Unanswered, 1), (NotIssued::Refused, 0)] {
+        let mut book = book(vec![one("a")]);
+        fail(&mut book, NOW, why);
+        assert_eq!(book.take_due(NOW), []);
+        book.apply(update(2, Vec::new()), NOW);
+        assert_eq!(book.take_due(NOW).len(), repeated, "{why:?}");
+    }
+}
+
+#[test]
+fn only_what_changed_is_published() {
+    let mut book = book(vec![one("a")]);
+    assert!(book.take_changed().is_some() && book.take_changed().is_none());
+    fail(&mut book, NOW, NotIssued::Refused);
+    assert!(book.take_changed().is_none());
+    issue(&mut book, later(1));
+    assert!(book.take_changed().is_some());
+    book.drop_ended(later(2));
+    assert!(book.take_changed().is_none());
+    book.drop_ended(later(3_602));
+    assert!(book.take_changed().is_some());
+}
+
+#[test]
+fn a_deleted_entry_is_gone_even_if_its_svid_comes_later() {
+    let mut book = book(vec![one("a"), one("b")]);
+    let due = book.take_due(NOW);
+    let deletes = vec!["a".parse().unwrap()];
+    book.apply(Update { deletes, ..update(2, Vec::new()) }, NOW);
+    book.settle(due.into_iter().map(|e| (e, Ok(svid(NOW)))).collect(), NOW, || 0);
+    assert_eq!(shown(&book), (vec!["b".to_owned()], vec![]));
+}
+
+#[test]
+fn a_snapshot_replaces_everything_and_keeps_what_stays() {
+    let mut book = book(vec![one("a"), one("b")]);
+    issue(&mut book, NOW);
+    book.apply(snapshot(9, vec![one("b"), one("c")]), NOW);
+    assert_eq!(shown(&book), (vec!["b".to_owned()], vec!["c".to_owned()]));
+    assert_eq!(issue(&mut book, NOW), 1);
+}
+
+#[test]
+fn an_entry_that_means_another_certificate_waits_for_it() {
+    let mut book = book(vec![one("a")]);
+    issue(&mut book, NOW);
+    let renamed = Entry { spiffe_id: "spiffe://example.org/new".parse().unwrap(), ..one("a") };
+    book.apply(update(2, vec![renamed.clone()]), NOW);
+    assert_eq!(shown(&book).1, ["a"]);
+    assert_eq!(issue(&mut book, NOW), 1);
+
+    // One that means the same certificate keeps it.
+    book.apply(update(3, vec![Entry { hint: "new".to_owned(), ..renamed }]), NOW);
+    assert_eq!(shown(&book).0, ["a"]);
+    assert_eq!(issue(&mut book, NOW), 0);
+}
+
+#[test]
+fn an_answer_for_an_entry_as_it_was_is_not_used() {
+    let mut book = book(vec![one("a")]);
+    let due = book.take_due(NOW);
+    let renamed = Entry { spiffe_id: "spiffe://example.org/new".parse().unwrap(), ..one("a") };
+    book.apply(update(2, vec![renamed]), NOW);
+    book.settle(vec![(due[0].clone(), Ok(svid(NOW)))], NOW, || 0);
+    assert_eq!(shown(&book).1, ["a"]);
+    assert_eq!(book.take_due(NOW).len(), 1);
+}
+
+#[test]
+fn an_entry_ends_when_it_says() {
+    let mut book = book(vec![Entry { expires_at: Some(later(9)), ..one("a") }]);
+    issue(&mut book, NOW);
+    assert_eq!(book.next_event(), Some(later(9)));
+    book.drop_ended(later(9));
+    assert_eq!(book.counts(), (0, 0));
+}
+
+#[test]
+fn svids_for_secret_stores_are_not_for_callers() {
+    let mut book = book(vec![Entry { store_svid: true, ..one("a") }]);
+    assert_eq!(book.counts(), (0, 0));
+    assert_eq!(book.take_due(NOW), []);
+}
+
+#[test]
+fn a_tainted_authority_renews_everything_once() {
+    let mut book = book(vec![one("a"), one("b")]);
+    issue(&mut book, NOW);
+    let tainted = |sequence| Update {
+        bundle: Some(bundle(&[true, false])),
+        ..update(sequence, Vec::new())
+    };
+    book.apply(tainted(2), NOW);
+    assert_eq!(issue(&mut book, NOW), 2);
+    book.apply(tainted(3), NOW);
+    assert_eq!(issue(&mut book, NOW), 0);
+}
+
+#[test]
+fn batches_and_entries_are_bounded() {
+    let many = |count: usize| (0..count).map(|n| one(&format!("e{n}"))).collect::<Vec<_>>();
+    let mut book = Book::new(600);
+    book.apply(snapshot(1, many(601)), NOW);
+    assert_eq!(book.counts().0, 600);
+    assert_eq!(issue(&mut book, NOW), 500);
+    assert_eq!(issue(&mut book, NOW), 100);
+    assert_eq!(issue(&mut book, NOW), 0);
+}

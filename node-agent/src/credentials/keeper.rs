@@ -1,0 +1,122 @@
+//! The one task that owns entries and SVIDs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use claviger_core::time::Clock;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use super::book::Book;
+use super::issue::issue;
+use super::{Cursor, Snapshot, Update};
+use crate::backoff::jitter;
+use crate::metrics;
+
+/// Batches under way at a time. One is on its way while the server works on another.
+const BATCHES: usize = 4;
+
+/// The clock is asked again at least this often: it may be set, and the machine may sleep.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// Owns the book: takes in updates, asks for SVIDs, publishes snapshots.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    /// What it owns.
+    pub(crate) book: Book,
+    /// What the server says.
+    pub(crate) updates: mpsc::Receiver<Update>,
+    /// The way to the server.
+    pub(crate) link: watch::Receiver<Option<Channel>>,
+    /// What everyone else sees.
+    pub(crate) outputs: Outputs,
+    /// The time.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Fires when nobody may be served any more.
+    pub(crate) banned: CancellationToken,
+}
+
+/// What the keeper publishes.
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    /// What can be given out; nothing before the first update.
+    pub(crate) snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    /// How far the server's changes have been applied.
+    pub(crate) applied: watch::Sender<Option<Cursor>>,
+}
+
+impl Keeper {
+    /// Keeps the book until `stop` fires.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut asked = FuturesUnordered::new();
+        let mut open = true;
+        loop {
+            self.publish();
+            while asked.len() < BATCHES {
+                let entries = self.book.take_due(self.clock.now());
+                if entries.is_empty() {
+                    break;
+                }
+                let link = self.link.borrow().clone();
+                asked.push(issue(link, entries));
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = self.banned.cancelled() => {
+                    self.withdraw_all();
+                    stop.cancelled().await;
+                    return Ok(());
+                }
+                update = self.updates.recv(), if open => match update {
+                    Some(update) => self.take_in(update),
+                    None => open = false,
+                },
+                Some(answers) = asked.next() => {
+                    self.book.settle(answers, self.clock.now(), jitter);
+                }
+                () = tokio::time::sleep(self.pause(asked.len() < BATCHES)) => {}
+            }
+        }
+    }
+
+    /// Takes in `update` and those behind it: one snapshot is enough for all.
+    fn take_in(&mut self, update: Update) {
+        let now = self.clock.now();
+        self.book.apply(update, now);
+        while let Ok(update) = self.updates.try_recv() {
+            self.book.apply(update, now);
+        }
+    }
+
+    fn publish(&mut self) {
+        self.book.drop_ended(self.clock.now());
+        if let Some(snapshot) = self.book.take_changed() {
+            let (entries, svids) = self.book.counts();
+            metrics::held(entries, svids);
+            self.outputs.snapshots.send_replace(Some(Arc::new(snapshot)));
+        }
+        let applied = self.book.applied();
+        self.outputs.applied.send_if_modified(|last| {
+            let changed = *last != applied;
+            *last = applied;
+            changed
+        });
+    }
+
+    fn withdraw_all(&self) {
+        self.outputs.snapshots.send_modify(|snapshot| {
+            *snapshot = snapshot.as_ref().map(|last| Arc::new(last.emptied()));
+        });
+    }
+
+    /// How long there is nothing to do; with no room for another batch, what is due has to wait.
+    fn pause(&self, has_room: bool) -> Duration {
+        let now = self.clock.now();
+        let next = self.book.next_event().map_or(LONGEST_SLEEP, |next| next.since(now));
+        let least = if has_room { Duration::ZERO } else { Duration::from_secs(1) };
+        next.clamp(least, LONGEST_SLEEP)
+    }
+}

@@ -1,0 +1,151 @@
+//! What is known at one moment.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use claviger_core::entry::Entry;
+use claviger_core::id::TrustDomain;
+use claviger_core::selector::{Selector, Selectors};
+use claviger_core::time::UnixTime;
+use claviger_proto::convert::bundles::X509Bundle;
+
+use super::WorkloadSvid;
+
+/// Every identity that can be given out, and the bundle to verify peers with.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    trust_domain: TrustDomain,
+    bundle: Bytes,
+    /// Oldest entry first.
+    identities: Vec<Identity>,
+    /// Where the identities are that ask for a selector, each under one of those it asks for.
+    by_selector: HashMap<Selector, Vec<usize>>,
+}
+
+/// One identity, and its SVID if there is a valid one.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// Whom it is for.
+    pub(crate) entry: Arc<Entry>,
+    /// What proves it.
+    pub(crate) svid: Option<Arc<WorkloadSvid>>,
+}
+
+impl Snapshot {
+    /// The snapshot of these identities.
+    pub(super) fn new(bundle: &X509Bundle, mut identities: Vec<Identity>) -> Self {
+        // The default identity is the first, so the order must not depend on chance.
+        identities.sort_by(|a, b| {
+            let key = |identity: &Identity| (identity.entry.created_at, identity.entry.id.clone());
+            key(a).cmp(&key(b))
+        });
+        let mut by_selector: HashMap<Selector, Vec<usize>> = HashMap::new();
+        for (at, identity) in identities.iter().enumerate() {
+            if let Some(selector) = most_telling(&identity.entry.selectors) {
+                by_selector.entry(selector.clone()).or_default().push(at);
+            }
+        }
+        let trust_domain = bundle.trust_domain.clone();
+        Self { trust_domain, bundle: bundle.concatenated(), identities, by_selector }
+    }
+
+    /// The same without anybody in it.
+    pub(super) fn emptied(&self) -> Self {
+        let (trust_domain, bundle) = (self.trust_domain.clone(), self.bundle.clone());
+        Self { trust_domain, bundle, identities: Vec::new(), by_selector: HashMap::new() }
+    }
+
+    /// The trust domain.
+    pub(crate) fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// Its authorities, one after the other.
+    pub(crate) fn bundle(&self) -> &Bytes {
+        &self.bundle
+    }
+
+    /// The identities of a process with these facts, oldest entry first.
+    pub(crate) fn admitted(&self, facts: &Selectors, now: UnixTime) -> Vec<&Identity> {
+        let mut at: Vec<usize> = facts
+            .iter()
+            .filter_map(|fact| self.by_selector.get(fact))
+            .flatten()
+            .copied()
+            .collect();
+        at.sort_unstable();
+        at.into_iter()
+            .filter_map(|at| self.identities.get(at))
+            .filter(|identity| identity.entry.admits(facts, now))
+            .collect()
+    }
+}
+
+/// The selector that the fewest processes are likely to have: hashes and paths are longer than
+/// numbers and names.
+fn most_telling(selectors: &Selectors) -> Option<&Selector> {
+    selectors.iter().max_by_key(|selector| selector.value().len())
+}
+
+#[cfg(test)]
+mod tests {
+    use claviger_core::id::SpiffeId;
+
+    use super::*;
+    use crate::world::{NOW, entry};
+
+    fn bundle() -> X509Bundle {
+        let trust_domain = "example.org".parse().unwrap();
+        X509Bundle { trust_domain, authorities: Vec::new(), sequence: 1, refresh_hint: None }
+    }
+
+    fn snapshot(entries: Vec<Entry>) -> Snapshot {
+        let identity = |entry| Identity { entry: Arc::new(entry), svid: None };
+        Snapshot::new(&bundle(), entries.into_iter().map(identity).collect())
+    }
+
+    fn admitted(snapshot: &Snapshot, facts: &[&str]) -> Vec<String> {
+        let facts = facts.iter().map(|fact| fact.parse().unwrap()).collect();
+        let identities = snapshot.admitted(&facts, NOW);
+        identities.into_iter().map(|identity| identity.entry.id.to_string()).collect()
+    }
+
+    #[test]
+    fn all_selectors_must_be_facts() {
+        let snapshot = snapshot(vec![
+            entry("both", &["unix:uid:1", "unix:path:/bin/a"]),
+            entry("user", &["unix:uid:1"]),
+            entry("other", &["unix:uid:2"]),
+        ]);
+        assert_eq!(admitted(&snapshot, &["unix:uid:1"]), ["user"]);
+        assert_eq!(admitted(&snapshot, &["unix:uid:1", "unix:path:/bin/a"]), ["both", "user"]);
+        assert_eq!(admitted(&snapshot, &["unix:path:/bin/a"]), [""; 0]);
+        assert_eq!(admitted(&snapshot, &[]), [""; 0]);
+    }
+
+    #[test]
+    fn the_oldest_entry_comes_first_and_then_the_name_decides() {
+        let aged = |id, age: u64| {
+            let created_at = NOW.before(std::time::Duration::from_secs(age));
+            Entry { created_at, ..entry(id, &["unix:uid:1"]) }
+        };
+        let snapshot = snapshot(vec![aged("c", 1), aged("b", 1), aged("a", 0), aged("d", 9)]);
+        assert_eq!(admitted(&snapshot, &["unix:uid:1"]), ["d", "b", "c", "a"]);
+    }
+
+    #[test]
+    fn an_expired_entry_admits_nobody() {
+        let ends = |id, end| Entry { expires_at: Some(end), ..entry(id, &["unix:uid:1"]) };
+        let later = NOW.after(std::time::Duration::from_secs(1));
+        let snapshot = snapshot(vec![ends("over", NOW), ends("soon", later)]);
+        assert_eq!(admitted(&snapshot, &["unix:uid:1"]), ["soon"]);
+    }
+
+    #[test]
+    fn the_bundle_is_the_trust_domains() {
+        let snapshot = snapshot(Vec::new());
+        assert_eq!(snapshot.trust_domain().id(), "spiffe://example.org".parse::<SpiffeId>().unwrap());
+        assert!(snapshot.bundle().is_empty());
+    }
+}

@@ -1,0 +1,142 @@
+//! Staying who one is: a new SVID at half life.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use claviger_core::svid::Validity;
+use claviger_core::time::Clock;
+use claviger_proto::spire::server::agent::v1::agent_client::AgentClient;
+use claviger_proto::spire::server::agent::v1::{AgentX509svidParams, RenewAgentRequest};
+use claviger_runtime::telemetry::Chain;
+use claviger_runtime::tls::Svid;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::transport::Channel;
+use tracing::{info, warn};
+
+use super::enrol::{BadAnswer, chain_of, check};
+use super::{Agent, Standing, stored};
+use crate::backoff::{Backoff, jitter};
+use crate::files::{DataDir, DataDirError};
+use crate::keys::{Key, KeyError};
+use crate::server::{Said, is_rejection};
+
+/// For one attempt.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The clock is asked again at least this often: it may be set, and the machine may sleep.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// Renews the agent's own SVID.
+#[derive(Debug)]
+pub(crate) struct Renewal {
+    /// Whose.
+    pub(crate) agent: Agent,
+    /// Where it is kept.
+    pub(crate) dir: DataDir,
+    /// Where others find the way to the server; the SVID is part of it.
+    pub(crate) link: watch::Sender<Option<Channel>>,
+    /// Who is told when it fails.
+    pub(crate) standing: Standing,
+    /// The time.
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Renewal {
+    /// Renews at half life until `stop` fires.
+    pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        stop.run_until_cancelled(self.renew_for_ever()).await;
+        Ok(())
+    }
+
+    async fn renew_for_ever(&self) {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        loop {
+            self.sleep_until_due().await;
+            match self.renew().await {
+                Ok(()) => backoff.reset(),
+                Err(error) => {
+                    self.report(&error).await;
+                    tokio::time::sleep(backoff.pause(jitter())).await;
+                }
+            }
+        }
+    }
+
+    async fn sleep_until_due(&self) {
+        let svid = self.agent.identity.current();
+        let (not_before, not_after) = (svid.leaf().not_before(), svid.leaf().not_after());
+        let due = Validity { not_before, not_after }.renew_at(jitter());
+        loop {
+            let left = due.since(self.clock.now());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+        }
+    }
+
+    /// Asks for an SVID with a new key. The old one stays in force until the new one is first used,
+    /// so an answer that is lost does no harm.
+    async fn renew(&self) -> Result<(), RenewError> {
+        let key = Key::generate()?;
+        let params = Some(AgentX509svidParams { csr: key.request()? });
+        let channel = self.link.borrow().clone().ok_or(RenewError::NoServer)?;
+        let mut client = AgentClient::new(channel);
+        let asked = client.renew_agent(RenewAgentRequest { params });
+        let answer = match tokio::time::timeout(DEADLINE, asked).await {
+            Ok(answer) => answer?.into_inner(),
+            Err(_elapsed) => Err(Status::deadline_exceeded("the server did not answer in time"))?,
+        };
+        let bundle = self.agent.server.bundle();
+        let svid = check(chain_of(answer.svid), &key, bundle, self.clock.as_ref())?;
+        if *svid.leaf().id() != self.agent.id {
+            return Err(RenewError::OtherAgent(svid.leaf().id().to_string()));
+        }
+        stored::save_svid(&self.dir, &key, svid.chain()).await?;
+        self.put_to_use(svid);
+        Ok(())
+    }
+
+    /// New connections present the new SVID, and everyone is told to make one.
+    fn put_to_use(&self, svid: Svid) {
+        info!(not_after = %svid.leaf().not_after(), "the agent's SVID is renewed");
+        self.agent.identity.replace(svid);
+        self.link.send_replace(Some(self.agent.server.channel(Some(&self.agent.identity))));
+        self.standing.accepted();
+    }
+
+    async fn report(&self, error: &RenewError) {
+        if let RenewError::Server(status) = error
+            && is_rejection(status)
+        {
+            self.standing.refused(status).await;
+            return;
+        }
+        let why = match error {
+            RenewError::Server(status) => Said(status).to_string(),
+            other => Chain(other).to_string(),
+        };
+        let left = self.agent.identity.current().leaf().not_after().since(self.clock.now());
+        warn!(error = why, left_s = left.as_secs(), "the agent's SVID is not renewed yet");
+        self.standing.renewal_failed(&why, left.as_secs());
+    }
+}
+
+/// Why an SVID is not renewed.
+#[derive(Debug, thiserror::Error)]
+enum RenewError {
+    #[error("cannot make a key")]
+    Key(#[from] KeyError),
+    #[error("there is no way to the server")]
+    NoServer,
+    #[error("the server does not renew it")]
+    Server(#[from] Status),
+    #[error(transparent)]
+    BadAnswer(#[from] BadAnswer),
+    #[error("the server sent an SVID for `{0}`")]
+    OtherAgent(String),
+    #[error(transparent)]
+    Dir(#[from] DataDirError),
+}

@@ -1,0 +1,49 @@
+//! What is counted.
+
+use std::time::Duration;
+
+use metrics::{counter, gauge, histogram};
+
+/// Entries delegated to this agent, and how many of them have a valid SVID.
+pub(crate) fn held(entries: usize, svids: usize) {
+    #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "far below 2^52")]
+    let number = |count: usize| count as f64;
+    gauge!("claviger_agent_entries").set(number(entries));
+    gauge!("claviger_agent_svids").set(number(svids));
+}
+
+/// An SVID for a workload came.
+pub(crate) fn svid_issued() {
+    counter!("claviger_agent_svids_issued_total").increment(1);
+}
+
+/// SVIDs for workloads did not come.
+pub(crate) fn svids_failed(count: usize) {
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    counter!("claviger_agent_svids_failed_total").increment(count);
+}
+
+/// The stream of changes was opened, or could not be.
+pub(crate) fn subscribed(outcome: &'static str) {
+    counter!("claviger_agent_subscriptions_total", "outcome" => outcome).increment(1);
+}
+
+/// The server signed something that contradicts what it signed before.
+pub(crate) fn checkpoint_alarm() {
+    counter!("claviger_agent_checkpoint_alarms_total").increment(1);
+}
+
+/// A process was looked at.
+pub(crate) fn attested(outcome: &'static str, took: Duration) {
+    histogram!("claviger_agent_attestation_seconds", "outcome" => outcome).record(took);
+}
+
+/// A Workload API or PSK call ended its first step: it was answered, or refused.
+pub(crate) fn called(method: &'static str, outcome: &'static str) {
+    counter!("claviger_agent_calls_total", "method" => method, "outcome" => outcome).increment(1);
+}
+
+/// A stream was opened (+1) or ended (-1).
+pub(crate) fn streams(change: f64) {
+    gauge!("claviger_agent_streams").increment(change);
+}

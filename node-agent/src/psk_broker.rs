@@ -1,0 +1,138 @@
+//! One-time PSKs for local processes.
+//!
+//! The server hands out a base; the key is derived here, from what this agent knows of the two ends.
+//! If the server, or anyone in between, sees them differently, the two ends have different keys.
+
+mod issue;
+mod redeem;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use claviger_core::entry::Entry;
+use claviger_core::id::SpiffeId;
+use claviger_core::psk::derive::PskBase;
+use claviger_core::secret::Secret;
+use claviger_core::time::Clock;
+use claviger_proto::claviger::agent::v1::agent_psk_client::AgentPskClient;
+use claviger_proto::claviger::psk::v1::psk_broker_server::PskBroker as Service;
+use claviger_proto::claviger::psk::v1::{
+    IssueRequest, IssueResponse, RedeemRequest, RedeemResponse,
+};
+use claviger_runtime::unix::Peer;
+use tokio::sync::watch;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status, async_trait};
+use zeroize::Zeroizing;
+
+use crate::attestation::{Attestation, NO_IDENTITY, not_attested, peer};
+use crate::credentials::Snapshot;
+use crate::metrics;
+use crate::workload_api::require_header;
+
+/// For the server's answer: a connection waits for it.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// The broker.
+#[derive(Clone, Debug)]
+pub(crate) struct PskBroker {
+    /// Who finds out about callers.
+    pub(crate) attestation: Attestation,
+    /// Which identities there are.
+    pub(crate) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// The way to the server.
+    pub(crate) link: watch::Receiver<Option<Channel>>,
+    /// The time.
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Service for PskBroker {
+    async fn issue(
+        &self,
+        request: Request<IssueRequest>,
+    ) -> Result<Response<IssueResponse>, Status> {
+        require_header(request.metadata())?;
+        let (peer, asked) = (peer(&request)?, request.into_inner());
+        counted("Issue", issue::issue(self, &peer, asked).await.map_err(Into::into))
+    }
+
+    async fn redeem(
+        &self,
+        request: Request<RedeemRequest>,
+    ) -> Result<Response<RedeemResponse>, Status> {
+        require_header(request.metadata())?;
+        let (peer, asked) = (peer(&request)?, request.into_inner());
+        counted("Redeem", redeem::redeem(self, &peer, asked).await.map_err(Into::into))
+    }
+}
+
+impl PskBroker {
+    /// The identities of the calling process, oldest entry first; at least one.
+    async fn identities(&self, peer: &Peer) -> Result<Vec<Arc<Entry>>, Status> {
+        let snapshot = self.snapshots.borrow().clone();
+        let snapshot = snapshot
+            .ok_or_else(|| Status::unavailable("the agent has not heard from its server yet"))?;
+        let facts = self.attestation.facts(peer).await.map_err(|error| not_attested(&error))?;
+        let identities: Vec<_> = snapshot
+            .admitted(&facts, self.clock.now())
+            .into_iter()
+            .map(|identity| Arc::clone(&identity.entry))
+            .collect();
+        if identities.is_empty() {
+            return Err(Status::permission_denied(NO_IDENTITY));
+        }
+        Ok(identities)
+    }
+
+    /// Asks the server, and gives up soon: whoever asks is holding a connection.
+    async fn ask<A, F>(&self, call: impl FnOnce(AgentPskClient<Channel>) -> F) -> Result<A, Status>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let away = || Status::unavailable("the server cannot be reached; try again");
+        let channel = self.link.borrow().clone().ok_or_else(away)?;
+        match tokio::time::timeout(DEADLINE, call(AgentPskClient::new(channel))).await {
+            Ok(answer) => answer.map(Response::into_inner),
+            Err(_elapsed) => Err(away()),
+        }
+    }
+}
+
+/// The identity to act as: the one named, or the first.
+fn choose(identities: &[Arc<Entry>], named: Option<&SpiffeId>) -> Option<SpiffeId> {
+    let fits = |entry: &&Arc<Entry>| named.is_none_or(|named| entry.spiffe_id == *named);
+    identities.iter().find(fits).map(|entry| entry.spiffe_id.clone())
+}
+
+/// The base in a message; the message's own copy is wiped.
+fn base(bytes: Vec<u8>) -> Option<PskBase> {
+    Secret::copy_from(&Zeroizing::new(bytes)).map(PskBase)
+}
+
+fn counted<T>(method: &'static str, done: Result<T, Status>) -> Result<Response<T>, Status> {
+    metrics::called(method, if done.is_ok() { "ok" } else { "refused" });
+    done.map(Response::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::entry;
+
+    #[test]
+    fn the_first_identity_speaks_unless_another_is_named() {
+        let identities = ["a", "b"].map(|id| Arc::new(entry(id, &["unix:uid:1"])));
+        let id = |name: &str| format!("spiffe://example.org/{name}").parse::<SpiffeId>().unwrap();
+        assert_eq!(choose(&identities, None), Some(id("a")));
+        assert_eq!(choose(&identities, Some(&id("b"))), Some(id("b")));
+        assert_eq!(choose(&identities, Some(&id("c"))), None);
+        assert_eq!(choose(&[], None), None);
+    }
+
+    #[test]
+    fn a_base_has_32_bytes() {
+        assert!(base(vec![1; 32]).is_some());
+        assert!(base(vec![1; 31]).is_none());
+    }
+}

@@ -1,0 +1,159 @@
+//! A key for one connection.
+
+use claviger_core::id::{ParseIdError, SpiffeId};
+use claviger_core::psk::identity::{ParseIdentityError, WireIdentity};
+use claviger_core::psk::{
+    ParsePurposeError, PskBinding, PskHash, PskTtl, PskTtlError, Purpose,
+};
+use claviger_core::time::UnixTime;
+use claviger_proto::claviger::agent::v1 as server;
+use claviger_proto::claviger::psk::v1::{IssueRequest, IssueResponse};
+use claviger_runtime::unix::Peer;
+use tonic::{Code, Status};
+use tracing::{info, warn};
+
+use super::{PskBroker, base, choose};
+use crate::attestation::NO_IDENTITY;
+use crate::server::Said;
+
+/// What a process asks for.
+struct Asked {
+    peer: SpiffeId,
+    purpose: Purpose,
+    ttl: PskTtl,
+    named: Option<SpiffeId>,
+}
+
+pub(super) async fn issue(
+    broker: &PskBroker,
+    peer: &Peer,
+    request: IssueRequest,
+) -> Result<IssueResponse, IssueError> {
+    let asked = Asked::try_from(request)?;
+    let identities = broker.identities(peer).await.map_err(IssueError::Caller)?;
+    let client = choose(&identities, asked.named.as_ref()).ok_or(IssueError::NotYours)?;
+    let request = server::IssuePskRequest {
+        client_id: client.to_string(),
+        server_id: asked.peer.to_string(),
+        purpose: asked.purpose.to_string(),
+        ttl_seconds: asked.ttl.into(),
+    };
+
+    let answer = broker
+        .ask(|mut server| async move { server.issue_psk(request).await })
+        .await
+        .map_err(IssueError::Server)?;
+
+    if peer.has_exited() {
+        return Err(IssueError::Caller(Status::permission_denied(NO_IDENTITY)));
+    }
+    derive(asked, client, answer)
+}
+
+/// The key, bound to what this agent was asked for and not to what the server may say.
+fn derive(
+    asked: Asked,
+    client: SpiffeId,
+    answer: server::IssuePskResponse,
+) -> Result<IssueResponse, IssueError> {
+    let server::IssuePskResponse { identity, base: bytes, not_after } = answer;
+    let base = base(bytes).ok_or(IssueError::BadBase)?;
+    let identity: WireIdentity = identity.parse()?;
+    let binding = PskBinding {
+        client,
+        server: asked.peer,
+        purpose: asked.purpose,
+        not_after: UnixTime::from_secs(not_after),
+        hash: PskHash::Sha256,
+    };
+    let psk = base.psk(&binding);
+    info!(client = %binding.client, server = %binding.server, purpose = %binding.purpose, "PSK issued");
+    Ok(IssueResponse {
+        identity: identity.to_string(),
+        key: psk.0.expose().to_vec(),
+        client_id: binding.client.to_string(),
+        server_id: binding.server.to_string(),
+        purpose: binding.purpose.to_string(),
+        not_after,
+    })
+}
+
+impl TryFrom<IssueRequest> for Asked {
+    type Error = IssueError;
+
+    fn try_from(request: IssueRequest) -> Result<Self, IssueError> {
+        let IssueRequest { peer, purpose, ttl_seconds, spiffe_id } = request;
+        let named = match spiffe_id.as_str() {
+            "" => None,
+            id => Some(id.parse().map_err(|source| IssueError::Id { field: "spiffe_id", source })?),
+        };
+        Ok(Self {
+            peer: peer.parse().map_err(|source| IssueError::Id { field: "peer", source })?,
+            purpose: purpose.parse()?,
+            ttl: if ttl_seconds == 0 { PskTtl::default() } else { ttl_seconds.try_into()? },
+            named,
+        })
+    }
+}
+
+/// Why no key is issued.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IssueError {
+    #[error("{field}: {source}")]
+    Id { field: &'static str, source: ParseIdError },
+    #[error("purpose: {0}")]
+    Purpose(#[from] ParsePurposeError),
+    #[error("ttl_seconds: {0}")]
+    Ttl(#[from] PskTtlError),
+    #[error("the caller has no such identity")]
+    NotYours,
+    #[error("the caller is not known")]
+    Caller(#[source] Status),
+    #[error("the server does not issue the key")]
+    Server(#[source] Status),
+    #[error("the server sent a base that is none")]
+    BadBase,
+    #[error("the server sent an identity that is none")]
+    BadIdentity(#[from] ParseIdentityError),
+}
+
+impl From<IssueError> for Status {
+    fn from(error: IssueError) -> Self {
+        match error {
+            IssueError::Id { .. } | IssueError::Purpose(_) | IssueError::Ttl(_) => {
+                Self::invalid_argument(error.to_string())
+            }
+            IssueError::NotYours => Self::permission_denied(NO_IDENTITY),
+            IssueError::Caller(status) => status,
+            IssueError::Server(status) => said_by_server(&status),
+            IssueError::BadBase | IssueError::BadIdentity(_) => {
+                warn!(%error, "PSK not issued");
+                Self::unavailable("the server's answer is of no use")
+            }
+        }
+    }
+}
+
+/// What the caller learns of a server's refusal: whose turn it is to act.
+fn said_by_server(status: &Status) -> Status {
+    warn!(code = %status.code(), error = %Said(status), "the server issues no PSK");
+    match status.code() {
+        Code::InvalidArgument => Status::invalid_argument(status.message()),
+        Code::PermissionDenied | Code::Unauthenticated | Code::NotFound => {
+            Status::permission_denied("the policy does not permit this connection")
+        }
+        Code::ResourceExhausted => Status::resource_exhausted(status.message()),
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => Status::unavailable("the server cannot be reached; try again"),
+    }
+}

@@ -1,0 +1,256 @@
+//! What the server says of entries, bundle and audit log, the moment it changes.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | from messages to updates; no I/O | `pages` |
+//! | the newest signed checkpoint, remembered on the server's behalf | `witness` |
+
+mod pages;
+mod witness;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use claviger_core::time::Clock;
+use claviger_proto::claviger::agent::v1 as wire;
+use claviger_proto::claviger::agent::v1::agent_sync_client::AgentSyncClient;
+use claviger_proto::convert::bundles::X509Bundle;
+use claviger_runtime::health::{Part, State};
+use claviger_runtime::telemetry::Chain;
+use rustls_pki_types::CertificateDer;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_stream::wrappers::WatchStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+use tracing::{error, info, warn};
+
+use crate::backoff::{Backoff, jitter};
+use crate::credentials::{Cursor, Update};
+use crate::files::DataDir;
+use crate::identity::{Standing, save_bundle};
+use crate::metrics;
+use crate::server::{Said, Server, is_rejection};
+
+use pages::{Pages, SyncError};
+pub use witness::{Alarm, LoadWitnessError};
+pub(crate) use witness::Witness;
+
+/// The first pause after a lost connection is short, so that a restarted server is found at once.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(15);
+
+/// For the answer to the first message.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Updates on their way to the keeper. It takes them in faster than they come; when it does not,
+/// the stream waits.
+pub(crate) const UPDATES: usize = 16;
+
+/// Follows the server.
+#[derive(Debug)]
+pub(crate) struct Sync {
+    /// Which server.
+    pub(crate) server: Server,
+    /// The way to it.
+    pub(crate) link: watch::Receiver<Option<Channel>>,
+    /// Who hears of changes.
+    pub(crate) updates: mpsc::Sender<Update>,
+    /// How far they have been applied.
+    pub(crate) applied: watch::Receiver<Option<Cursor>>,
+    /// What the server's audit log must not fall behind.
+    pub(crate) witness: Witness,
+    /// Where it and the bundle are kept.
+    pub(crate) dir: DataDir,
+    /// The bundle in force, once the server has named it.
+    pub(crate) believed: Option<X509Bundle>,
+    /// How the agent stands with the server.
+    pub(crate) standing: Standing,
+    /// Who is told whether the server is there.
+    pub(crate) health: Part,
+    /// The most entries in one update.
+    pub(crate) max_entries: usize,
+    /// The time.
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// The stream of one connection.
+struct Subscription {
+    requests: watch::Sender<wire::SubscribeRequest>,
+    responses: Streaming<wire::SubscribeResponse>,
+    pages: Pages,
+    /// The log that this connection tells of; unset before the first response.
+    log_id: Option<Vec<u8>>,
+}
+
+/// Why the stream ended.
+enum Ended {
+    /// There is a new way to the server.
+    NewLink,
+    /// Somebody must try again.
+    Failed(SyncError),
+}
+
+impl Sync {
+    /// Follows the server until `stop` fires.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        stop.run_until_cancelled(self.follow_for_ever()).await;
+        self.witness.save(&self.dir).await;
+        Ok(())
+    }
+
+    async fn follow_for_ever(&mut self) {
+        let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
+        let mut lost: Option<Instant> = None;
+        loop {
+            match self.follow(&mut backoff, &mut lost).await {
+                Ended::NewLink => {}
+                Ended::Failed(error) => {
+                    let since = *lost.get_or_insert_with(Instant::now);
+                    self.report(&error, since.elapsed()).await;
+                    tokio::time::sleep(backoff.pause(jitter())).await;
+                }
+            }
+        }
+    }
+
+    /// Follows one stream to its end.
+    async fn follow(&mut self, backoff: &mut Backoff, lost: &mut Option<Instant>) -> Ended {
+        let mut subscription = match self.subscribe().await {
+            Ok(subscription) => subscription,
+            Err(error) => return Ended::Failed(error),
+        };
+        loop {
+            let response = tokio::select! {
+                response = subscription.responses.message() => response,
+                changed = self.link.changed() => match changed {
+                    Ok(()) => return Ended::NewLink,
+                    Err(_stopping) => std::future::pending().await,
+                },
+                Ok(()) = self.applied.changed() => {
+                    subscription.acknowledge(self.applied.borrow_and_update().as_ref());
+                    self.health.set(State::Ready);
+                    continue;
+                }
+                () = self.witness.due() => {
+                    self.witness.save(&self.dir).await;
+                    continue;
+                }
+            };
+            let taken = match response {
+                Ok(Some(response)) => self.take_in(&mut subscription, response).await,
+                Ok(None) => Err(SyncError::Closed),
+                Err(status) => Err(SyncError::Server(status)),
+            };
+            if let Err(error) = taken {
+                return Ended::Failed(error);
+            }
+            if let Some(since) = lost.take() {
+                info!(server = %self.server.address(), after_ms = since.elapsed().as_millis(), "back");
+            }
+            backoff.reset();
+        }
+    }
+
+    async fn subscribe(&mut self) -> Result<Subscription, SyncError> {
+        let channel = self.link.borrow_and_update().clone().ok_or(SyncError::NoLink)?;
+        // Where our state ends is where the keeper's does.
+        let cursor = self.applied.borrow_and_update().clone();
+        let hello = wire::Hello {
+            cursor: cursor.map(|Cursor { log_id, sequence }| wire::Cursor { log_id, sequence }),
+            checkpoint: self.witness.newest(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let hello = wire::SubscribeRequest { step: Some(wire::subscribe_request::Step::Hello(hello)) };
+        let (requests, sent) = watch::channel(hello);
+        let mut client = AgentSyncClient::new(channel);
+        let asked = client.subscribe(WatchStream::new(sent));
+        let responses = match tokio::time::timeout(DEADLINE, asked).await {
+            Ok(answer) => answer.map_err(SyncError::Server)?.into_inner(),
+            Err(_elapsed) => return Err(SyncError::Late),
+        };
+        metrics::subscribed("ok");
+        Ok(Subscription { requests, responses, pages: Pages::new(self.max_entries), log_id: None })
+    }
+
+    /// Takes in one response: remember the checkpoint, believe the bundle, hand on the changes.
+    async fn take_in(
+        &mut self,
+        subscription: &mut Subscription,
+        mut response: wire::SubscribeResponse,
+    ) -> Result<(), SyncError> {
+        if let Some(checkpoint) = response.checkpoint.take() {
+            self.witness.see(checkpoint, self.server.trust_domain());
+        }
+        let Some(update) = subscription.pages.push(response, self.server.trust_domain())? else {
+            return Ok(());
+        };
+        if let Some(bundle) = &update.bundle {
+            self.believe(bundle).await?;
+        }
+        let first = subscription.log_id.replace(update.cursor.log_id.clone()).is_none();
+        self.updates.send(update).await.map_err(|_stopping| SyncError::Closed)?;
+        if first {
+            self.standing.accepted();
+            let applied = self.applied.borrow();
+            subscription.acknowledge(applied.as_ref());
+            // Otherwise, there is nothing to serve before the first update has been applied.
+            if applied.is_some() {
+                self.health.set(State::Ready);
+            }
+        }
+        Ok(())
+    }
+
+    async fn believe(&mut self, bundle: &X509Bundle) -> Result<(), SyncError> {
+        if self.believed.as_ref() == Some(bundle) {
+            return Ok(());
+        }
+        let ders: Vec<_> =
+            bundle.authorities.iter().map(|a| CertificateDer::from(a.der.to_vec())).collect();
+        self.server.bundle().replace(&ders).map_err(SyncError::Bundle)?;
+        // It is believed even if it can't be kept; a restart then begins with an older one.
+        if let Err(error) = save_bundle(&self.dir, &ders).await {
+            error!(error = %Chain(&error), "cannot keep the trust bundle");
+        }
+        self.believed = Some(bundle.clone());
+        Ok(())
+    }
+
+    async fn report(&self, error: &SyncError, lost_for: Duration) {
+        metrics::subscribed("failed");
+        if let SyncError::Server(status) = error
+            && is_rejection(status)
+        {
+            self.standing.refused(status).await;
+        }
+        let why = match error {
+            SyncError::Server(status) => Said(status).to_string(),
+            other => Chain(other).to_string(),
+        };
+        warn!(server = %self.server.address(), error = why, "server out of reach");
+        let since = self.clock.now().before(lost_for);
+        let state = if self.applied.borrow().is_some() {
+            State::Degraded(format!(
+                "server unreachable since {since} (Unix time); serving cached SVIDs: {why}"
+            ))
+        } else {
+            State::Failed(format!("server not reached since {since} (Unix time): {why}"))
+        };
+        self.health.set(state);
+    }
+}
+
+impl Subscription {
+    /// Tells the server how far its changes have been applied, if they are this connection's.
+    fn acknowledge(&self, applied: Option<&Cursor>) {
+        if let (Some(applied), Some(log_id)) = (applied, &self.log_id)
+            && applied.log_id == *log_id
+        {
+            let ack = wire::Ack { sequence: applied.sequence };
+            let step = Some(wire::subscribe_request::Step::Ack(ack));
+            self.requests.send_replace(wire::SubscribeRequest { step });
+        }
+    }
+}

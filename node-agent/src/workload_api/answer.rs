@@ -1,0 +1,78 @@
+//! What a snapshot means for one caller.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use claviger_core::selector::Selectors;
+use claviger_core::time::UnixTime;
+use claviger_proto::workload::{X509BundlesResponse, X509svid, X509svidResponse};
+
+use crate::credentials::{Identity, Snapshot};
+
+/// What to tell a caller.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Answer<M> {
+    /// The complete state.
+    Message(M),
+    /// It has an identity, and the SVID is on its way.
+    Soon,
+    /// It has no identity.
+    Nobody,
+}
+
+/// Makes an answer.
+pub(super) type Compose<M> = fn(&Snapshot, &Selectors, UnixTime) -> Answer<M>;
+
+/// The caller's SVIDs, the default one first (SPIFFE Workload API §5.2.1).
+pub(super) fn x509_svid(
+    snapshot: &Snapshot,
+    facts: &Selectors,
+    now: UnixTime,
+) -> Answer<X509svidResponse> {
+    let identities = snapshot.admitted(facts, now);
+    if identities.is_empty() {
+        return Answer::Nobody;
+    }
+    let mut hints = HashSet::new();
+    let svids: Vec<_> = identities
+        .into_iter()
+        .filter_map(|identity| svid(identity, snapshot.bundle(), now, &mut hints))
+        .collect();
+    if svids.is_empty() {
+        return Answer::Soon;
+    }
+    Answer::Message(X509svidResponse { svids, crl: Vec::new(), federated_bundles: HashMap::new() })
+}
+
+/// The identity as a message, if its SVID is there and valid. Of several identities with the same
+/// hint, the oldest keeps it; the others stay, without.
+fn svid<'a>(
+    identity: &'a Identity,
+    bundle: &Bytes,
+    now: UnixTime,
+    hints: &mut HashSet<&'a str>,
+) -> Option<X509svid> {
+    let entry = &identity.entry;
+    let hint = if hints.insert(&entry.hint) { entry.hint.clone() } else { String::new() };
+    let svid = identity.svid.as_ref().filter(|svid| svid.validity.contains(now))?;
+    Some(X509svid {
+        spiffe_id: entry.spiffe_id.to_string(),
+        x509_svid: svid.chain.clone(),
+        x509_svid_key: svid.key.clone(),
+        bundle: bundle.clone(),
+        hint,
+    })
+}
+
+/// The bundles the caller may verify peers with (SPIFFE Workload API §5.2.2).
+pub(super) fn x509_bundles(
+    snapshot: &Snapshot,
+    facts: &Selectors,
+    now: UnixTime,
+) -> Answer<X509BundlesResponse> {
+    if snapshot.admitted(facts, now).is_empty() {
+        return Answer::Nobody;
+    }
+    let own = (snapshot.trust_domain().id().to_string(), snapshot.bundle().clone());
+    Answer::Message(X509BundlesResponse { crl: Vec::new(), bundles: HashMap::from([own]) })
+}
