@@ -19,7 +19,7 @@ pub(crate) enum Command {
     /// Makes a token that admits one agent, once
     #[command(long_about = "Makes a token that admits one agent, once. Whoever holds it is that \
         agent: hand it over as you would a password.\n\n\
-        Example:\n  claviger token generate --ttl 600 --spiffe-id spiffe://example.org/node/1")]
+        Example:\n  claviger token generate --spiffe-id spiffe://example.org/node/1 > join-token")]
     Generate(Generate),
 }
 
@@ -61,7 +61,7 @@ impl Generate {
     }
 }
 
-/// `{"value":"…","expires_at":1800000000}`, as SPIRE has it.
+/// `{"value":"…","expires_at":1800000000}`, as SPIRE has it; or the token alone, ready for a file.
 #[derive(Serialize)]
 struct Token {
     value: String,
@@ -70,6 +70,6 @@ struct Token {
 
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token: {}", self.value)
+        f.write_str(&self.value)
     }
 }
