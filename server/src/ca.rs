@@ -28,8 +28,8 @@ use claviger_proto::convert::bundles::X509Bundle;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
-pub use x509::SignError;
 use x509::Issuer;
+pub use x509::SignError;
 
 /// What signs right now, and whom the trust domain believes. Clones see the same.
 #[derive(Clone, Debug)]

@@ -3,8 +3,8 @@
 //! | to find | look in |
 //! |---|---|
 //! | what an operator writes in `server.toml` | [`config`] |
-//! | starting a server, and what it consists of | `run` |
-//! | the gRPC services, one file each | `api` |
+//! | starting a server, and what it consists of | [`run`] |
+//! | the gRPC services, one file each | [`api`] |
 //! | who is registered, and telling agents what changes | [`registry`] |
 //! | who may get what | [`policy`] |
 //! | the signing authorities: the only code that signs certificates | [`ca`] |
@@ -15,6 +15,7 @@
 //! | where all of it is kept | [`store`], [`storage`] |
 //! | every metric by name | [`metrics`] |
 
+pub mod api;
 pub mod audit;
 pub mod ca;
 pub mod config;
@@ -24,5 +25,6 @@ pub mod ledger;
 pub mod metrics;
 pub mod policy;
 pub mod registry;
+pub mod run;
 pub mod storage;
 pub mod store;

@@ -192,7 +192,8 @@ mod tests {
             dev.redeem_psk(redeem(PskProof::IdentityOnly), NOW).unwrap().policy(),
             dev.digest()
         );
-        let only_that = policy("permit (principal, action == Action::\"redeem_psk_by_identity\", resource);");
+        let only_that =
+            policy("permit (principal, action == Action::\"redeem_psk_by_identity\", resource);");
         let denied = only_that.redeem_psk(redeem(PskProof::IdentityOnly), NOW).unwrap_err();
         assert_eq!(denied.action, "redeem_psk");
     }

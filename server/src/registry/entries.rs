@@ -68,7 +68,8 @@ impl Packed {
     }
 
     /// The entry.
-    pub(super) fn to_entry(&self) -> Entry {
+    #[must_use]
+    pub fn to_entry(&self) -> Entry {
         #[expect(clippy::expect_used, reason = "it was an entry when `new` encoded it")]
         self.to_wire().try_into().expect("an entry")
     }

@@ -1,0 +1,291 @@
+//! One-time PSKs, on behalf of the workloads of an agent.
+//!
+//! A redemption checks, in this order: the agent, the key's existence, that the acceptor is the one
+//! the key names, and the policy of the moment; then the ledger verifies the binder and spends the
+//! key, durably, before the answer leaves. Every refusal looks the same.
+
+use claviger_core::audit::Event;
+use claviger_core::grant::{IssuePsk, PskProof, RedeemPsk};
+use claviger_core::id::SpiffeId;
+use claviger_core::psk::identity::WireIdentity;
+use claviger_core::psk::{PskBinding, PskHash, PskTtl, Purpose};
+use claviger_proto::claviger::agent::v1::{
+    IssuePskRequest, IssuePskResponse, RedeemPskRequest, RedeemPskResponse, agent_psk_server,
+};
+use claviger_runtime::telemetry::Chain;
+use metrics::counter;
+use tonic::{Request, Response, Status, async_trait};
+use tracing::{info, warn};
+
+use super::{Shared, caller, not_committed};
+use crate::journal::Change;
+use crate::ledger::LedgerError;
+use crate::ledger::psk::{AttemptId, Redeemed, Refused};
+use crate::metrics as names;
+use crate::policy::Denied;
+use crate::registry::agents::Agent;
+
+/// The most identities that one acceptor can have.
+const MAX_ACCEPTORS: usize = 64;
+
+/// Serves `claviger.agent.v1.AgentPsk`.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// What the services share.
+    pub shared: Shared,
+}
+
+#[async_trait]
+impl agent_psk_server::AgentPsk for Service {
+    async fn issue_psk(
+        &self,
+        request: Request<IssuePskRequest>,
+    ) -> Result<Response<IssuePskResponse>, Status> {
+        let agent = caller::agent(&self.shared.registry, &request).await?;
+        let issued = self.issue(&agent, request.into_inner()).await;
+        let outcome = if issued.is_ok() { "issued" } else { "refused" };
+        counter!(names::PSKS_ISSUED, "outcome" => outcome).increment(1);
+        Ok(issued.map(Response::new)?)
+    }
+
+    async fn redeem_psk(
+        &self,
+        request: Request<RedeemPskRequest>,
+    ) -> Result<Response<RedeemPskResponse>, Status> {
+        let agent = caller::agent(&self.shared.registry, &request).await?;
+        let redeemed = self.redeem(&agent, request.into_inner()).await;
+        let outcome = if redeemed.is_ok() { "redeemed" } else { "refused" };
+        counter!(names::PSKS_REDEEMED, "outcome" => outcome).increment(1);
+        Ok(redeemed.map(Response::new)?)
+    }
+}
+
+impl Service {
+    async fn issue(
+        &self,
+        agent: &Agent,
+        request: IssuePskRequest,
+    ) -> Result<IssuePskResponse, IssueError> {
+        let asked = Asked::try_from(request)?;
+        let registry = &self.shared.registry;
+        if !registry.is_entitled(&agent.id, &asked.client) {
+            return Err(IssueError::NotEntitled(asked.client));
+        }
+        if !registry.is_registered(&asked.server) {
+            return Err(IssueError::UnknownPeer(asked.server));
+        }
+        let ledger = &self.shared.storage.ledger;
+        let now = ledger.now();
+        let act = IssuePsk {
+            binding: PskBinding {
+                client: asked.client.clone(),
+                server: asked.server.clone(),
+                purpose: asked.purpose.clone(),
+                not_after: now.after(asked.ttl.duration()),
+                hash: PskHash::Sha256,
+            },
+            requester: caller::requester(agent),
+        };
+        let grant = match self.shared.policy.issue_psk(act, now) {
+            Ok(grant) => grant,
+            Err(denied) => return Err(self.denied(asked, denied).await),
+        };
+        let minted = ledger.mint(grant).await?;
+        Ok(IssuePskResponse {
+            identity: minted.identity.to_string(),
+            base: minted.base.0.expose().to_vec(),
+            not_after: minted.not_after.as_secs(),
+        })
+    }
+
+    /// The operator wants to read in the audit log who asked for what in vain.
+    async fn denied(&self, asked: Asked, denied: Denied) -> IssueError {
+        let Asked { client, server, purpose, ttl } = asked;
+        let event = Event::PskDenied { client, server, purpose, ttl, policy: denied.policy };
+        let change = Change { events: vec![event], ..Change::default() };
+        match self.shared.storage.journal.commit(change).await {
+            Ok(_head) => IssueError::Denied(denied),
+            Err(error) => IssueError::Ledger(LedgerError::Commit(error)),
+        }
+    }
+
+    async fn redeem(
+        &self,
+        agent: &Agent,
+        request: RedeemPskRequest,
+    ) -> Result<RedeemPskResponse, RedeemError> {
+        let offer = Offer::try_from(request)?;
+        let redeemed = self.spend(agent, &offer).await;
+        if redeemed.as_ref().is_err_and(|error| !error.did_the_work()) {
+            self.shared.storage.ledger.refuse_dummy(offer.identity, &offer.proof);
+        }
+        let Redeemed { base, binding } = redeemed?;
+        Ok(RedeemPskResponse {
+            base: base.0.expose().to_vec(),
+            client_id: binding.client.to_string(),
+            server_id: binding.server.to_string(),
+            purpose: binding.purpose.to_string(),
+            not_after: binding.not_after.as_secs(),
+        })
+    }
+
+    async fn spend(&self, agent: &Agent, offer: &Offer) -> Result<Redeemed, RedeemError> {
+        let ledger = &self.shared.storage.ledger;
+        let found = ledger.find(offer.identity).await?;
+        let binding = found.binding().clone();
+        let is_acceptor = offer.acceptors.contains(&binding.server)
+            && self.shared.registry.is_entitled(&agent.id, &binding.server);
+        if !is_acceptor {
+            return Err(RedeemError::OtherAcceptor(binding.server));
+        }
+        let requester = caller::requester(agent);
+        let act = RedeemPsk { binding, requester, proof: offer.proof };
+        let grant = self.shared.policy.redeem_psk(act, ledger.now())?;
+        Ok(ledger.redeem(found, grant, offer.attempt).await?)
+    }
+}
+
+/// What a client asks for.
+#[derive(Debug)]
+struct Asked {
+    client: SpiffeId,
+    server: SpiffeId,
+    purpose: Purpose,
+    ttl: PskTtl,
+}
+
+impl TryFrom<IssuePskRequest> for Asked {
+    type Error = IssueError;
+
+    fn try_from(wire: IssuePskRequest) -> Result<Self, IssueError> {
+        fn bad(field: &'static str, error: &impl ToString) -> IssueError {
+            IssueError::Malformed { field, why: error.to_string() }
+        }
+        let ttl = match wire.ttl_seconds {
+            0 => PskTtl::default(),
+            seconds => PskTtl::try_from(seconds).map_err(|error| bad("ttl_seconds", &error))?,
+        };
+        Ok(Self {
+            client: wire.client_id.parse().map_err(|error| bad("client_id", &error))?,
+            server: wire.server_id.parse().map_err(|error| bad("server_id", &error))?,
+            purpose: wire.purpose.parse().map_err(|error| bad("purpose", &error))?,
+            ttl,
+        })
+    }
+}
+
+/// What an acceptor presents.
+#[derive(Debug)]
+struct Offer {
+    attempt: AttemptId,
+    identity: WireIdentity,
+    proof: PskProof,
+    acceptors: Vec<SpiffeId>,
+}
+
+impl TryFrom<RedeemPskRequest> for Offer {
+    type Error = RedeemError;
+
+    fn try_from(wire: RedeemPskRequest) -> Result<Self, RedeemError> {
+        let malformed = |field| move || RedeemError::Malformed(field);
+        let attempt = wire.attempt_id.try_into().ok().ok_or_else(malformed("attempt_id"))?;
+        let identity = wire.identity.parse().ok().ok_or_else(malformed("identity"))?;
+        if MAX_ACCEPTORS < wire.acceptor_ids.len() {
+            return Err(RedeemError::Malformed("acceptor_ids"));
+        }
+        let acceptors = wire.acceptor_ids.iter().map(|id| id.parse().ok()).collect::<Option<_>>();
+        let proof = if wire.transcript_hash.is_empty() && wire.binder.is_empty() {
+            PskProof::IdentityOnly
+        } else {
+            let transcript = wire.transcript_hash.try_into().ok();
+            PskProof::Binder {
+                transcript: transcript.ok_or_else(malformed("transcript_hash"))?,
+                binder: wire.binder.try_into().ok().ok_or_else(malformed("binder"))?,
+            }
+        };
+        Ok(Self {
+            attempt: AttemptId::from_bytes(attempt),
+            identity,
+            proof,
+            acceptors: acceptors.ok_or_else(malformed("acceptor_ids"))?,
+        })
+    }
+}
+
+/// Why no PSK was issued.
+#[derive(Debug, thiserror::Error)]
+enum IssueError {
+    /// A field is wrong.
+    #[error("{field}: {why}")]
+    Malformed { field: &'static str, why: String },
+    /// The client is not a workload of the agent's.
+    #[error("`{0}` is not an identity of this agent's workloads")]
+    NotEntitled(SpiffeId),
+    /// Nobody is registered under that name.
+    #[error("no entry gives anybody the identity `{0}`")]
+    UnknownPeer(SpiffeId),
+    /// The policy says no.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The ledger did not take it.
+    #[error("cannot mint the PSK")]
+    Ledger(#[from] LedgerError),
+}
+
+impl From<IssueError> for Status {
+    fn from(error: IssueError) -> Self {
+        info!(error = %Chain(&error), "PSK not issued");
+        match &error {
+            IssueError::Malformed { .. } => Self::invalid_argument(error.to_string()),
+            // One answer, so that nobody can find out who is registered.
+            IssueError::NotEntitled(_) | IssueError::UnknownPeer(_) | IssueError::Denied(_) => {
+                Self::permission_denied("not permitted")
+            }
+            IssueError::Ledger(LedgerError::Commit(error)) => not_committed(error),
+            IssueError::Ledger(LedgerError::Full { .. }) => {
+                Self::resource_exhausted("too many PSKs are waiting to be used; try again later")
+            }
+            IssueError::Ledger(_) => Self::unavailable("try again"),
+        }
+    }
+}
+
+/// Why a PSK was not redeemed.
+#[derive(Debug, thiserror::Error)]
+enum RedeemError {
+    /// A field is wrong.
+    #[error("{0} is malformed")]
+    Malformed(&'static str),
+    /// The key is for somebody else.
+    #[error("the PSK is for `{0}`, which the acceptor is not")]
+    OtherAcceptor(SpiffeId),
+    /// The policy says no.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The ledger says no, or says nothing.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+impl RedeemError {
+    /// Whether a binder was verified on the way to this refusal.
+    fn did_the_work(&self) -> bool {
+        match self {
+            Self::Malformed(_) | Self::OtherAcceptor(_) | Self::Denied(_) => false,
+            Self::Refused(refused) => !matches!(refused, Refused::Unknown),
+        }
+    }
+}
+
+impl From<RedeemError> for Status {
+    fn from(error: RedeemError) -> Self {
+        if let RedeemError::Refused(refused) = &error
+            && refused.is_unavailable()
+        {
+            warn!(error = %Chain(&error), "PSK not redeemed");
+            return Self::unavailable("try again");
+        }
+        info!(error = %Chain(&error), "PSK refused");
+        Self::permission_denied("refused")
+    }
+}

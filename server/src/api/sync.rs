@@ -1,0 +1,283 @@
+//! Pushing to agents what concerns them, the moment it changes.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use claviger_core::audit::{Checkpoint, Head, Link};
+use claviger_core::time::UnixTime;
+use claviger_proto::claviger::agent::v1::{
+    self as wire, Cursor, SubscribeRequest, SubscribeResponse, agent_sync_server,
+    subscribe_request::Step,
+};
+use claviger_proto::convert::bundles::X509Bundle;
+use claviger_proto::spire::types;
+use claviger_runtime::telemetry::Chain;
+use futures_util::Stream;
+use futures_util::stream::try_unfold;
+use metrics::counter;
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+use tracing::{error, info, warn};
+
+use super::{Shared, caller};
+use crate::audit::{SignedCheckpoint, Verdict};
+use crate::metrics as names;
+use crate::registry::agents::Agent;
+use crate::registry::subscribers::{Subscription, Update};
+
+/// How long an agent may take to say hello.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often agents are given a checkpoint while records are written.
+const CHECKPOINTS: Duration = Duration::from_secs(60);
+
+/// The most entries in one response: with the largest entries well below gRPC's 4 MiB.
+const PAGE: usize = 500;
+
+/// Serves `claviger.agent.v1.AgentSync`.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// What the services share.
+    pub shared: Shared,
+    /// Ends all streams when the server stops.
+    pub stop: CancellationToken,
+}
+
+#[async_trait]
+impl agent_sync_server::AgentSync for Service {
+    type SubscribeStream = Pin<Box<dyn Stream<Item = Result<SubscribeResponse, Status>> + Send>>;
+
+    async fn subscribe(
+        &self,
+        request: Request<Streaming<SubscribeRequest>>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let agent = caller::agent(&self.shared.registry, &request).await?;
+        let session = self.open(&agent, request.into_inner()).await?;
+        let responses = try_unfold(session, |mut session| async move {
+            Ok(session.next().await?.map(|response| (response, session)))
+        });
+        Ok(Response::new(Box::pin(responses)))
+    }
+}
+
+impl Service {
+    async fn open(
+        &self,
+        agent: &Agent,
+        mut requests: Streaming<SubscribeRequest>,
+    ) -> Result<Session, Status> {
+        let first = timeout(PATIENCE, requests.message()).await;
+        let first = first.map_err(|_late| Status::deadline_exceeded("no Hello came in time"))??;
+        let Some(Step::Hello(hello)) = first.and_then(|request| request.step) else {
+            return Err(Status::invalid_argument("the first request must be a Hello"));
+        };
+        if let Some(checkpoint) = hello.checkpoint {
+            self.weigh(agent, checkpoint).await?;
+        }
+        let log_id = self.shared.registry.log_id();
+        let cursor = hello.cursor.filter(|cursor| cursor.log_id == log_id);
+        let subscription =
+            self.shared.registry.subscribe(&agent.id, cursor.map(|cursor| cursor.sequence));
+        let subscription =
+            subscription.map_err(|error| Status::permission_denied(error.to_string()))?;
+        info!(id = %agent.id, "agent subscribed");
+
+        let mut checkpoints = interval(CHECKPOINTS);
+        checkpoints.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Session {
+            requests,
+            subscription,
+            bundle: self.shared.issuance.authority.bundle(),
+            head: self.shared.storage.journal.head(),
+            pages: VecDeque::new(),
+            checkpoints,
+            log_id: log_id.to_vec(),
+            shared: self.shared.clone(),
+            stop: self.stop.clone(),
+            began: false,
+        })
+    }
+
+    /// Compares what the agent remembers of our log with the log. If the agent knows more, this
+    /// server was restored from a backup: everything that was to happen once begins anew.
+    async fn weigh(&self, agent: &Agent, presented: wire::SignedCheckpoint) -> Result<(), Status> {
+        let trust_domain = self.shared.registry.trust_domain().clone();
+        let presented = from_wire(presented, trust_domain)
+            .ok_or_else(|| Status::invalid_argument("checkpoint: it is malformed"))?;
+        let storage = &self.shared.storage;
+        let verdict = storage.checkpoints.judge(&presented).await.map_err(|error| {
+            error!(error = %Chain(&error), "cannot compare a checkpoint with the log");
+            Status::unavailable("try again")
+        })?;
+        match verdict {
+            Verdict::Fine => Ok(()),
+            Verdict::NotOurs => {
+                warn!(id = %agent.id, "the agent's checkpoint was not signed by this server");
+                Ok(())
+            }
+            Verdict::Behind { epoch, doubt } => {
+                error!(id = %agent.id, %doubt, "this server lacks records that it once wrote");
+                let fenced = storage.epochs.fence(epoch, &doubt).await;
+                fenced.map_err(|error| {
+                    error!(error = %Chain(&error), "cannot begin a new epoch");
+                    Status::unavailable("try again")
+                })?;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// One agent's stream.
+struct Session {
+    requests: Streaming<SubscribeRequest>,
+    subscription: Subscription,
+    bundle: watch::Receiver<Arc<X509Bundle>>,
+    head: watch::Receiver<Head>,
+    /// The rest of an update that is larger than one response.
+    pages: VecDeque<SubscribeResponse>,
+    checkpoints: Interval,
+    log_id: Vec<u8>,
+    shared: Shared,
+    stop: CancellationToken,
+    began: bool,
+}
+
+/// What a session has to react to.
+enum Happened {
+    Update(Option<Update>),
+    Request(Result<Option<SubscribeRequest>, Status>),
+    NewBundle,
+    CheckpointDue,
+    Stopping,
+}
+
+impl Session {
+    /// The next response; `None` when either side ends the stream.
+    async fn next(&mut self) -> Result<Option<SubscribeResponse>, Status> {
+        if let Some(page) = self.pages.pop_front() {
+            return Ok(Some(page));
+        }
+        loop {
+            match self.wait().await {
+                Happened::Update(Some(update)) => return self.update(update).map(Some),
+                Happened::Update(None) => {
+                    return Err(Status::aborted("the subscription has ended; subscribe again"));
+                }
+                Happened::Request(Ok(Some(request))) => self.take_in(&request)?,
+                Happened::Request(Ok(None) | Err(_)) => return Ok(None),
+                Happened::NewBundle => {
+                    let bundle = Some(self.bundle());
+                    return Ok(Some(SubscribeResponse { bundle, ..self.nothing()? }));
+                }
+                Happened::CheckpointDue => return self.nothing().map(Some),
+                Happened::Stopping => return Err(Status::unavailable("the server is stopping")),
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Happened {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Happened::Stopping,
+                update = self.subscription.next() => return Happened::Update(update),
+                request = self.requests.message() => return Happened::Request(request),
+                Ok(()) = self.bundle.changed(), if self.began => return Happened::NewBundle,
+                _ = self.checkpoints.tick(), if self.began => {
+                    if self.head.has_changed().unwrap_or(false) {
+                        return Happened::CheckpointDue;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_in(&mut self, request: &SubscribeRequest) -> Result<(), Status> {
+        match &request.step {
+            Some(Step::Ack(ack)) => {
+                self.subscription.ack(ack.sequence);
+                Ok(())
+            }
+            Some(Step::Hello(_)) | None => {
+                Err(Status::invalid_argument("every request after the first must be an Ack"))
+            }
+        }
+    }
+
+    /// The first page of an update; the others follow.
+    fn update(&mut self, update: Update) -> Result<SubscribeResponse, Status> {
+        if update.snapshot {
+            counter!(names::SNAPSHOTS).increment(1);
+        }
+        let cursor = Some(self.cursor(update.sequence));
+        let empty = SubscribeResponse { cursor, snapshot: update.snapshot, ..self.nothing()? };
+        let items: Vec<_> = update.entries.into_iter().collect();
+        let mut pages: VecDeque<_> = items
+            .chunks(PAGE)
+            .map(|items| {
+                let mut page = empty.clone();
+                for (id, entry) in items {
+                    match entry {
+                        Some(entry) => page.upserts.push(entry.to_wire()),
+                        None => page.deletes.push(id.to_string()),
+                    }
+                }
+                SubscribeResponse { more: true, ..page }
+            })
+            .collect();
+        if let Some(last) = pages.back_mut() {
+            last.more = false;
+        }
+        let mut first = pages.pop_front().unwrap_or(empty);
+        if !std::mem::replace(&mut self.began, true) {
+            first.bundle = Some(self.bundle());
+        }
+        self.pages = pages;
+        Ok(first)
+    }
+
+    /// A response that carries a checkpoint and no news.
+    fn nothing(&mut self) -> Result<SubscribeResponse, Status> {
+        self.head.mark_unchanged();
+        let signed = self.shared.storage.checkpoints.sign_now();
+        let signed = signed.map_err(|_unspecified| Status::internal("cannot sign a checkpoint"))?;
+        let checkpoint = Some(to_wire(signed));
+        Ok(SubscribeResponse { checkpoint, ..SubscribeResponse::default() })
+    }
+
+    fn cursor(&self, sequence: u64) -> Cursor {
+        Cursor { log_id: self.log_id.clone(), sequence }
+    }
+
+    fn bundle(&mut self) -> types::Bundle {
+        types::Bundle::from(&**self.bundle.borrow_and_update())
+    }
+}
+
+/// A checkpoint as the wire has it.
+pub(super) fn to_wire(signed: SignedCheckpoint) -> wire::SignedCheckpoint {
+    let SignedCheckpoint { checkpoint, signature, public_key } = signed;
+    wire::SignedCheckpoint {
+        epoch: checkpoint.epoch,
+        sequence: checkpoint.head.sequence,
+        hash: checkpoint.head.link.as_bytes().to_vec(),
+        time: checkpoint.time.as_secs(),
+        signature,
+        public_key,
+    }
+}
+
+fn from_wire(
+    wire: wire::SignedCheckpoint,
+    trust_domain: claviger_core::id::TrustDomain,
+) -> Option<SignedCheckpoint> {
+    let head = Head { sequence: wire.sequence, link: Link::from_bytes(wire.hash.try_into().ok()?) };
+    let time = UnixTime::from_secs(wire.time);
+    let checkpoint = Checkpoint { trust_domain, epoch: wire.epoch, head, time };
+    Some(SignedCheckpoint { checkpoint, signature: wire.signature, public_key: wire.public_key })
+}

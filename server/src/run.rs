@@ -1,0 +1,291 @@
+//! Starting a server: a table of contents.
+
+pub mod identity;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use claviger_core::audit::Event;
+use claviger_core::time::Clock;
+use claviger_proto::claviger::admin::v1::admin_server::AdminServer;
+use claviger_proto::claviger::agent::v1::agent_psk_server::AgentPskServer;
+use claviger_proto::claviger::agent::v1::agent_sync_server::AgentSyncServer;
+use claviger_proto::spire::server::agent::v1::agent_server::AgentServer;
+use claviger_proto::spire::server::bundle::v1::bundle_server::BundleServer;
+use claviger_proto::spire::server::entry::v1::entry_server::EntryServer;
+use claviger_proto::spire::server::svid::v1::svid_server::SvidServer;
+use claviger_runtime::health::{self, Endpoint, Health, State};
+use claviger_runtime::tasks::Tasks;
+use claviger_runtime::telemetry::{InitMetricsError, Metrics};
+use claviger_runtime::tls::{self, BundleError, TlsIncoming, TrustBundle, server_config};
+use claviger_runtime::unix;
+use pem::{EncodeConfig, LineEnding, Pem};
+use rustls_pki_types::CertificateDer;
+use tonic::transport::server::{Router, Server as Grpc};
+use tonic_health::ServingStatus;
+
+use crate::api::issuance::Issuance;
+use crate::api::{self, MAX_REQUEST, Shared};
+use crate::ca::keys::KeyFolder;
+use crate::ca::rotation::{Rotation, RotationError};
+use crate::config::Config;
+use crate::journal::{Change, CommitError};
+use crate::metrics;
+use crate::policy::{LoadError, Policy};
+use crate::registry::{self, Registry};
+use crate::storage::{OpenError, Storage};
+use identity::{OwnIdentity, OwnIdentityError};
+
+/// How often an idle connection is asked whether it is still there, and how long it may take.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// A server.
+#[derive(Debug)]
+pub struct Server;
+
+/// A server that runs until its tasks stop.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Where agents connect, with the port that was chosen if 0 was asked for.
+    pub address: SocketAddr,
+    /// The operator's socket.
+    pub admin_socket: PathBuf,
+    /// The authorities of the moment, as PEM.
+    pub bundle_pem: String,
+    /// How it is.
+    pub health: Health,
+}
+
+impl Server {
+    /// Starts a server. When this returns, it serves.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says what is in the way. What was started by then ends when `tasks` stop.
+    pub async fn start(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        tasks: &Tasks,
+    ) -> Result<Running, StartError> {
+        let trust_domain = config.trust_domain.clone();
+        let storage =
+            Storage::open(&config.data_dir, Arc::clone(&clock), &trust_domain, tasks).await?;
+        let policy = load_policy(&config, &storage).await?;
+
+        let keys = KeyFolder::new(storage.directory.keys());
+        let (ca, journal) = (config.ca.clone(), storage.journal.clone());
+        let (rotation, authority) =
+            Rotation::open(trust_domain.clone(), keys, ca, journal.clone(), Arc::clone(&clock))
+                .await?;
+        let registry =
+            Registry::open(trust_domain, config.limits, journal.clone(), Arc::clone(&clock))
+                .await?;
+        let issuance =
+            Issuance { policy: Arc::clone(&policy), journal, authority, clock: Arc::clone(&clock) };
+        let own = OwnIdentity::issue(issuance.clone(), config.x509_svid_ttl).await?;
+        let shared = Shared { registry, storage, policy, issuance, clock };
+
+        let health = Health::default();
+        let serving = serve(&config, shared.clone(), &own, &health, tasks).await?;
+        tasks.spawn("authorities", |stop| rotation.run(stop));
+        tasks.spawn("own identity", |stop| own.run(stop));
+        tasks.spawn("pruner", |stop| shared.registry.clone().prune(stop));
+        Ok(Running { bundle_pem: to_pem(&shared), health, ..serving })
+    }
+}
+
+/// Loads the policies, and writes down which.
+async fn load_policy(config: &Config, storage: &Storage) -> Result<Arc<Policy>, StartError> {
+    let trust_domain = config.trust_domain.clone();
+    let policy = match &config.policy_dir {
+        Some(dir) => Policy::load(trust_domain, dir)?,
+        None => Policy::built_in(trust_domain)?,
+    };
+    let loaded = Event::PolicyLoaded { policy: policy.digest(), policies: policy.count() };
+    let change = Change { events: vec![loaded], ..Change::default() };
+    storage.journal.commit(change).await.map_err(StartError::Record)?;
+    Ok(Arc::new(policy))
+}
+
+/// Binds every door, and opens them together.
+async fn serve(
+    config: &Config,
+    shared: Shared,
+    own: &OwnIdentity,
+    health: &Health,
+    tasks: &Tasks,
+) -> Result<Running, StartError> {
+    let bundle = follow_bundle(&shared, tasks)?;
+    let tls = server_config(own.identity(), &bundle, Arc::clone(&shared.clock));
+    let agents = TlsIncoming::bind(config.listen, tls, config.limits.connections, tasks).await?;
+    let address = agents.addr();
+    let admin = unix::Listener::bind(&config.admin_socket, 0o600, unix::Limits::default())?;
+    if let Some(addr) = config.health {
+        let metrics = Metrics::init(tasks)?;
+        metrics::describe();
+        Endpoint::bind(addr).await?.serve(tasks, health.clone(), metrics);
+    }
+
+    let streams = config.limits.streams_per_connection;
+    let (reporter, grpc_health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", ServingStatus::Serving).await;
+    let services = Services::new(config, shared, tasks);
+    let remote = services.for_agents(streams).add_service(grpc_health.clone());
+    let local = services.for_operator(streams).add_service(grpc_health);
+    tasks.spawn("agent api", |stop| async move {
+        Ok(remote.serve_with_incoming_shutdown(agents, stop.cancelled()).await?)
+    });
+    tasks.spawn("admin api", |stop| async move {
+        Ok(local.serve_with_incoming_shutdown(admin.incoming(), stop.cancelled()).await?)
+    });
+    health.part("server").set(State::Ready);
+    Ok(Running {
+        address,
+        admin_socket: config.admin_socket.clone(),
+        bundle_pem: String::new(),
+        health: health.clone(),
+    })
+}
+
+/// The authorities that vouch for agents, kept up to date.
+fn follow_bundle(shared: &Shared, tasks: &Tasks) -> Result<TrustBundle, StartError> {
+    let mut bundle = shared.issuance.authority.bundle();
+    let certificates = |bundle: &claviger_proto::convert::bundles::X509Bundle| -> Vec<_> {
+        bundle.authorities.iter().map(|a| CertificateDer::from(a.der.to_vec())).collect()
+    };
+    let first = certificates(&bundle.borrow_and_update());
+    let trusted = TrustBundle::new(shared.registry.trust_domain().clone(), &first)?;
+    let following = trusted.clone();
+    tasks.spawn("own bundle", |stop| async move {
+        while let Some(Ok(())) = stop.run_until_cancelled(bundle.changed()).await {
+            let now = certificates(&bundle.borrow_and_update());
+            following.replace(&now)?;
+        }
+        Ok(())
+    });
+    Ok(trusted)
+}
+
+fn to_pem(shared: &Shared) -> String {
+    let bundle = shared.issuance.authority.bundle();
+    let bundle = bundle.borrow();
+    let certificates: Vec<_> =
+        bundle.authorities.iter().map(|a| Pem::new("CERTIFICATE", a.der.to_vec())).collect();
+    pem::encode_many_config(&certificates, EncodeConfig::new().set_line_ending(LineEnding::LF))
+}
+
+/// Every service, ready to be put behind a door.
+struct Services {
+    agent: AgentServer<api::agent::Service>,
+    entry: EntryServer<api::entry::Service>,
+    bundle: BundleServer<api::bundle::Service>,
+    svid: SvidServer<api::svid::Service>,
+    sync: AgentSyncServer<api::sync::Service>,
+    psk: AgentPskServer<api::psk::Service>,
+    admin: AdminServer<api::admin::Service>,
+}
+
+impl Services {
+    fn new(config: &Config, shared: Shared, tasks: &Tasks) -> Self {
+        let agent = api::agent::Service {
+            shared: shared.clone(),
+            verifiers: Arc::new(api::agent::verifiers(shared.storage.ledger.clone())),
+            ttl: config.agent_svid_ttl,
+        };
+        let svid = api::svid::Service { shared: shared.clone(), default_ttl: config.x509_svid_ttl };
+        let sync = api::sync::Service { shared: shared.clone(), stop: tasks.token() };
+        let admin = api::admin::Service { shared: shared.clone(), stop: tasks.token() };
+        Self {
+            agent: AgentServer::new(agent).max_decoding_message_size(MAX_REQUEST),
+            entry: EntryServer::new(api::entry::Service { shared: shared.clone() })
+                .max_decoding_message_size(MAX_REQUEST),
+            bundle: BundleServer::new(api::bundle::Service { shared: shared.clone() })
+                .max_decoding_message_size(MAX_REQUEST),
+            svid: SvidServer::new(svid).max_decoding_message_size(MAX_REQUEST),
+            sync: AgentSyncServer::new(sync).max_decoding_message_size(MAX_SMALL),
+            psk: AgentPskServer::new(api::psk::Service { shared })
+                .max_decoding_message_size(MAX_SMALL),
+            admin: AdminServer::new(admin).max_decoding_message_size(MAX_REQUEST),
+        }
+    }
+
+    /// Over the network. What only the operator may do is there too, and refused: SPIRE's services
+    /// are defined whole.
+    fn for_agents(&self, streams: u32) -> Router {
+        grpc(streams)
+            .add_service(self.agent.clone().max_decoding_message_size(MAX_EVIDENCE))
+            .add_service(self.entry.clone())
+            .add_service(self.bundle.clone())
+            .add_service(self.svid.clone())
+            .add_service(self.sync.clone())
+            .add_service(self.psk.clone())
+    }
+
+    /// On the admin socket.
+    fn for_operator(&self, streams: u32) -> Router {
+        grpc(streams)
+            .add_service(self.agent.clone())
+            .add_service(self.entry.clone())
+            .add_service(self.bundle.clone())
+            .add_service(self.svid.clone())
+            .add_service(self.admin.clone())
+    }
+}
+
+/// The most bytes of a request that carries names and digests only.
+const MAX_SMALL: usize = 256 << 10;
+
+/// The most bytes of a stranger's request: evidence and a certificate request.
+const MAX_EVIDENCE: usize = 128 << 10;
+
+fn grpc(streams: u32) -> Grpc {
+    Grpc::builder()
+        .max_concurrent_streams(streams)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .http2_max_header_list_size(16 << 10)
+}
+
+/// A server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What it remembers can't be opened.
+    #[error(transparent)]
+    Storage(#[from] OpenError),
+    /// A policy is wrong.
+    #[error(transparent)]
+    Policy(#[from] LoadError),
+    /// Something could not be written down.
+    #[error("cannot write to the audit log")]
+    Record(#[source] CommitError),
+    /// The signing authorities are not usable.
+    #[error(transparent)]
+    Authority(#[from] RotationError),
+    /// Entries or agents can't be loaded.
+    #[error("cannot load entries and agents")]
+    Registry(#[from] registry::OpenError),
+    /// The server has no identity of its own.
+    #[error("cannot issue the server's own SVID")]
+    Own(#[from] OwnIdentityError),
+    /// The authorities are not such.
+    #[error("the server's own authorities are not usable")]
+    Bundle(#[from] BundleError),
+    /// The agents' address is taken or not ours.
+    #[error(transparent)]
+    Listen(#[from] tls::BindError),
+    /// The admin socket can't be made.
+    #[error(transparent)]
+    AdminSocket(#[from] unix::BindError),
+    /// The health endpoint's address is taken or not ours.
+    #[error(transparent)]
+    Health(#[from] health::BindEndpointError),
+    /// Metrics can't be recorded.
+    #[error(transparent)]
+    Metrics(#[from] InitMetricsError),
+    /// The operating system is in the way.
+    #[error("cannot start")]
+    Io(#[from] io::Error),
+}
