@@ -55,14 +55,30 @@ impl fmt::Display for Line {
         write!(f, "{:>5}  {}  {event:<20}", self.seq, times::show_unsigned(time))?;
         for (name, value) in body {
             match value {
-                Value::Null => {}
                 Value::String(text) => write!(f, " {name}={text}")?,
-                Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                    write!(f, " {name}={value}")?;
+                Value::Bool(_) | Value::Number(_) => write!(f, " {name}={value}")?,
+                Value::Null | Value::Array(_) | Value::Object(_) => {
+                    if let Some(value) = terse(value) {
+                        write!(f, " {name}={value}")?;
+                    }
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// `value` without what says nothing: fields that are unset, lists that are empty.
+fn terse(value: Value) -> Option<Value> {
+    match value {
+        Value::Null | Value::Bool(false) => None,
+        Value::String(text) => (!text.is_empty()).then_some(Value::String(text)),
+        Value::Array(list) => (!list.is_empty()).then_some(Value::Array(list)),
+        Value::Object(fields) => {
+            let fields = fields.into_iter().filter_map(|(name, value)| Some((name, terse(value)?)));
+            Some(Value::Object(fields.collect()))
+        }
+        Value::Bool(true) | Value::Number(_) => Some(value),
     }
 }
 
@@ -95,6 +111,14 @@ mod tests {
     fn a_line_for_people_names_the_event_first() {
         let line = Line::try_from(wire(BODY)).unwrap().to_string();
         assert_eq!(line, "    3  2027-01-15T08:00:00Z  epoch_fenced         epoch=2 reason=new");
+    }
+
+    #[test]
+    fn what_says_nothing_is_left_out_for_people() {
+        let body = r#"{"time":0,"event":"x","entry":{"id":"e","ttl":null,"dns":[],"admin":false},
+            "dns":[],"agent":null,"ok":false}"#;
+        let line = Line::try_from(wire(body)).unwrap().to_string();
+        assert!(line.ends_with(r#" entry={"id":"e"} ok=false"#), "{line}");
     }
 
     #[test]
