@@ -29,7 +29,9 @@ impl Attestation {
         let outcome = if facts.is_ok() { "ok" } else { "failed" };
         metrics::attested(outcome, start.elapsed());
         match &facts {
-            Ok(facts) => debug!(pid = caller.pid, uid = caller.uid, count = facts.len(), "attested"),
+            Ok(facts) => {
+                debug!(pid = caller.pid, uid = caller.uid, count = facts.len(), "attested");
+            }
             Err(error) => {
                 let (pid, uid) = (caller.pid, caller.uid);
                 warn!(pid, uid, error = %Chain(error), "caller not attested");

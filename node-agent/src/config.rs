@@ -294,7 +294,9 @@ mod tests {
         ))
         .unwrap();
         assert_eq!(config.socket_path, Path::new("/s"));
-        assert!(matches!(config.join_token, Some(TokenSource::File(path)) if path == Path::new("/t")));
+        assert!(
+            matches!(config.join_token, Some(TokenSource::File(path)) if path == Path::new("/t"))
+        );
         assert_eq!(config.health.map(|addr| addr.port()), Some(2));
         assert_eq!(config.unix.max_program_size, 7);
         let connections = unix::Limits { connections: 4, connections_per_uid: 5 };
@@ -334,7 +336,10 @@ mod tests {
             "join-token = \"a\"\njoin-token-file = \"/t\"",
             &["join-token-file = /t: `join-token` is set, too; keep one of them"],
         );
-        refuses("unix = { max-size = 1 }", &["unix: unknown field `max-size`, expected `max-program-size`"]);
+        refuses(
+            "unix = { max-size = 1 }",
+            &["unix: unknown field `max-size`, expected `max-program-size`"],
+        );
         refuses(
             &format!("socket-path = \"/{}\"", "s".repeat(107)),
             &[&format!(

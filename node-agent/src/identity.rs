@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::files::{DataDir, DataDirError};
 use crate::server::Server;
 
-pub use enrol::EnrolError;
+pub use enrol::{BadAnswer, EnrolError};
 pub use stored::StoredError;
 
 pub(crate) use renew::Renewal;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+#[cfg(test)]
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::error::{KeyRejected, Unspecified};
 use aws_lc_rs::pkcs8::Document;
@@ -43,6 +44,7 @@ impl Key {
     }
 
     /// The public key, SubjectPublicKeyInfo DER.
+    #[cfg(test)]
     pub(crate) fn spki(&self) -> Result<Vec<u8>, KeyError> {
         Ok(self.pair.public_key().as_der()?.as_ref().to_vec())
     }

@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls_pki_types::pem::{self, PemObject, SectionKind};
 use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::{self, PemObject, SectionKind};
 use zeroize::Zeroizing;
 
 /// What a file of ours holds.
@@ -20,13 +20,13 @@ pub(crate) fn read(text: &[u8]) -> Result<Contents, PemError> {
     let mut contents = Contents::default();
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text) {
         let (kind, der) = section?;
-        match kind {
-            SectionKind::Certificate => contents.certificates.push(der.into()),
-            SectionKind::PrivateKey if contents.key.is_none() => contents.key = Some(der.into()),
-            kind => {
-                drop(Zeroizing::new(der));
-                return Err(PemError::Unexpected(kind));
-            }
+        if kind == SectionKind::Certificate {
+            contents.certificates.push(der.into());
+        } else if kind == SectionKind::PrivateKey && contents.key.is_none() {
+            contents.key = Some(der.into());
+        } else {
+            drop(Zeroizing::new(der));
+            return Err(PemError::Unexpected(kind));
         }
     }
     Ok(contents)
@@ -38,7 +38,8 @@ pub(crate) fn write(key: Option<&[u8]>, certificates: &[CertificateDer<'_>]) -> 
     let sections = sections.chain(certificates.iter().map(|der| ("CERTIFICATE", der.as_ref())));
     let sections: Vec<_> = sections.collect();
     // Room for all of it, so that no copy of the key is left behind by growing.
-    let room = sections.iter().map(|(_, der)| der.len().saturating_mul(2).saturating_add(128)).sum();
+    let room =
+        sections.iter().map(|(_, der)| der.len().saturating_mul(2).saturating_add(128)).sum();
     let mut text = Zeroizing::new(Vec::with_capacity(room));
     for (label, der) in sections {
         text.extend_from_slice(format!("-----BEGIN {label}-----\n").as_bytes());
@@ -71,7 +72,9 @@ mod tests {
     fn sections_come_back_as_they_went() {
         let certificates = [vec![1; 100], vec![], vec![2; 48]].map(CertificateDer::from);
         let text = write(Some(&[7; 33]), &certificates);
-        assert!(text.len() <= text.capacity() && text.starts_with(b"-----BEGIN PRIVATE KEY-----\n"));
+        assert!(
+            text.len() <= text.capacity() && text.starts_with(b"-----BEGIN PRIVATE KEY-----\n")
+        );
         let contents = read(&text).unwrap();
         assert_eq!(contents.key.unwrap().as_slice(), [7; 33]);
         assert_eq!(contents.certificates, certificates);
@@ -80,7 +83,8 @@ mod tests {
 
     #[test]
     fn what_has_no_place_there_is_refused() {
-        let twice = [write(Some(&[1]), &[]), write(Some(&[1]), &[])].concat();
+        let once = write(Some(&[1]), &[]);
+        let twice = [once.as_slice(), once.as_slice()].concat();
         assert!(matches!(read(&twice), Err(PemError::Unexpected(SectionKind::PrivateKey))));
         let crl = b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n";
         assert!(matches!(read(crl), Err(PemError::Unexpected(SectionKind::Crl))));

@@ -22,8 +22,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
 use tonic::transport::Channel;
-use tonic::{Status, Streaming};
 use tracing::{error, info, warn};
 
 use crate::backoff::{Backoff, jitter};
@@ -34,8 +34,8 @@ use crate::metrics;
 use crate::server::{Said, Server, is_rejection};
 
 use pages::{Pages, SyncError};
-pub use witness::{Alarm, LoadWitnessError};
 pub(crate) use witness::Witness;
+pub use witness::{Alarm, LoadWitnessError};
 
 /// The first pause after a lost connection is short, so that a restarted server is found at once.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -162,7 +162,8 @@ impl Sync {
             checkpoint: self.witness.newest(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let hello = wire::SubscribeRequest { step: Some(wire::subscribe_request::Step::Hello(hello)) };
+        let hello =
+            wire::SubscribeRequest { step: Some(wire::subscribe_request::Step::Hello(hello)) };
         let (requests, sent) = watch::channel(hello);
         let mut client = AgentSyncClient::new(channel);
         let asked = client.subscribe(WatchStream::new(sent));
@@ -225,9 +226,10 @@ impl Sync {
         {
             self.standing.refused(status).await;
         }
-        let why = match error {
-            SyncError::Server(status) => Said(status).to_string(),
-            other => Chain(other).to_string(),
+        let why = if let SyncError::Server(status) = error {
+            Said(status).to_string()
+        } else {
+            Chain(error).to_string()
         };
         warn!(server = %self.server.address(), error = why, "server out of reach");
         let since = self.clock.now().before(lost_for);

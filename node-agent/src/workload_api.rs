@@ -19,8 +19,8 @@ use claviger_core::time::Clock;
 use claviger_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApi;
 use claviger_proto::workload::{
     JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
-    ValidateJwtsvidResponse, WitBundlesRequest, WitBundlesResponse, WitsvidRequest, WitsvidResponse,
-    X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
+    ValidateJwtsvidResponse, WitBundlesRequest, WitBundlesResponse, WitsvidRequest,
+    WitsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
 };
 use claviger_runtime::slots::Slots;
 use futures_util::{Stream, StreamExt};

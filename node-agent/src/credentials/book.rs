@@ -94,10 +94,11 @@ impl Book {
             self.held.remove(&entry.id);
             return;
         }
+        let is_full = self.limit <= self.held.len();
         match self.held.get_mut(&entry.id) {
             Some(held) if *held.entry == entry => {}
             Some(held) => held.replace(entry, sequence, now),
-            None if self.limit <= self.held.len() => {
+            None if is_full => {
                 error!(
                     entry = %entry.id,
                     limit = self.limit,

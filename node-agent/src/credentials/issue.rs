@@ -54,7 +54,7 @@ async fn try_issue(
     .map_err(|_stopping| BatchError::Stopping)??;
     let asked = client.batch_new_x509svid(BatchNewX509svidRequest { params });
     let results = match tokio::time::timeout(DEADLINE, asked).await {
-        Ok(answer) => answer.map_err(BatchError::server)?.into_inner().results,
+        Ok(answer) => answer.map_err(|status| BatchError::server(&status))?.into_inner().results,
         Err(_elapsed) => return Err(BatchError::Late),
     };
     if results.len() != entries.len() {
@@ -77,11 +77,7 @@ fn prepare(entries: &[Arc<Entry>]) -> Result<(Vec<Key>, Vec<NewX509svidParams>),
     entries.iter().map(one).collect()
 }
 
-fn take(
-    entry: Arc<Entry>,
-    key: Key,
-    result: batch_new_x509svid_response::Result,
-) -> Answer {
+fn take(entry: Arc<Entry>, key: Key, result: batch_new_x509svid_response::Result) -> Answer {
     match accept(&entry, key, result) {
         Ok(svid) => {
             metrics::svid_issued();
@@ -141,8 +137,8 @@ enum BatchError {
 }
 
 impl BatchError {
-    fn server(status: Status) -> Self {
-        Self::Server(Said(&status).to_string())
+    fn server(status: &Status) -> Self {
+        Self::Server(Said(status).to_string())
     }
 }
 

@@ -63,6 +63,7 @@ impl Keeper {
                 let link = self.link.borrow().clone();
                 asked.push(issue(link, entries));
             }
+            let pause = self.pause(asked.len() < BATCHES);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.banned.cancelled() => {
@@ -77,7 +78,7 @@ impl Keeper {
                 Some(answers) = asked.next() => {
                     self.book.settle(answers, self.clock.now(), jitter);
                 }
-                () = tokio::time::sleep(self.pause(asked.len() < BATCHES)) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }

@@ -68,12 +68,8 @@ impl Snapshot {
 
     /// The identities of a process with these facts, oldest entry first.
     pub(crate) fn admitted(&self, facts: &Selectors, now: UnixTime) -> Vec<&Identity> {
-        let mut at: Vec<usize> = facts
-            .iter()
-            .filter_map(|fact| self.by_selector.get(fact))
-            .flatten()
-            .copied()
-            .collect();
+        let mut at: Vec<usize> =
+            facts.iter().filter_map(|fact| self.by_selector.get(fact)).flatten().copied().collect();
         at.sort_unstable();
         at.into_iter()
             .filter_map(|at| self.identities.get(at))
@@ -145,7 +141,10 @@ mod tests {
     #[test]
     fn the_bundle_is_the_trust_domains() {
         let snapshot = snapshot(Vec::new());
-        assert_eq!(snapshot.trust_domain().id(), "spiffe://example.org".parse::<SpiffeId>().unwrap());
+        assert_eq!(
+            snapshot.trust_domain().id(),
+            "spiffe://example.org".parse::<SpiffeId>().unwrap()
+        );
         assert!(snapshot.bundle().is_empty());
     }
 }

@@ -87,7 +87,10 @@ impl Renewal {
         let asked = client.renew_agent(RenewAgentRequest { params });
         let answer = match tokio::time::timeout(DEADLINE, asked).await {
             Ok(answer) => answer?.into_inner(),
-            Err(_elapsed) => Err(Status::deadline_exceeded("the server did not answer in time"))?,
+            Err(_elapsed) => {
+                let late = Status::deadline_exceeded("the server did not answer in time");
+                return Err(late.into());
+            }
         };
         let bundle = self.agent.server.bundle();
         let svid = check(chain_of(answer.svid), &key, bundle, self.clock.as_ref())?;
@@ -114,9 +117,10 @@ impl Renewal {
             self.standing.refused(status).await;
             return;
         }
-        let why = match error {
-            RenewError::Server(status) => Said(status).to_string(),
-            other => Chain(other).to_string(),
+        let why = if let RenewError::Server(status) = error {
+            Said(status).to_string()
+        } else {
+            Chain(error).to_string()
         };
         let left = self.agent.identity.current().leaf().not_after().since(self.clock.now());
         warn!(error = why, left_s = left.as_secs(), "the agent's SVID is not renewed yet");

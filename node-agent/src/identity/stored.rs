@@ -10,14 +10,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use claviger_core::id::TrustDomain;
-use claviger_runtime::tls::{BundleError, Svid, SvidKeyError, TrustBundle};
+use claviger_runtime::tls::{Svid, TrustBundle};
 use rustls_pki_types::CertificateDer;
 
 use super::Damaged;
 use crate::config::Config;
 use crate::files::{DataDir, DataDirError};
-use crate::keys::{Key, KeyError};
-use crate::pem::{self, PemError};
+use crate::keys::Key;
+use crate::pem::{self};
 
 const IDENTITY: &str = "identity.pem";
 const BUNDLE: &str = "bundle.pem";
@@ -48,8 +48,7 @@ pub(super) async fn load(dir: &DataDir) -> Result<Stored, StoredError> {
         let key = Key::from_pkcs8(&key).map_err(|error| damaged(error.into()))?;
         return Ok(Stored { unused_key: Some(key), svid: None });
     }
-    let svid =
-        Svid::new(contents.certificates, &key).map_err(|error| damaged(error.into()))?;
+    let svid = Svid::new(contents.certificates, &key).map_err(|error| damaged(error.into()))?;
     Ok(Stored { unused_key: None, svid: Some(svid) })
 }
 

@@ -2,9 +2,7 @@
 
 use claviger_core::id::{ParseIdError, SpiffeId};
 use claviger_core::psk::identity::{ParseIdentityError, WireIdentity};
-use claviger_core::psk::{
-    ParsePurposeError, PskBinding, PskHash, PskTtl, PskTtlError, Purpose,
-};
+use claviger_core::psk::{ParsePurposeError, PskBinding, PskHash, PskTtl, PskTtlError, Purpose};
 use claviger_core::time::UnixTime;
 use claviger_proto::claviger::agent::v1 as server;
 use claviger_proto::claviger::psk::v1::{IssueRequest, IssueResponse};

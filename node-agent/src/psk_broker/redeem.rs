@@ -28,13 +28,8 @@ pub(super) async fn redeem(
     let acceptors = acceptors(broker, peer, &request.spiffe_id).await?;
     let RedeemRequest { attempt_id, identity, transcript_hash, binder, spiffe_id: _ } = request;
     let acceptor_ids = acceptors.iter().map(ToString::to_string).collect();
-    let request = server::RedeemPskRequest {
-        attempt_id,
-        identity,
-        transcript_hash,
-        binder,
-        acceptor_ids,
-    };
+    let request =
+        server::RedeemPskRequest { attempt_id, identity, transcript_hash, binder, acceptor_ids };
 
     let answer = broker
         .ask(|mut server| async move { server.redeem_psk(request).await })
@@ -85,7 +80,8 @@ fn derive(
     acceptors: &[SpiffeId],
     answer: server::RedeemPskResponse,
 ) -> Result<RedeemResponse, RedeemError> {
-    let server::RedeemPskResponse { base: bytes, client_id, server_id, purpose, not_after } = answer;
+    let server::RedeemPskResponse { base: bytes, client_id, server_id, purpose, not_after } =
+        answer;
     let base = base(bytes).ok_or(RedeemError::BadAnswer("no base"))?;
     let client: SpiffeId =
         client_id.parse().map_err(|_no_id| RedeemError::BadAnswer("no client"))?;
@@ -180,8 +176,9 @@ mod tests {
 
     #[test]
     fn the_key_is_bound_to_one_of_the_callers_identities() {
-        let acceptors: Vec<SpiffeId> =
-            ["spiffe://example.org/a", "spiffe://example.org/b"].map(|id| id.parse().unwrap()).into();
+        let acceptors: Vec<SpiffeId> = ["spiffe://example.org/a", "spiffe://example.org/b"]
+            .map(|id| id.parse().unwrap())
+            .into();
         let a = derive(&acceptors, answer("spiffe://example.org/a")).unwrap();
         let b = derive(&acceptors, answer("spiffe://example.org/b")).unwrap();
         assert_eq!((a.server_id.as_str(), a.key.len()), ("spiffe://example.org/a", 32));
@@ -190,8 +187,14 @@ mod tests {
         assert!(matches!(other, Err(RedeemError::BadAnswer(_))));
         for bad in [
             server::RedeemPskResponse { base: vec![5; 31], ..answer("spiffe://example.org/a") },
-            server::RedeemPskResponse { client_id: "x".to_owned(), ..answer("spiffe://example.org/a") },
-            server::RedeemPskResponse { purpose: String::new(), ..answer("spiffe://example.org/a") },
+            server::RedeemPskResponse {
+                client_id: "x".to_owned(),
+                ..answer("spiffe://example.org/a")
+            },
+            server::RedeemPskResponse {
+                purpose: String::new(),
+                ..answer("spiffe://example.org/a")
+            },
         ] {
             assert!(derive(&acceptors, bad).is_err());
         }

@@ -69,7 +69,9 @@ fn parse(page: wire::SubscribeResponse, trust_domain: &TrustDomain) -> Result<Up
     for id in page.deletes {
         match id.parse() {
             Ok(id) => deletes.push(id),
-            Err(_no_id) => error!(entry = id.escape_debug().to_string(), "a deleted entry has no sound id"),
+            Err(_no_id) => {
+                error!(entry = id.escape_debug().to_string(), "a deleted entry has no sound id");
+            }
         }
     }
     for wire in page.upserts {
@@ -82,7 +84,13 @@ fn parse(page: wire::SubscribeResponse, trust_domain: &TrustDomain) -> Result<Up
             }
         }
     }
-    Ok(Update { cursor: Cursor { log_id, sequence }, snapshot: page.snapshot, upserts, deletes, bundle })
+    Ok(Update {
+        cursor: Cursor { log_id, sequence },
+        snapshot: page.snapshot,
+        upserts,
+        deletes,
+        bundle,
+    })
 }
 
 fn entry(
@@ -170,12 +178,16 @@ mod tests {
     #[test]
     fn what_cannot_be_applied_ends_the_stream() {
         let no_cursor = wire::SubscribeResponse { cursor: None, ..page(1, &[]) };
-        let foreign = types::Bundle { trust_domain: "other.org".to_owned(), ..types::Bundle::default() };
+        let foreign =
+            types::Bundle { trust_domain: "other.org".to_owned(), ..types::Bundle::default() };
         let foreign = wire::SubscribeResponse { bundle: Some(foreign), ..page(1, &[]) };
         for (bad, message) in [
             (no_cursor, "the server's message has no cursor"),
             (foreign, "the server's bundle is that of `other.org`"),
-            (page(1, &["a", "b"]), "the server sends more than 1 entries; raise `limits.entries` or delegate fewer"),
+            (
+                page(1, &["a", "b"]),
+                "the server sends more than 1 entries; raise `limits.entries` or delegate fewer",
+            ),
         ] {
             let error = Pages::new(1).push(bad, &domain()).unwrap_err();
             assert_eq!(error.to_string(), message);

@@ -1,6 +1,5 @@
 //! One open stream.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use claviger_core::selector::Selectors;
@@ -32,12 +31,7 @@ pub(super) struct Watcher<M> {
 }
 
 impl<M: Clone + PartialEq> Watcher<M> {
-    pub(super) fn new(
-        api: &WorkloadApi,
-        peer: Peer,
-        slot: Slot<u32>,
-        compose: Compose<M>,
-    ) -> Self {
+    pub(super) fn new(api: &WorkloadApi, peer: Peer, slot: Slot<u32>, compose: Compose<M>) -> Self {
         Self {
             api: api.clone(),
             peer,
@@ -55,8 +49,9 @@ impl<M: Clone + PartialEq> Watcher<M> {
     pub(super) async fn next(&mut self) -> Result<M, Status> {
         loop {
             let snapshot = self.api.snapshots.borrow_and_update().clone();
-            let snapshot = snapshot
-                .ok_or_else(|| Status::unavailable("the agent has not heard from its server yet"))?;
+            let snapshot = snapshot.ok_or_else(|| {
+                Status::unavailable("the agent has not heard from its server yet")
+            })?;
             if !self.says_nothing_new(&snapshot) {
                 // Between two messages, the process may have become another program.
                 let facts = self.api.attestation.facts(&self.peer).await;

@@ -245,10 +245,8 @@ fn svids_for_secret_stores_are_not_for_callers() {
 fn a_tainted_authority_renews_everything_once() {
     let mut book = book(vec![one("a"), one("b")]);
     issue(&mut book, NOW);
-    let tainted = |sequence| Update {
-        bundle: Some(bundle(&[true, false])),
-        ..update(sequence, Vec::new())
-    };
+    let tainted =
+        |sequence| Update { bundle: Some(bundle(&[true, false])), ..update(sequence, Vec::new()) };
     book.apply(tainted(2), NOW);
     assert_eq!(issue(&mut book, NOW), 2);
     book.apply(tainted(3), NOW);

@@ -1,0 +1,213 @@
+//! Starting an agent: a table of contents.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use claviger_attestors::unix::Attestor;
+use claviger_core::id::SpiffeId;
+use claviger_core::time::Clock;
+use claviger_proto::claviger::psk::v1::psk_broker_server::PskBrokerServer;
+use claviger_proto::workload::FILE_DESCRIPTOR_SET;
+use claviger_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
+use claviger_runtime::health::{BindEndpointError, Endpoint, Health};
+use claviger_runtime::slots::Slots;
+use claviger_runtime::tasks::Tasks;
+use claviger_runtime::telemetry::{InitMetricsError, Metrics};
+use claviger_runtime::unix::{BindError, Listener};
+use tokio::sync::{mpsc, watch};
+use tonic::transport::Channel;
+use tonic::transport::server::{Router, Server as Grpc};
+use tonic_health::ServingStatus;
+
+use crate::attestation::Attestation;
+use crate::config::Config;
+use crate::credentials::{Book, Keeper, Outputs, Snapshot};
+use crate::files::{DataDir, DataDirError};
+use crate::identity::{self, EstablishError, Renewal, Standing};
+use crate::psk_broker::PskBroker;
+use crate::sync::{LoadWitnessError, Sync, UPDATES, Witness};
+use crate::workload_api::WorkloadApi;
+
+/// Everybody on the machine may ask; what they get depends on who they are.
+const SOCKET_MODE: u32 = 0o777;
+
+/// The most bytes of one request. The largest one names two identities and a digest or two.
+const MAX_REQUEST: usize = 64 << 10;
+
+/// Calls at a time on one connection. A workload needs two streams and a key now and then.
+const MAX_STREAMS: u32 = 256;
+
+/// How often an idle connection is asked whether it is still there, and how long it may take.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// An agent.
+#[derive(Debug)]
+pub struct Agent;
+
+/// An agent that runs until its tasks stop.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Who it is.
+    pub id: SpiffeId,
+    /// Where workloads connect.
+    pub socket: PathBuf,
+    /// How it is.
+    pub health: Health,
+}
+
+impl Agent {
+    /// Starts an agent. When this returns, it has an identity and listens; what it serves comes as
+    /// soon as the server has told it, see [`Running::health`].
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says what is in the way. What was started by then ends when `tasks` stop.
+    pub async fn start(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        tasks: &Tasks,
+    ) -> Result<Running, StartError> {
+        let dir = DataDir::open(&config.data_dir)?;
+        // Before a token is spent on it: a socket that cannot be had is found out now.
+        let listener = Listener::bind(&config.socket_path, SOCKET_MODE, config.limits.connections)?;
+        let health = Health::default();
+        serve_health(&config, &health, tasks).await?;
+
+        let stop = tasks.token();
+        let agent = identity::Agent::establish(&config, &dir, &clock, &stop).await?;
+        let witness = Witness::load(&dir).await?;
+        let standing = Standing::new(health.part("identity"), dir.clone());
+
+        let (link, links) = watch::channel(Some(agent.server.channel(Some(&agent.identity))));
+        let (updates, incoming) = mpsc::channel(UPDATES);
+        let (snapshots, current) = watch::channel(None);
+        let (applied, cursor) = watch::channel(None);
+
+        let keeper = Keeper {
+            book: Book::new(config.limits.entries),
+            updates: incoming,
+            link: links.clone(),
+            outputs: Outputs { snapshots, applied },
+            clock: Arc::clone(&clock),
+            banned: standing.banned().clone(),
+        };
+        let sync = Sync {
+            server: agent.server.clone(),
+            link: links.clone(),
+            updates,
+            applied: cursor,
+            witness,
+            dir: dir.clone(),
+            believed: None,
+            standing: standing.clone(),
+            health: health.part("server"),
+            max_entries: config.limits.entries,
+            clock: Arc::clone(&clock),
+        };
+        let id = agent.id.clone();
+        let renewal = Renewal { agent, dir, link, standing, clock: Arc::clone(&clock) };
+        tasks.spawn("credentials", |stop| keeper.run(stop));
+        tasks.spawn("sync", |stop| sync.run(stop));
+        tasks.spawn("renewal", |stop| renewal.run(stop));
+
+        let door = Door { snapshots: current, link: links, clock };
+        door.open(&config, listener, tasks).await;
+        Ok(Running { id, socket: config.socket_path, health })
+    }
+}
+
+async fn serve_health(config: &Config, health: &Health, tasks: &Tasks) -> Result<(), StartError> {
+    if let Some(addr) = config.health {
+        let metrics = Metrics::init(tasks)?;
+        Endpoint::bind(addr).await?.serve(tasks, health.clone(), metrics);
+    }
+    Ok(())
+}
+
+/// The socket, and what answers behind it.
+struct Door {
+    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    link: watch::Receiver<Option<Channel>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Door {
+    async fn open(self, config: &Config, listener: Listener, tasks: &Tasks) {
+        let router = self.router(config, tasks).await;
+        tasks.spawn("workload api", |stop| async move {
+            let incoming = listener.incoming();
+            Ok(router.serve_with_incoming_shutdown(incoming, stop.cancelled()).await?)
+        });
+    }
+
+    async fn router(self, config: &Config, tasks: &Tasks) -> Router {
+        let attestor = Attestor::new(config.unix, Arc::clone(&self.clock));
+        let attestation = Attestation::new(attestor);
+        let workload_api = WorkloadApi {
+            attestation: attestation.clone(),
+            snapshots: self.snapshots.clone(),
+            slots: Slots::new(config.limits.streams, config.limits.streams_per_uid),
+            clock: Arc::clone(&self.clock),
+            stop: tasks.token(),
+        };
+        let mut ready = self.snapshots.clone();
+        let broker = PskBroker {
+            attestation,
+            snapshots: self.snapshots,
+            link: self.link,
+            clock: self.clock,
+        };
+
+        // Healthy is an agent that has heard from its server, now or before.
+        let (reporter, health) = tonic_health::server::health_reporter();
+        reporter.set_service_status("", ServingStatus::NotServing).await;
+        tasks.spawn("grpc health", |stop| async move {
+            let heard = ready.wait_for(Option::is_some);
+            if let Some(Ok(_)) = stop.run_until_cancelled(heard).await.map(|heard| heard.map(drop))
+            {
+                reporter.set_service_status("", ServingStatus::Serving).await;
+            }
+            Ok(())
+        });
+        #[expect(clippy::expect_used, reason = "our own build made the descriptors")]
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .expect("descriptors");
+        Grpc::builder()
+            .max_concurrent_streams(MAX_STREAMS)
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE))
+            .http2_max_header_list_size(16 << 10)
+            .add_service(
+                SpiffeWorkloadApiServer::new(workload_api).max_decoding_message_size(MAX_REQUEST),
+            )
+            .add_service(PskBrokerServer::new(broker).max_decoding_message_size(MAX_REQUEST))
+            .add_service(health)
+            .add_service(reflection)
+    }
+}
+
+/// An agent could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its directory can't be had.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Its socket can't be made.
+    #[error(transparent)]
+    Socket(#[from] BindError),
+    /// It has no identity, and gets none.
+    #[error(transparent)]
+    Identity(#[from] EstablishError),
+    /// What it remembers of the server is damaged.
+    #[error(transparent)]
+    Witness(#[from] LoadWitnessError),
+    /// The health endpoint's address is taken or not ours.
+    #[error(transparent)]
+    Health(#[from] BindEndpointError),
+    /// Metrics can't be recorded.
+    #[error(transparent)]
+    Metrics(#[from] InitMetricsError),
+}
