@@ -99,8 +99,8 @@ fn remedy(peer: Peer, code: Code) -> Option<&'static str> {
             Some("run the command as the user that runs the server, or as root")
         }
         (Code::PermissionDenied, Peer::Agent) => Some(
-            "check that an entry fits this process (`claviger entry show`) and that the policy \
-             permits it (`claviger audit tail`)",
+            "check that an entry fits this process, and one its peer (`claviger entry show`), and \
+             that the policy permits it (`claviger audit tail`)",
         ),
         (Code::Unavailable, _) => {
             Some("it may be starting, stopping or cut off; try again, and look at its log")

@@ -69,7 +69,7 @@ async fn fetch(program: &mut Program) -> Result<((), String), Failure> {
     if report != Report::Fetched(due.clone()) {
         return Err(program.unexpected(&format!("an SVID for {due}"), &report));
     }
-    Ok(((), format!("{} asked who it is, and got an X.509-SVID: {due}", program.name())))
+    Ok(((), format!("{} asked, and is now {due}", program.name())))
 }
 
 /// A program on disk.

@@ -13,7 +13,7 @@ use crate::claviger;
 async fn an_entry_becomes_an_svid_on_the_open_socket() {
     let dev = Dev::start(&claviger()).await;
     let workload = Workload::at(&dev.agent_socket);
-    assert_eq!(workload.fetch_x509().await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(workload.fetch_x509().await.err().unwrap().code(), Code::PermissionDenied);
 
     let id = "spiffe://example.org/web";
     dev.admin(&["entry", "create", "--spiffe-id", id, "--selector", &my_uid(), "--wait"]).await;
