@@ -26,7 +26,7 @@ use arc_swap::ArcSwap;
 use claviger_core::audit::Event;
 use claviger_core::psk::derive::{EpochKeys, EpochRoot};
 use tokio::sync::Mutex;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::journal::{Change, CommitError, Journal, Require};
 use crate::store::{Space, StoreError, Write, json, meta, parse};
@@ -166,7 +166,11 @@ impl Fencing {
         let failed = |source| FenceError::Root { epoch: stored, source };
         let newest = self.roots.newest().await.map_err(failed)?;
         let epoch = least.max(stored).max(newest).saturating_add(1);
-        warn!(epoch, reason = %doubt, "a new epoch begins; every earlier PSK and join token is void");
+        if matches!(doubt, Doubt::FirstStart) {
+            info!(epoch, "the first epoch begins");
+        } else {
+            warn!(epoch, reason = %doubt, "a new epoch begins; every earlier PSK and join token is void");
+        }
         let failed = |source| FenceError::Root { epoch, source };
         let root = self.roots.create(epoch).await.map_err(failed)?;
         let now = self.time.clock();
