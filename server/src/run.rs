@@ -2,9 +2,11 @@
 
 pub mod identity;
 
+use std::fs::DirBuilder;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,6 +124,7 @@ async fn serve(
     let tls = server_config(own.identity(), &bundle, Arc::clone(&shared.clock));
     let agents = TlsIncoming::bind(config.listen, tls, config.limits.connections, tasks).await?;
     let address = agents.addr();
+    make_parent(&config.admin_socket)?;
     let admin = unix::Listener::bind(&config.admin_socket, 0o600, unix::Limits::default())?;
     if let Some(addr) = config.health {
         let metrics = Metrics::init(tasks)?;
@@ -148,6 +151,13 @@ async fn serve(
         bundle_pem: String::new(),
         health: health.clone(),
     })
+}
+
+/// The admin socket's directory is often on a file system that is empty after a restart.
+fn make_parent(socket: &Path) -> Result<(), StartError> {
+    let Some(parent) = socket.parent() else { return Ok(()) };
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(parent);
+    made.map_err(|source| StartError::SocketDirectory { path: parent.to_owned(), source })
 }
 
 /// The authorities that vouch for agents, kept up to date.
@@ -190,11 +200,7 @@ struct Services {
 
 impl Services {
     fn new(config: &Config, shared: Shared, tasks: &Tasks) -> Self {
-        let agent = api::agent::Service {
-            shared: shared.clone(),
-            verifiers: Arc::new(api::agent::verifiers(shared.storage.ledger.clone())),
-            ttl: config.agent_svid_ttl,
-        };
+        let agent = api::agent::Service::new(shared.clone(), config.agent_svid_ttl);
         let svid = api::svid::Service { shared: shared.clone(), default_ttl: config.x509_svid_ttl };
         let sync = api::sync::Service { shared: shared.clone(), stop: tasks.token() };
         let admin = api::admin::Service { shared: shared.clone(), stop: tasks.token() };
@@ -206,7 +212,7 @@ impl Services {
                 .max_decoding_message_size(MAX_REQUEST),
             svid: SvidServer::new(svid).max_decoding_message_size(MAX_REQUEST),
             sync: AgentSyncServer::new(sync).max_decoding_message_size(MAX_SMALL),
-            psk: AgentPskServer::new(api::psk::Service { shared })
+            psk: AgentPskServer::new(api::psk::Service::new(shared))
                 .max_decoding_message_size(MAX_SMALL),
             admin: AdminServer::new(admin).max_decoding_message_size(MAX_REQUEST),
         }
@@ -285,7 +291,12 @@ pub enum StartError {
     /// Metrics can't be recorded.
     #[error(transparent)]
     Metrics(#[from] InitMetricsError),
-    /// The operating system is in the way.
-    #[error("cannot start")]
-    Io(#[from] io::Error),
+    /// The admin socket's directory can't be made.
+    #[error("cannot make `{path}` for the admin socket; make it, or choose another `admin-socket`", path = path.display())]
+    SocketDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
 }

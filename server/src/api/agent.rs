@@ -3,6 +3,7 @@
 mod attest;
 mod filter;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +24,12 @@ use claviger_proto::spire::server::agent::v1::{
     RenewAgentRequest, RenewAgentResponse, agent_server,
 };
 use claviger_proto::spire::types;
+use claviger_runtime::slots::Slots;
 use claviger_runtime::telemetry::Chain;
+use claviger_runtime::tls::TlsPeer;
 use futures_util::Stream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::issuance::{IssueError, to_wire};
@@ -40,15 +43,23 @@ use crate::registry::agents::{Agent, AgentSvid};
 use crate::registry::{AuthenticateError, CreateWithError};
 use filter::{Filter, select};
 
+/// Attestations at a time. Each takes well under a millisecond of work once its evidence is there;
+/// the rest is waiting for strangers to send it.
+const ATTESTING: usize = 1_024;
+
+/// Of which one address may have so many: a whole rack behind one router.
+const ATTESTING_PER_IP: usize = 128;
+
 /// Serves `spire.api.server.agent.v1.Agent`.
 #[derive(Clone, Debug)]
 pub struct Service {
-    /// What the services share.
-    pub shared: Shared,
+    shared: Shared,
     /// The kinds of evidence that admit a node.
-    pub verifiers: Arc<Vec<Box<dyn NodeVerifier>>>,
+    verifiers: Arc<Vec<Box<dyn NodeVerifier>>>,
     /// How long an agent's SVID lasts.
-    pub ttl: SvidTtl,
+    ttl: SvidTtl,
+    /// Strangers at the door.
+    attesting: Slots<IpAddr>,
 }
 
 #[async_trait]
@@ -61,6 +72,14 @@ impl agent_server::Agent for Service {
         &self,
         request: Request<Streaming<AttestAgentRequest>>,
     ) -> Result<Response<Self::AttestAgentStream>, Status> {
+        // On the admin socket there is no address; its callers are few and known.
+        let peer = request.extensions().get::<TlsPeer>();
+        let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.addr().ip());
+        let slot = self.attesting.take(address.to_canonical());
+        let _slot = slot.map_err(|full| {
+            debug!(%address, %full, "attestation refused");
+            Status::resource_exhausted("too many nodes are attesting; try again in a moment")
+        })?;
         let answer = attest::attest(self, request.into_inner()).await?;
         Ok(Response::new(Box::pin(futures_util::stream::once(async { Ok(answer) }))))
     }
@@ -69,7 +88,10 @@ impl agent_server::Agent for Service {
         &self,
         request: Request<RenewAgentRequest>,
     ) -> Result<Response<RenewAgentResponse>, Status> {
-        let agent = caller::agent(&self.shared.registry, &request).await?;
+        let agent = caller::agent(&self.shared, &request).await?;
+        if agent.reattestable {
+            return Err(caller::must_reattest());
+        }
         let params = request.into_inner().params.unwrap_or_default();
         let csr = Csr::parse(&params.csr).map_err(IssueError::Csr)?;
         let (svid, next) = self.issue(&agent.id, csr, caller::requester(&agent)).await?;
@@ -86,7 +108,7 @@ impl agent_server::Agent for Service {
         let number = match request.into_inner().filter {
             None => registry.agent_count(),
             Some(wire) => {
-                let filter = Filter::try_from(wire).map_err(|error| malformed(&error))?;
+                let filter = Filter::try_from(wire)?;
                 registry.agents(None, usize::MAX, |agent| filter.holds(agent)).len()
             }
         };
@@ -108,8 +130,7 @@ impl agent_server::Agent for Service {
                     .map_err(|error| Status::invalid_argument(format!("page_token: {error}")))?,
             ),
         };
-        let filter =
-            request.filter.map(Filter::try_from).transpose().map_err(|error| malformed(&error))?;
+        let filter = request.filter.map(Filter::try_from).transpose()?;
         let wanted = |agent: &Agent| filter.as_ref().is_none_or(|filter| filter.holds(agent));
 
         let more = size.saturating_add(1);
@@ -188,12 +209,21 @@ impl agent_server::Agent for Service {
         &self,
         request: Request<PostStatusRequest>,
     ) -> Result<Response<PostStatusResponse>, Status> {
-        caller::agent(&self.shared.registry, &request).await?;
+        caller::agent(&self.shared, &request).await?;
         Ok(Response::new(PostStatusResponse {}))
     }
 }
 
 impl Service {
+    /// The service over what the services share, with the verifiers of this version. Agents' SVIDs
+    /// last for `ttl`.
+    #[must_use]
+    pub fn new(shared: Shared, ttl: SvidTtl) -> Self {
+        let join_token = join_token::Verifier::new(shared.storage.ledger.clone());
+        let attesting = Slots::new(ATTESTING, ATTESTING_PER_IP);
+        Self { shared, verifiers: Arc::new(vec![Box::new(join_token)]), ttl, attesting }
+    }
+
     /// Issues an SVID to the agent `id`, and says by what it will be known.
     async fn issue(
         &self,
@@ -271,12 +301,6 @@ fn not_created(error: &LedgerError) -> Status {
             Status::unavailable(error.to_string())
         }
     }
-}
-
-/// The verifiers of this version.
-#[must_use]
-pub fn verifiers(ledger: crate::ledger::Ledger) -> Vec<Box<dyn NodeVerifier>> {
-    vec![Box::new(join_token::Verifier::new(ledger))]
 }
 
 /// The facts that make an agent: what its evidence proved.

@@ -56,7 +56,7 @@ impl bundle_server::Bundle for Service {
         if request.extensions().get::<claviger_runtime::unix::Peer>().is_some() {
             caller::operator(&request)?;
         } else {
-            caller::agent(&self.shared.registry, &request).await?;
+            caller::agent(&self.shared, &request).await?;
         }
         Err(Status::not_found("there is no bundle of another trust domain"))
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use claviger_core::grant::Requester;
+use claviger_core::time::UnixTime;
 use claviger_proto::spire::types::{PermissionDeniedDetails, permission_denied_details::Reason};
 use claviger_runtime::telemetry::Chain;
 use claviger_runtime::tls::TlsPeer;
@@ -12,10 +13,10 @@ use prost::Message as _;
 use tonic::{Code, Request, Status};
 use tracing::{debug, warn};
 
-use super::not_committed;
+use super::{Shared, not_committed};
 use crate::metrics as names;
+use crate::registry::AuthenticateError;
 use crate::registry::agents::{Agent, NotAnAgent};
-use crate::registry::{AuthenticateError, Registry};
 
 /// The operator, on the admin socket: root, or the user that the server runs as.
 ///
@@ -46,20 +47,32 @@ pub(crate) fn operator<T>(request: &Request<T>) -> Result<Requester, Status> {
 ///
 /// `PERMISSION_DENIED` if there was none, or if it is not that of an agent any more; with SPIRE's
 /// reason, so that its agents know what to do.
-pub(crate) async fn agent<T>(
-    registry: &Registry,
+pub(crate) async fn agent<T>(shared: &Shared, request: &Request<T>) -> Result<Arc<Agent>, Status> {
+    Ok(agent_until(shared, request).await?.0)
+}
+
+/// The same, and the last second at which the agent may act on this connection.
+///
+/// # Errors
+///
+/// As [`agent`].
+pub(crate) async fn agent_until<T>(
+    shared: &Shared,
     request: &Request<T>,
-) -> Result<Arc<Agent>, Status> {
-    let shown = request.extensions().get::<TlsPeer>().and_then(|peer| {
-        let (id, leaf) = (peer.id()?, peer.leaf()?);
-        Some((id.clone(), leaf.serial().to_vec()))
-    });
-    let Some((id, serial)) = shown else {
+) -> Result<(Arc<Agent>, UnixTime), Status> {
+    let peer = request.extensions().get::<TlsPeer>();
+    let Some(leaf) = peer.and_then(TlsPeer::leaf) else {
         refused("agent");
         return Err(Status::permission_denied("this method is for attested agents only"));
     };
-    match registry.authenticate(&id, &serial).await {
-        Ok(agent) => Ok(agent),
+    // It was valid when the connection began, which may be long ago.
+    if leaf.not_after() < shared.now() {
+        refused("agent");
+        return Err(expired());
+    }
+    let id = leaf.id();
+    match shared.registry.authenticate(id, leaf.serial()).await {
+        Ok(agent) => Ok((agent, leaf.not_after())),
         Err(AuthenticateError::NotAnAgent(why)) => {
             refused("agent");
             debug!(%id, %why, "caller is no agent");
@@ -72,29 +85,42 @@ pub(crate) async fn agent<T>(
     }
 }
 
+/// The SVID by which an agent was let in is over.
+pub(crate) fn expired() -> Status {
+    denied(Reason::AgentExpired, "the agent's SVID has expired")
+}
+
+/// This agent has better than to renew: evidence that it can show again.
+pub(crate) fn must_reattest() -> Status {
+    denied(Reason::AgentMustReattest, "this agent renews by attesting again")
+}
+
 /// The agent as the audit log names it.
 pub(crate) fn requester(agent: &Agent) -> Requester {
     Requester::Agent(agent.id.clone())
 }
 
-/// What SPIRE's agents understand: a status with the reason in its details.
 fn not_an_agent(why: NotAnAgent) -> Status {
     let reason = match why {
         NotAnAgent::Unknown => Reason::AgentNotAttested,
         NotAnAgent::NotActive => Reason::AgentNotActive,
         NotAnAgent::Banned => Reason::AgentBanned,
     };
+    denied(reason, &why.to_string())
+}
+
+/// What SPIRE's agents understand: a status with the reason in its details.
+fn denied(reason: Reason, text: &str) -> Status {
     let details = PermissionDeniedDetails { reason: reason.into() };
     let status = RpcStatus {
         code: Code::PermissionDenied.into(),
-        message: why.to_string(),
+        message: text.to_owned(),
         details: vec![prost_types::Any {
             type_url: "type.googleapis.com/spire.api.types.PermissionDeniedDetails".to_owned(),
             value: details.encode_to_vec(),
         }],
     };
-    let details = status.encode_to_vec().into();
-    Status::with_details(Code::PermissionDenied, why.to_string(), details)
+    Status::with_details(Code::PermissionDenied, text, status.encode_to_vec().into())
 }
 
 /// `google.rpc.Status`, which carries the details of a gRPC status.

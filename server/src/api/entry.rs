@@ -159,7 +159,7 @@ impl entry_server::Entry for Service {
         &self,
         request: Request<GetAuthorizedEntriesRequest>,
     ) -> Result<Response<GetAuthorizedEntriesResponse>, Status> {
-        let agent = caller::agent(&self.shared.registry, &request).await?;
+        let agent = caller::agent(&self.shared, &request).await?;
         let mask = request.into_inner().output_mask;
         let authorized = self.shared.registry.authorized(&agent.id);
         let entries = authorized.iter().map(|e| entries::select(e.to_wire(), mask.as_ref()));
@@ -170,7 +170,7 @@ impl entry_server::Entry for Service {
         &self,
         request: Request<Streaming<SyncAuthorizedEntriesRequest>>,
     ) -> Result<Response<sync::Responses>, Status> {
-        let agent = caller::agent(&self.shared.registry, &request).await?;
+        let agent = caller::agent(&self.shared, &request).await?;
         let authorized = self.shared.registry.authorized(&agent.id);
         Ok(Response::new(sync::answer(request.into_inner(), authorized)))
     }

@@ -1,8 +1,13 @@
 //! One-time PSKs, on behalf of the workloads of an agent.
 //!
 //! A redemption checks, in this order: the agent, the key's existence, that the acceptor is the one
-//! the key names, and the policy of the moment; then the ledger verifies the binder and spends the
-//! key, durably, before the answer leaves. Every refusal looks the same.
+//! the key names, that its client is still registered, and the policy of the moment; then the ledger
+//! verifies the binder and spends the key, durably, before the answer leaves. Every refusal looks
+//! the same.
+
+mod denials;
+
+use std::sync::Arc;
 
 use claviger_core::audit::Event;
 use claviger_core::grant::{IssuePsk, PskProof, RedeemPsk};
@@ -24,6 +29,7 @@ use crate::ledger::psk::{AttemptId, Redeemed, Refused};
 use crate::metrics as names;
 use crate::policy::Denied;
 use crate::registry::agents::Agent;
+use denials::Denials;
 
 /// The most identities that one acceptor can have.
 const MAX_ACCEPTORS: usize = 64;
@@ -31,8 +37,8 @@ const MAX_ACCEPTORS: usize = 64;
 /// Serves `claviger.agent.v1.AgentPsk`.
 #[derive(Clone, Debug)]
 pub struct Service {
-    /// What the services share.
-    pub shared: Shared,
+    shared: Shared,
+    denials: Arc<Denials>,
 }
 
 #[async_trait]
@@ -41,7 +47,7 @@ impl agent_psk_server::AgentPsk for Service {
         &self,
         request: Request<IssuePskRequest>,
     ) -> Result<Response<IssuePskResponse>, Status> {
-        let agent = caller::agent(&self.shared.registry, &request).await?;
+        let agent = caller::agent(&self.shared, &request).await?;
         let issued = self.issue(&agent, request.into_inner()).await;
         let outcome = if issued.is_ok() { "issued" } else { "refused" };
         counter!(names::PSKS_ISSUED, "outcome" => outcome).increment(1);
@@ -52,7 +58,7 @@ impl agent_psk_server::AgentPsk for Service {
         &self,
         request: Request<RedeemPskRequest>,
     ) -> Result<Response<RedeemPskResponse>, Status> {
-        let agent = caller::agent(&self.shared.registry, &request).await?;
+        let agent = caller::agent(&self.shared, &request).await?;
         let redeemed = self.redeem(&agent, request.into_inner()).await;
         let outcome = if redeemed.is_ok() { "redeemed" } else { "refused" };
         counter!(names::PSKS_REDEEMED, "outcome" => outcome).increment(1);
@@ -61,6 +67,12 @@ impl agent_psk_server::AgentPsk for Service {
 }
 
 impl Service {
+    /// The service over what the services share.
+    #[must_use]
+    pub fn new(shared: Shared) -> Self {
+        Self { shared, denials: Arc::default() }
+    }
+
     async fn issue(
         &self,
         agent: &Agent,
@@ -101,6 +113,9 @@ impl Service {
     /// The operator wants to read in the audit log who asked for what in vain.
     async fn denied(&self, asked: Asked, denied: Denied) -> IssueError {
         let Asked { client, server, purpose, ttl } = asked;
+        if !self.denials.is_news(&client, &server, &purpose, self.shared.now()) {
+            return IssueError::Denied(denied);
+        }
         let event = Event::PskDenied { client, server, purpose, ttl, policy: denied.policy };
         let change = Change { events: vec![event], ..Change::default() };
         match self.shared.storage.journal.commit(change).await {
@@ -137,6 +152,9 @@ impl Service {
             && self.shared.registry.is_entitled(&agent.id, &binding.server);
         if !is_acceptor {
             return Err(RedeemError::OtherAcceptor(binding.server));
+        }
+        if !self.shared.registry.is_registered(&binding.client) {
+            return Err(RedeemError::UnknownClient(binding.client));
         }
         let requester = caller::requester(agent);
         let act = RedeemPsk { binding, requester, proof: offer.proof };
@@ -259,6 +277,9 @@ enum RedeemError {
     /// The key is for somebody else.
     #[error("the PSK is for `{0}`, which the acceptor is not")]
     OtherAcceptor(SpiffeId),
+    /// The client's entry was deleted, or has ended, since the key was issued.
+    #[error("no entry gives anybody the identity `{0}` any more")]
+    UnknownClient(SpiffeId),
     /// The policy says no.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -271,7 +292,10 @@ impl RedeemError {
     /// Whether a binder was verified on the way to this refusal.
     fn did_the_work(&self) -> bool {
         match self {
-            Self::Malformed(_) | Self::OtherAcceptor(_) | Self::Denied(_) => false,
+            Self::Malformed(_)
+            | Self::OtherAcceptor(_)
+            | Self::UnknownClient(_)
+            | Self::Denied(_) => false,
             Self::Refused(refused) => !matches!(refused, Refused::Unknown),
         }
     }

@@ -97,7 +97,7 @@ impl svid_server::Svid for Service {
         &self,
         request: Request<BatchNewX509svidRequest>,
     ) -> Result<Response<BatchNewX509svidResponse>, Status> {
-        let agent = caller::agent(&self.shared.registry, &request).await?;
+        let agent = caller::agent(&self.shared, &request).await?;
         let params = request.into_inner().params;
         check_batch(params.len(), MAX_SVIDS)?;
         let results = self.batch(&agent, params).await;

@@ -16,16 +16,14 @@ use claviger_proto::spire::types;
 use claviger_runtime::telemetry::Chain;
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
-use metrics::counter;
 use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 use tracing::{error, info, warn};
 
 use super::{Shared, caller};
 use crate::audit::{SignedCheckpoint, Verdict};
-use crate::metrics as names;
 use crate::registry::agents::Agent;
 use crate::registry::subscribers::{Subscription, Update};
 
@@ -34,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often agents are given a checkpoint while records are written.
 const CHECKPOINTS: Duration = Duration::from_secs(60);
+
+/// An SVID is valid until the end of its last second.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// The most entries in one response: with the largest entries well below gRPC's 4 MiB.
 const PAGE: usize = 500;
@@ -55,8 +56,8 @@ impl agent_sync_server::AgentSync for Service {
         &self,
         request: Request<Streaming<SubscribeRequest>>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let agent = caller::agent(&self.shared.registry, &request).await?;
-        let session = self.open(&agent, request.into_inner()).await?;
+        let (agent, until) = caller::agent_until(&self.shared, &request).await?;
+        let session = self.open(&agent, until, request.into_inner()).await?;
         let responses = try_unfold(session, |mut session| async move {
             Ok(session.next().await?.map(|response| (response, session)))
         });
@@ -68,6 +69,7 @@ impl Service {
     async fn open(
         &self,
         agent: &Agent,
+        until: UnixTime,
         mut requests: Streaming<SubscribeRequest>,
     ) -> Result<Session, Status> {
         let first = timeout(PATIENCE, requests.message()).await;
@@ -95,6 +97,9 @@ impl Service {
             head: self.shared.storage.journal.head(),
             pages: VecDeque::new(),
             checkpoints,
+            expiry: Box::pin(tokio::time::sleep(
+                until.since(self.shared.now()).saturating_add(SECOND),
+            )),
             log_id: log_id.to_vec(),
             shared: self.shared.clone(),
             stop: self.stop.clone(),
@@ -141,6 +146,8 @@ struct Session {
     /// The rest of an update that is larger than one response.
     pages: VecDeque<SubscribeResponse>,
     checkpoints: Interval,
+    /// When the SVID by which the agent was let in is over.
+    expiry: Pin<Box<Sleep>>,
     log_id: Vec<u8>,
     shared: Shared,
     stop: CancellationToken,
@@ -153,6 +160,7 @@ enum Happened {
     Request(Result<Option<SubscribeRequest>, Status>),
     NewBundle,
     CheckpointDue,
+    Expired,
     Stopping,
 }
 
@@ -175,6 +183,7 @@ impl Session {
                     return Ok(Some(SubscribeResponse { bundle, ..self.nothing()? }));
                 }
                 Happened::CheckpointDue => return self.nothing().map(Some),
+                Happened::Expired => return Err(caller::expired()),
                 Happened::Stopping => return Err(Status::unavailable("the server is stopping")),
             }
         }
@@ -185,6 +194,7 @@ impl Session {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Happened::Stopping,
+                () = &mut self.expiry => return Happened::Expired,
                 update = self.subscription.next() => return Happened::Update(update),
                 request = self.requests.message() => return Happened::Request(request),
                 Ok(()) = self.bundle.changed(), if self.began => return Happened::NewBundle,
@@ -211,11 +221,7 @@ impl Session {
 
     /// The first page of an update; the others follow.
     fn update(&mut self, update: Update) -> Result<SubscribeResponse, Status> {
-        if update.snapshot {
-            counter!(names::SNAPSHOTS).increment(1);
-        }
-        let cursor = Some(self.cursor(update.sequence));
-        let empty = SubscribeResponse { cursor, snapshot: update.snapshot, ..self.nothing()? };
+        let empty = SubscribeResponse { snapshot: update.snapshot, ..self.nothing()? };
         let items: Vec<_> = update.entries.into_iter().collect();
         let mut pages: VecDeque<_> = items
             .chunks(PAGE)
@@ -241,17 +247,17 @@ impl Session {
         Ok(first)
     }
 
-    /// A response that carries a checkpoint and no news.
+    /// A response that carries the agent's place, a checkpoint and no news.
     fn nothing(&mut self) -> Result<SubscribeResponse, Status> {
         self.head.mark_unchanged();
         let signed = self.shared.storage.checkpoints.sign_now();
         let signed = signed.map_err(|_unspecified| Status::internal("cannot sign a checkpoint"))?;
-        let checkpoint = Some(to_wire(signed));
-        Ok(SubscribeResponse { checkpoint, ..SubscribeResponse::default() })
-    }
-
-    fn cursor(&self, sequence: u64) -> Cursor {
-        Cursor { log_id: self.log_id.clone(), sequence }
+        let (log_id, sequence) = (self.log_id.clone(), self.subscription.cursor());
+        Ok(SubscribeResponse {
+            cursor: Some(Cursor { log_id, sequence }),
+            checkpoint: Some(to_wire(signed)),
+            ..SubscribeResponse::default()
+        })
     }
 
     fn bundle(&mut self) -> types::Bundle {

@@ -266,6 +266,12 @@ impl Subscription {
         }
     }
 
+    /// The newest change that the agent was told of.
+    #[must_use]
+    pub const fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
     fn time(&mut self, update: &Update) {
         if self.unacked.len() == TIMED {
             self.unacked.pop_front();

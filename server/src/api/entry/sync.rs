@@ -8,7 +8,7 @@ use claviger_proto::convert::entries;
 use claviger_proto::spire::server::entry::v1::{
     EntryRevision, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse,
 };
-use claviger_proto::spire::types;
+use claviger_proto::spire::types::{self, EntryMask};
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
 use tonic::{Status, Streaming};
@@ -44,7 +44,7 @@ pub(super) fn answer(
 
 struct Conversation {
     authorized: Vec<Packed>,
-    mask: Option<types::EntryMask>,
+    mask: Option<EntryMask>,
     began: bool,
 }
 
@@ -59,7 +59,8 @@ impl Conversation {
             return Err(Status::invalid_argument("ids: must be empty in the first request"));
         }
         self.began = true;
-        self.mask = request.output_mask;
+        // Without revisions the agent could not tell what is new to it.
+        self.mask = request.output_mask.map(|mask| EntryMask { revision_number: true, ..mask });
         if self.authorized.len() <= PAGE {
             return Ok(self.entries(&self.authorized.iter().collect::<Vec<_>>()));
         }
