@@ -33,8 +33,8 @@ pub(crate) struct Cursor {
 /// What the server says has changed.
 #[derive(Debug)]
 pub(crate) struct Update {
-    /// The place after it.
-    pub(crate) cursor: Cursor,
+    /// The place after it; the same as before if unset, and then no entry has changed.
+    pub(crate) cursor: Option<Cursor>,
     /// Whether the upserts are all there is.
     pub(crate) snapshot: bool,
     /// Entries that are new or other than they were.

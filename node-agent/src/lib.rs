@@ -24,6 +24,7 @@ mod attestation;
 mod backoff;
 mod credentials;
 mod files;
+mod grpc_health;
 mod keys;
 mod metrics;
 mod pem;

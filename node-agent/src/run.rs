@@ -18,12 +18,14 @@ use claviger_runtime::unix::{BindError, Listener};
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Channel;
 use tonic::transport::server::{Router, Server as Grpc};
-use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::server as reflection;
 
 use crate::attestation::Attestation;
 use crate::config::Config;
 use crate::credentials::{Book, Keeper, Outputs, Snapshot};
 use crate::files::{DataDir, DataDirError};
+use crate::grpc_health::GrpcHealth;
 use crate::identity::{self, EstablishError, Renewal, Standing};
 use crate::psk_broker::PskBroker;
 use crate::sync::{LoadWitnessError, Sync, UPDATES, Witness};
@@ -34,6 +36,9 @@ const SOCKET_MODE: u32 = 0o777;
 
 /// The most bytes of one request. The largest one names two identities and a digest or two.
 const MAX_REQUEST: usize = 64 << 10;
+
+/// The most bytes of a request's headers.
+const MAX_HEADERS: u32 = 16 << 10;
 
 /// Calls at a time on one connection. A workload needs two streams and a key now and then.
 const MAX_STREAMS: u32 = 256;
@@ -57,8 +62,10 @@ pub struct Running {
 }
 
 impl Agent {
-    /// Starts an agent. When this returns, it has an identity and listens; what it serves comes as
-    /// soon as the server has told it, see [`Running::health`].
+    /// Starts an agent. When this returns, it has an identity. What it serves comes as soon as the
+    /// server has told it; until then, it answers "unavailable". See [`Running::health`].
+    ///
+    /// If it has to attest and the server is away, it waits for the server.
     ///
     /// # Errors
     ///
@@ -69,21 +76,22 @@ impl Agent {
         tasks: &Tasks,
     ) -> Result<Running, StartError> {
         let dir = DataDir::open(&config.data_dir)?;
-        // Before a token is spent on it: a socket that cannot be had is found out now.
-        let listener = Listener::bind(&config.socket_path, SOCKET_MODE, config.limits.connections)?;
+        let witness = Witness::load(&dir).await?;
+        // All that can be in the way on this machine is found out before a token is spent.
         let health = Health::default();
+        let standing = Standing::new(health.part("identity"), dir.clone());
+        let (link, links) = watch::channel(None);
+        let (snapshots, current) = watch::channel(None);
         serve_health(&config, &health, tasks).await?;
+        let door = Door { snapshots: current, link: links.clone(), health: health.clone() };
+        door.open(&config, &clock, tasks)?;
 
         let stop = tasks.token();
         let agent = identity::Agent::establish(&config, &dir, &clock, &stop).await?;
-        let witness = Witness::load(&dir).await?;
-        let standing = Standing::new(health.part("identity"), dir.clone());
+        link.send_replace(Some(agent.server.channel(Some(&agent.identity))));
 
-        let (link, links) = watch::channel(Some(agent.server.channel(Some(&agent.identity))));
         let (updates, incoming) = mpsc::channel(UPDATES);
-        let (snapshots, current) = watch::channel(None);
         let (applied, cursor) = watch::channel(None);
-
         let keeper = Keeper {
             book: Book::new(config.limits.entries),
             updates: incoming,
@@ -94,7 +102,7 @@ impl Agent {
         };
         let sync = Sync {
             server: agent.server.clone(),
-            link: links.clone(),
+            link: links,
             updates,
             applied: cursor,
             witness,
@@ -106,21 +114,18 @@ impl Agent {
             clock: Arc::clone(&clock),
         };
         let id = agent.id.clone();
-        let renewal = Renewal { agent, dir, link, standing, clock: Arc::clone(&clock) };
+        let renewal = Renewal { agent, dir, link, standing, clock };
         tasks.spawn("credentials", |stop| keeper.run(stop));
         tasks.spawn("sync", |stop| sync.run(stop));
         tasks.spawn("renewal", |stop| renewal.run(stop));
-
-        let door = Door { snapshots: current, link: links, clock };
-        door.open(&config, listener, tasks).await;
         Ok(Running { id, socket: config.socket_path, health })
     }
 }
 
 async fn serve_health(config: &Config, health: &Health, tasks: &Tasks) -> Result<(), StartError> {
     if let Some(addr) = config.health {
-        let metrics = Metrics::init(tasks)?;
-        Endpoint::bind(addr).await?.serve(tasks, health.clone(), metrics);
+        let endpoint = Endpoint::bind(addr).await?;
+        endpoint.serve(tasks, health.clone(), Metrics::init(tasks)?);
     }
     Ok(())
 }
@@ -129,63 +134,63 @@ async fn serve_health(config: &Config, health: &Health, tasks: &Tasks) -> Result
 struct Door {
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     link: watch::Receiver<Option<Channel>>,
-    clock: Arc<dyn Clock>,
+    health: Health,
 }
 
 impl Door {
-    async fn open(self, config: &Config, listener: Listener, tasks: &Tasks) {
-        let router = self.router(config, tasks).await;
+    fn open(
+        self,
+        config: &Config,
+        clock: &Arc<dyn Clock>,
+        tasks: &Tasks,
+    ) -> Result<(), StartError> {
+        let listener = Listener::bind(&config.socket_path, SOCKET_MODE, config.limits.connections)?;
+        let router = self.router(config, clock, tasks)?;
         tasks.spawn("workload api", |stop| async move {
             let incoming = listener.incoming();
             Ok(router.serve_with_incoming_shutdown(incoming, stop.cancelled()).await?)
         });
+        Ok(())
     }
 
-    async fn router(self, config: &Config, tasks: &Tasks) -> Router {
-        let attestor = Attestor::new(config.unix, Arc::clone(&self.clock));
-        let attestation = Attestation::new(attestor);
+    fn router(
+        self,
+        config: &Config,
+        clock: &Arc<dyn Clock>,
+        tasks: &Tasks,
+    ) -> Result<Router, StartError> {
+        let attestation = Attestation::new(Attestor::new(config.unix, Arc::clone(clock)));
         let workload_api = WorkloadApi {
             attestation: attestation.clone(),
             snapshots: self.snapshots.clone(),
             slots: Slots::new(config.limits.streams, config.limits.streams_per_uid),
-            clock: Arc::clone(&self.clock),
+            clock: Arc::clone(clock),
             stop: tasks.token(),
         };
-        let mut ready = self.snapshots.clone();
         let broker = PskBroker {
             attestation,
             snapshots: self.snapshots,
             link: self.link,
-            clock: self.clock,
+            clock: Arc::clone(clock),
         };
-
-        // Healthy is an agent that has heard from its server, now or before.
-        let (reporter, health) = tonic_health::server::health_reporter();
-        reporter.set_service_status("", ServingStatus::NotServing).await;
-        tasks.spawn("grpc health", |stop| async move {
-            let heard = ready.wait_for(Option::is_some);
-            if let Some(Ok(_)) = stop.run_until_cancelled(heard).await.map(|heard| heard.map(drop))
-            {
-                reporter.set_service_status("", ServingStatus::Serving).await;
-            }
-            Ok(())
-        });
-        #[expect(clippy::expect_used, reason = "our own build made the descriptors")]
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .expect("descriptors");
-        Grpc::builder()
+        let health = GrpcHealth { health: self.health, stop: tasks.token() };
+        // Of the Workload API alone: it must not look extended (SPIFFE Workload Endpoint §7).
+        let reflection = || {
+            reflection::Builder::configure()
+                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        };
+        Ok(Grpc::builder()
             .max_concurrent_streams(MAX_STREAMS)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE))
-            .http2_max_header_list_size(16 << 10)
+            .http2_max_header_list_size(MAX_HEADERS)
             .add_service(
                 SpiffeWorkloadApiServer::new(workload_api).max_decoding_message_size(MAX_REQUEST),
             )
             .add_service(PskBrokerServer::new(broker).max_decoding_message_size(MAX_REQUEST))
-            .add_service(health)
-            .add_service(reflection)
+            .add_service(HealthServer::new(health).max_decoding_message_size(MAX_REQUEST))
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?))
     }
 }
 
@@ -210,4 +215,7 @@ pub enum StartError {
     /// Metrics can't be recorded.
     #[error(transparent)]
     Metrics(#[from] InitMetricsError),
+    /// The descriptors of the Workload API can't be served.
+    #[error("the descriptors of the Workload API are damaged; build anew")]
+    Descriptors(#[from] reflection::Error),
 }

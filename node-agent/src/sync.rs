@@ -190,10 +190,15 @@ impl Sync {
         if let Some(bundle) = &update.bundle {
             self.believe(bundle).await?;
         }
-        let first = subscription.log_id.replace(update.cursor.log_id.clone()).is_none();
+        let mut first = false;
+        if let Some(cursor) = &update.cursor {
+            first = subscription.log_id.replace(cursor.log_id.clone()).is_none();
+        } else if update.bundle.is_none() {
+            return Ok(()); // Only a checkpoint.
+        }
         self.updates.send(update).await.map_err(|_stopping| SyncError::Closed)?;
         if first {
-            self.standing.accepted();
+            self.standing.accepted().await;
             let applied = self.applied.borrow();
             subscription.acknowledge(applied.as_ref());
             // Otherwise, there is nothing to serve before the first update has been applied.
@@ -225,6 +230,8 @@ impl Sync {
             && is_rejection(status)
         {
             self.standing.refused(status).await;
+            let why = "the server refuses this agent; serving what is still valid".to_owned();
+            return self.health.set(State::Degraded(why));
         }
         let why = if let SyncError::Server(status) = error {
             Said(status).to_string()

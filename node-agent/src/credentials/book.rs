@@ -76,15 +76,16 @@ impl Book {
         for id in deletes {
             self.held.remove(&id);
         }
+        self.cursor = cursor.or_else(|| self.cursor.take());
+        let sequence = self.cursor.as_ref().map_or(0, |cursor| cursor.sequence);
         for entry in upserts {
-            self.upsert(entry, cursor.sequence, now);
+            self.upsert(entry, sequence, now);
         }
         if let Some(bundle) = bundle {
             self.replace_bundle(bundle, now);
         }
         // The server answers again: what failed because it did not is tried at once.
         self.held.values_mut().filter(|held| held.unanswered).for_each(|held| held.due = now);
-        self.cursor = Some(cursor);
         self.changed = true;
     }
 

@@ -98,16 +98,16 @@ impl Renewal {
             return Err(RenewError::OtherAgent(svid.leaf().id().to_string()));
         }
         stored::save_svid(&self.dir, &key, svid.chain()).await?;
-        self.put_to_use(svid);
+        self.put_to_use(svid).await;
         Ok(())
     }
 
     /// New connections present the new SVID, and everyone is told to make one.
-    fn put_to_use(&self, svid: Svid) {
+    async fn put_to_use(&self, svid: Svid) {
         info!(not_after = %svid.leaf().not_after(), "the agent's SVID is renewed");
         self.agent.identity.replace(svid);
         self.link.send_replace(Some(self.agent.server.channel(Some(&self.agent.identity))));
-        self.standing.accepted();
+        self.standing.accepted().await;
     }
 
     async fn report(&self, error: &RenewError) {

@@ -1,7 +1,10 @@
 //! How the agent stands with its server.
 
+use std::sync::Arc;
+
 use claviger_runtime::health::{Part, State};
 use claviger_runtime::telemetry::Chain;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::error;
@@ -16,15 +19,18 @@ pub(crate) struct Standing {
     health: Part,
     dir: DataDir,
     banned: CancellationToken,
+    /// What was last said about a refusal.
+    last: Arc<Mutex<String>>,
 }
 
 impl Standing {
     pub(crate) fn new(health: Part, dir: DataDir) -> Self {
-        Self { health, dir, banned: CancellationToken::new() }
+        Self { health, dir, banned: CancellationToken::new(), last: Arc::default() }
     }
 
     /// The server talks to us.
-    pub(crate) fn accepted(&self) {
+    pub(crate) async fn accepted(&self) {
+        self.last.lock().await.clear();
         self.health.set(State::Ready);
     }
 
@@ -53,8 +59,13 @@ impl Standing {
         let said = Said(status).to_string();
         let message =
             format!("this agent {why} restart it with a new join token (the server says: {said})");
+        let mut last = self.last.lock().await;
+        if *last == message {
+            return; // It is asked again and again, and has been told.
+        }
         error!("{message}");
-        self.health.set(State::Failed(message));
+        self.health.set(State::Failed(message.clone()));
+        *last = message;
         if let Err(error) = stored::forget(&self.dir).await {
             error!(error = %Chain(&error), "cannot forget the identity");
         }

@@ -3,6 +3,8 @@
 //! Every refusal looks the same from outside, so that whoever sends ClientHellos learns nothing from
 //! it; the log says more.
 
+use std::collections::BTreeSet;
+
 use claviger_core::id::SpiffeId;
 use claviger_core::psk::identity::WireIdentity;
 use claviger_core::psk::{PskBinding, PskHash, Purpose};
@@ -18,6 +20,9 @@ use crate::server::{Said, is_refusal};
 
 const ATTEMPT_LEN: usize = 16;
 const HASH_LEN: usize = 32;
+
+/// The most identities that the server looks at for one redemption.
+const MAX_ACCEPTORS: usize = 64;
 
 pub(super) async fn redeem(
     broker: &PskBroker,
@@ -62,22 +67,23 @@ async fn acceptors(
     broker: &PskBroker,
     peer: &Peer,
     named: &str,
-) -> Result<Vec<SpiffeId>, RedeemError> {
+) -> Result<BTreeSet<SpiffeId>, RedeemError> {
     let identities = broker.identities(peer).await.map_err(RedeemError::Caller)?;
-    let acceptors: Vec<SpiffeId> = identities
+    let acceptors: BTreeSet<SpiffeId> = identities
         .iter()
         .map(|entry| entry.spiffe_id.clone())
         .filter(|id| named.is_empty() || id.to_string() == named)
         .collect();
-    if acceptors.is_empty() {
-        return Err(RedeemError::Refused("the caller has no such identity"));
+    match acceptors.len() {
+        0 => Err(RedeemError::Refused("the caller has no such identity")),
+        1..=MAX_ACCEPTORS => Ok(acceptors),
+        _ => Err(RedeemError::Refused("the caller has more than 64 identities and names none")),
     }
-    Ok(acceptors)
 }
 
 /// The key, bound to the acceptor as this agent knows it.
 fn derive(
-    acceptors: &[SpiffeId],
+    acceptors: &BTreeSet<SpiffeId>,
     answer: server::RedeemPskResponse,
 ) -> Result<RedeemResponse, RedeemError> {
     let server::RedeemPskResponse { base: bytes, client_id, server_id, purpose, not_after } =
@@ -176,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_key_is_bound_to_one_of_the_callers_identities() {
-        let acceptors: Vec<SpiffeId> = ["spiffe://example.org/a", "spiffe://example.org/b"]
+        let acceptors: BTreeSet<SpiffeId> = ["spiffe://example.org/a", "spiffe://example.org/b"]
             .map(|id| id.parse().unwrap())
             .into();
         let a = derive(&acceptors, answer("spiffe://example.org/a")).unwrap();

@@ -57,7 +57,11 @@ fn join(mut begun: Update, next: Update) -> Update {
 }
 
 fn parse(page: wire::SubscribeResponse, trust_domain: &TrustDomain) -> Result<Update, SyncError> {
-    let wire::Cursor { log_id, sequence } = page.cursor.ok_or(SyncError::NoCursor)?;
+    let changes =
+        page.snapshot || page.more || !page.upserts.is_empty() || !page.deletes.is_empty();
+    if changes && page.cursor.is_none() {
+        return Err(SyncError::NoCursor);
+    }
     let bundle = page.bundle.map(X509Bundle::try_from).transpose()?;
     if let Some(bundle) = &bundle
         && bundle.trust_domain != *trust_domain
@@ -84,13 +88,8 @@ fn parse(page: wire::SubscribeResponse, trust_domain: &TrustDomain) -> Result<Up
             }
         }
     }
-    Ok(Update {
-        cursor: Cursor { log_id, sequence },
-        snapshot: page.snapshot,
-        upserts,
-        deletes,
-        bundle,
-    })
+    let cursor = page.cursor.map(|wire::Cursor { log_id, sequence }| Cursor { log_id, sequence });
+    Ok(Update { cursor, snapshot: page.snapshot, upserts, deletes, bundle })
 }
 
 fn entry(
@@ -118,7 +117,7 @@ pub(super) enum SyncError {
     Server(#[source] Status),
     #[error("the server ended the stream")]
     Closed,
-    #[error("the server's message has no cursor")]
+    #[error("the server's changes have no cursor")]
     NoCursor,
     #[error("the server's bundle is malformed")]
     Field(#[from] FieldError),
@@ -157,11 +156,19 @@ mod tests {
         let last = wire::SubscribeResponse { snapshot: true, ..page(4, &["c"]) };
         let update = pages.push(last, &domain()).unwrap().unwrap();
         assert!(update.snapshot);
-        assert_eq!((ids(&update), update.cursor.sequence), (vec!["a", "b", "c"], 4));
+        assert_eq!(ids(&update), ["a", "b", "c"]);
+        assert_eq!(update.cursor.unwrap().sequence, 4);
 
         let update = pages.push(page(5, &["d"]), &domain()).unwrap().unwrap();
         assert!(!update.snapshot);
         assert_eq!(ids(&update), ["d"]);
+    }
+
+    #[test]
+    fn a_page_without_changes_needs_no_cursor() {
+        let only_checkpoint = wire::SubscribeResponse::default();
+        let update = Pages::new(9).push(only_checkpoint, &domain()).unwrap().unwrap();
+        assert_eq!(update.cursor, None);
     }
 
     #[test]
@@ -177,12 +184,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_applied_ends_the_stream() {
-        let no_cursor = wire::SubscribeResponse { cursor: None, ..page(1, &[]) };
+        let no_cursor = wire::SubscribeResponse { cursor: None, ..page(1, &["a"]) };
         let foreign =
             types::Bundle { trust_domain: "other.org".to_owned(), ..types::Bundle::default() };
         let foreign = wire::SubscribeResponse { bundle: Some(foreign), ..page(1, &[]) };
         for (bad, message) in [
-            (no_cursor, "the server's message has no cursor"),
+            (no_cursor, "the server's changes have no cursor"),
             (foreign, "the server's bundle is that of `other.org`"),
             (
                 page(1, &["a", "b"]),

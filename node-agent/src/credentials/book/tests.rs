@@ -31,7 +31,7 @@ fn bundle(tainted: &[bool]) -> X509Bundle {
 }
 
 fn update(sequence: u64, upserts: Vec<Entry>) -> Update {
-    let cursor = at(sequence);
+    let cursor = Some(at(sequence));
     Update { cursor, snapshot: false, upserts, deletes: Vec::new(), bundle: None }
 }
 
@@ -97,7 +97,7 @@ fn a_new_entry_is_asked_for_at_once_and_once() {
     assert_eq!(due.len(), 1);
     assert_eq!(book.take_due(NOW), []);
     assert_eq!(book.next_event(), None);
-    book.settle(vec![(due[0].clone(), Ok(svid(NOW)))], NOW, || 0);
+    book.settle(vec![(Arc::clone(&due[0]), Ok(svid(NOW)))], NOW, || 0);
     assert_eq!(shown(&book).0, ["a"]);
 }
 
@@ -112,6 +112,17 @@ fn a_change_is_applied_when_its_svids_are_there_or_refused() {
     assert_eq!(book.applied(), Some(at(4)));
     fail(&mut book, NOW, NotIssued::Refused);
     assert_eq!(book.applied(), Some(at(6)));
+}
+
+#[test]
+fn a_bundle_alone_moves_nothing_else() {
+    let mut book = book(vec![one("a")]);
+    issue(&mut book, NOW);
+    let bundle = Some(bundle(&[false, false]));
+    book.apply(Update { cursor: None, bundle, ..update(0, Vec::new()) }, NOW);
+    assert_eq!(book.applied(), Some(at(1)));
+    assert_eq!(shown(&book).0, ["a"]);
+    assert_eq!(book.snapshot().unwrap().bundle().len(), 6);
 }
 
 #[test]
@@ -220,7 +231,7 @@ fn an_answer_for_an_entry_as_it_was_is_not_used() {
     let due = book.take_due(NOW);
     let renamed = Entry { spiffe_id: "spiffe://example.org/new".parse().unwrap(), ..one("a") };
     book.apply(update(2, vec![renamed]), NOW);
-    book.settle(vec![(due[0].clone(), Ok(svid(NOW)))], NOW, || 0);
+    book.settle(vec![(Arc::clone(&due[0]), Ok(svid(NOW)))], NOW, || 0);
     assert_eq!(shown(&book).1, ["a"]);
     assert_eq!(book.take_due(NOW).len(), 1);
 }
