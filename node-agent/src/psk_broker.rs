@@ -116,23 +116,4 @@ fn counted<T>(method: &'static str, done: Result<T, Status>) -> Result<Response<
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::world::entry;
-
-    #[test]
-    fn the_first_identity_speaks_unless_another_is_named() {
-        let identities = ["a", "b"].map(|id| Arc::new(entry(id, &["unix:uid:1"])));
-        let id = |name: &str| format!("spiffe://example.org/{name}").parse::<SpiffeId>().unwrap();
-        assert_eq!(choose(&identities, None), Some(id("a")));
-        assert_eq!(choose(&identities, Some(&id("b"))), Some(id("b")));
-        assert_eq!(choose(&identities, Some(&id("c"))), None);
-        assert_eq!(choose(&[], None), None);
-    }
-
-    #[test]
-    fn a_base_has_32_bytes() {
-        assert!(base(vec![1; 32]).is_some());
-        assert!(base(vec![1; 31]).is_none());
-    }
-}
+mod tests;

@@ -219,3 +219,6 @@ pub enum StartError {
     #[error("the descriptors of the Workload API are damaged; build anew")]
     Descriptors(#[from] reflection::Error),
 }
+
+#[cfg(test)]
+mod tests;

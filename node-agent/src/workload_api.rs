@@ -153,3 +153,6 @@ fn no_jwt() -> Status {
 fn no_wit() -> Status {
     Status::unimplemented("this version of Claviger does not issue WIT-SVIDs; use X.509-SVIDs")
 }
+
+#[cfg(test)]
+mod tests;

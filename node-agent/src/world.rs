@@ -1,11 +1,30 @@
-//! What the tests of this crate share.
+//! What the tests of this crate share: an entry, and a small world with a fake server, a real agent
+//! and clients on a real socket.
+
+mod authority;
+mod client;
+mod fake;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use claviger_core::entry::Entry;
-use claviger_core::time::UnixTime;
+use claviger_core::selector::Selectors;
+use claviger_core::time::{SystemClock, UnixTime};
+use claviger_runtime::health::{Health, State};
+use claviger_runtime::tasks::{Drain, Tasks};
+use tempfile::{TempDir, tempdir};
 
-/// The time at which tests happen.
+use crate::config::{Config, TokenSource};
+use crate::run::{Agent, Running, StartError};
+
+pub(crate) use client::{Client, ids, with_header, workload};
+use fake::FakeServer;
+
+/// The time at which tests without a world happen.
 pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
 /// An entry named `id` that gives `spiffe://example.org/id` to whoever shows `selectors`.
@@ -27,4 +46,145 @@ pub(crate) fn entry(id: &str, selectors: &[&str]) -> Entry {
         hint: String::new(),
         created_at: UnixTime::from_secs(5),
     }
+}
+
+/// An entry for the process that runs the tests.
+pub(crate) fn ours(id: &str) -> Entry {
+    let uid = rustix::process::geteuid().as_raw();
+    let path = std::env::current_exe().unwrap();
+    let facts = [format!("unix:uid:{uid}"), format!("unix:path:{}", path.display())];
+    let selectors: Selectors = facts.iter().map(|fact| fact.parse().unwrap()).collect();
+    Entry { selectors, ..entry(id, &[]) }
+}
+
+/// An entry for nobody here.
+pub(crate) fn theirs(id: &str) -> Entry {
+    entry(id, &["unix:path:/nonexistent"])
+}
+
+/// A fake server and a directory for agents.
+pub(crate) struct World {
+    pub(crate) server: FakeServer,
+    address: SocketAddr,
+    server_tasks: Tasks,
+    dir: TempDir,
+}
+
+/// For everything that ought to happen at once.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+impl World {
+    /// A server that runs.
+    pub(crate) async fn new() -> Self {
+        let server = FakeServer::new();
+        let server_tasks = Tasks::default();
+        let address = server.serve("127.0.0.1:0".parse().unwrap(), &server_tasks).await;
+        let dir = tempdir().unwrap();
+        std::fs::write(dir.path().join("bundle.pem"), server.bundle_pem()).unwrap();
+        Self { server, address, server_tasks, dir }
+    }
+
+    /// The server goes away.
+    pub(crate) async fn stop_server(&mut self) {
+        self.server_tasks.stop();
+        assert_eq!(self.server_tasks.drained(PATIENCE).await, Drain::Clean);
+    }
+
+    /// And comes back, with what it knew.
+    pub(crate) async fn restart_server(&mut self) {
+        self.server_tasks = Tasks::default();
+        self.server.serve(self.address, &self.server_tasks).await;
+    }
+
+    /// The settings of the agent, with a token that the server knows.
+    pub(crate) fn config(&self) -> Config {
+        let address = self.address.to_string().parse().unwrap();
+        let mut config = Config::new(
+            "example.org".parse().unwrap(),
+            address,
+            self.dir.path().join("agent"),
+            self.dir.path().join("bundle.pem"),
+        );
+        config.socket_path = self.socket();
+        config.join_token = Some(TokenSource::Inline("good-token".parse().unwrap()));
+        config
+    }
+
+    /// Where the agent listens.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("agent.sock")
+    }
+
+    /// Starts the agent.
+    pub(crate) async fn try_start(&self, config: Config) -> Result<StartedAgent, StartError> {
+        let tasks = Tasks::default();
+        let started = Agent::start(config, Arc::new(SystemClock), &tasks).await;
+        match started {
+            Ok(running) => Ok(StartedAgent { running, tasks }),
+            Err(error) => {
+                tasks.stop();
+                assert_eq!(tasks.drained(PATIENCE).await, Drain::Clean);
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts the agent, and waits until it serves.
+    pub(crate) async fn start_agent(&self) -> StartedAgent {
+        let agent = self.try_start(self.config()).await.unwrap();
+        within(agent.running.health.ready()).await;
+        agent
+    }
+
+    /// A server with `entries` and an agent that has them, and a client.
+    pub(crate) async fn with(entries: Vec<Entry>) -> (Self, StartedAgent, Client) {
+        let world = Self::new().await;
+        for entry in entries {
+            world.server.put(entry);
+        }
+        let agent = world.start_agent().await;
+        let client = workload(&world.socket()).await;
+        (world, agent, client)
+    }
+}
+
+/// An agent at work. It stops when this is dropped.
+pub(crate) struct StartedAgent {
+    pub(crate) running: Running,
+    tasks: Tasks,
+}
+
+impl StartedAgent {
+    /// Stops it, as a signal would.
+    pub(crate) async fn stop(self) {
+        self.tasks.stop();
+        assert_eq!(self.tasks.drained(PATIENCE).await, Drain::Clean);
+    }
+}
+
+impl Drop for StartedAgent {
+    fn drop(&mut self) {
+        self.tasks.stop();
+    }
+}
+
+/// Waits until the part `name` of the agent is as `is` says.
+pub(crate) async fn health_is(health: &Health, name: &str, is: impl Fn(&State) -> bool) -> String {
+    within(async {
+        let mut report = health.report();
+        loop {
+            if let Some((_, state)) =
+                report.parts().find(|(part, state)| *part == name && is(state))
+            {
+                return state.to_string();
+            }
+            report = health.changed_from(&report).await;
+        }
+    })
+    .await
+}
+
+/// What ought to happen at once has a deadline, so that a test fails and does not hang.
+pub(crate) async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.expect("it took too long")
 }

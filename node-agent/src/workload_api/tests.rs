@@ -1,0 +1,261 @@
+//! Through a real socket, with a real agent and a fake server.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use bytes::Bytes;
+use claviger_core::entry::Entry;
+use claviger_core::time::{SystemClock, UnixTime};
+use claviger_proto::convert::der;
+use claviger_runtime::tls::{Svid, TrustBundle, verify_svid};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustls_pki_types::CertificateDer;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::process::Command;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Request};
+
+use super::*;
+use crate::world::{Client, World, ids, ours, theirs, with_header};
+
+const NOBODY: (Code, &str) = (Code::PermissionDenied, "no identity issued");
+
+fn said(status: &Status) -> (Code, &str) {
+    (status.code(), status.message())
+}
+
+fn certificates(concatenated: &Bytes) -> Vec<CertificateDer<'static>> {
+    let ders = der::split(concatenated).unwrap();
+    ders.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect()
+}
+
+#[tokio::test]
+async fn an_svid_is_complete_and_comes_at_once() {
+    let entry = Entry { hint: "web".to_owned(), ..ours("a") };
+    let (world, _agent, client) = World::with(vec![entry]).await;
+    let message = client.x509().await.unwrap().next().await.unwrap();
+    assert_eq!(ids(&message), ["spiffe://example.org/a"]);
+    assert!(message.crl.is_empty() && message.federated_bundles.is_empty());
+
+    let svid = &message.svids[0];
+    assert_eq!((svid.hint.as_str(), &svid.bundle[..]), ("web", &world.server.bundle_der()[..]));
+    let chain = certificates(&svid.x509_svid);
+    let bundle = TrustBundle::new("example.org".parse().unwrap(), &certificates(&svid.bundle));
+    let id = verify_svid(&chain, &bundle.unwrap(), SystemClock.now()).unwrap();
+    assert_eq!(id.to_string(), svid.spiffe_id);
+    Svid::new(chain, &svid.x509_svid_key).unwrap();
+}
+
+#[tokio::test]
+async fn the_same_material_is_served_to_whoever_asks_again() {
+    let (_world, _agent, client) = World::with(vec![ours("a")]).await;
+    let first = client.x509().await.unwrap().next().await.unwrap();
+    let second = client.x509().await.unwrap().next().await.unwrap();
+    assert!(first == second);
+}
+
+#[tokio::test]
+async fn the_oldest_entry_is_the_default_and_keeps_its_hint() {
+    let aged = |id, secs| Entry {
+        created_at: UnixTime::from_secs(secs),
+        hint: "same".to_owned(),
+        ..ours(id)
+    };
+    let (_world, _agent, client) = World::with(vec![aged("young", 9), aged("old", 3)]).await;
+    let message = client.x509().await.unwrap().next().await.unwrap();
+    let svids: Vec<_> =
+        message.svids.iter().map(|svid| (svid.spiffe_id.as_str(), svid.hint.as_str())).collect();
+    assert_eq!(svids, [("spiffe://example.org/old", "same"), ("spiffe://example.org/young", "")]);
+}
+
+#[tokio::test]
+async fn a_stream_hears_of_what_concerns_it_and_of_nothing_else() {
+    let (world, _agent, client) = World::with(vec![ours("a")]).await;
+    let mut stream = client.x509().await.unwrap();
+    assert_eq!(ids(&stream.next().await.unwrap()).len(), 1);
+
+    // Were this told to the stream, the next message would have one identity still.
+    world.server.applied(world.server.put(theirs("other"))).await;
+    world.server.put(Entry { created_at: UnixTime::from_secs(9), ..ours("b") });
+    let both = ["spiffe://example.org/a", "spiffe://example.org/b"];
+    assert_eq!(ids(&stream.next().await.unwrap()), both);
+
+    world.server.delete("b");
+    assert_eq!(ids(&stream.next().await.unwrap()), [both[0]]);
+    world.server.delete("a");
+    assert_eq!(said(&stream.end().await), NOBODY);
+}
+
+#[tokio::test]
+async fn who_has_no_identity_is_told_so() {
+    let (_world, _agent, client) = World::with(vec![theirs("other")]).await;
+    assert_eq!(said(&client.x509().await.err().unwrap()), NOBODY);
+    assert_eq!(said(&client.bundles().await.err().unwrap()), NOBODY);
+}
+
+#[tokio::test]
+async fn an_identity_that_changes_its_program_is_no_more() {
+    let other_program = Entry { selectors: theirs("a").selectors, ..ours("a") };
+    let (world, _agent, client) = World::with(vec![ours("a")]).await;
+    let mut stream = client.x509().await.unwrap();
+    stream.next().await.unwrap();
+    world.server.put(other_program);
+    assert_eq!(said(&stream.end().await), NOBODY);
+}
+
+#[tokio::test]
+async fn bundles_are_named_after_their_trust_domain_and_pushed() {
+    let (world, _agent, client) = World::with(vec![ours("a")]).await;
+    let mut stream = client.bundles().await.unwrap();
+    let first = stream.next().await.unwrap();
+    assert_eq!(first.bundles.len(), 1);
+    assert_eq!(first.bundles["spiffe://example.org"], world.server.bundle_der());
+
+    world.server.add_authority();
+    let second = stream.next().await.unwrap();
+    assert_eq!(second.bundles["spiffe://example.org"], world.server.bundle_der());
+    assert_eq!(certificates(&second.bundles["spiffe://example.org"]).len(), 2);
+    world.server.delete("a");
+    assert_eq!(said(&stream.end().await), NOBODY);
+}
+
+#[tokio::test]
+async fn an_svid_is_renewed_on_an_open_stream() {
+    let world = World::new().await;
+    world.server.set_ttls(Duration::from_secs(3_600), Duration::from_secs(4));
+    world.server.put(ours("a"));
+    let _agent = world.start_agent().await;
+    let mut stream = crate::world::workload(&world.socket()).await.x509().await.unwrap();
+    let first = stream.next().await.unwrap();
+    let second = stream.next().await.unwrap();
+    assert_eq!(ids(&second), ids(&first));
+    assert_ne!(second.svids[0].x509_svid, first.svids[0].x509_svid);
+    assert_ne!(second.svids[0].x509_svid_key, first.svids[0].x509_svid_key);
+}
+
+#[tokio::test]
+async fn without_the_header_nothing_is_answered() {
+    let (_world, _agent, client) = World::with(vec![ours("a")]).await;
+    let missing = (Code::InvalidArgument, "security header missing from request");
+    for values in [vec![], vec!["True"], vec!["1"], vec!["true", "true"], vec!["true", "false"]] {
+        let request = || {
+            let mut request = Request::new(());
+            for value in &values {
+                request
+                    .metadata_mut()
+                    .append("workload.spiffe.io", MetadataValue::from_static(value));
+            }
+            request
+        };
+        let mut api = client.api.clone();
+        let status = api.fetch_x509svid(request().map(|()| X509svidRequest {})).await;
+        assert_eq!(said(&status.err().unwrap()), missing, "{values:?}");
+        let status = api.fetch_x509_bundles(request().map(|()| X509BundlesRequest {})).await;
+        assert_eq!(said(&status.err().unwrap()), missing);
+        let status = api.fetch_jwtsvid(request().map(|()| JwtsvidRequest::default())).await;
+        assert_eq!(said(&status.err().unwrap()), missing);
+    }
+}
+
+#[tokio::test]
+async fn profiles_that_are_not_there_are_not_implemented() {
+    let (_world, _agent, client) = World::with(vec![ours("a")]).await;
+    let mut api = client.api;
+    let mut codes = vec![
+        api.fetch_jwtsvid(with_header(JwtsvidRequest::default())).await.err().unwrap().code(),
+        api.fetch_jwt_bundles(with_header(JwtBundlesRequest {})).await.err().unwrap().code(),
+        api.fetch_witsvid(with_header(WitsvidRequest::default())).await.err().unwrap().code(),
+        api.fetch_wit_bundles(with_header(WitBundlesRequest {})).await.err().unwrap().code(),
+    ];
+    let validate = with_header(ValidateJwtsvidRequest::default());
+    codes.push(api.validate_jwtsvid(validate).await.err().unwrap().code());
+    assert_eq!(codes, [Code::Unimplemented; 5]);
+}
+
+#[tokio::test]
+async fn streams_of_one_user_are_bounded() {
+    let world = World::new().await;
+    world.server.put(ours("a"));
+    let mut config = world.config();
+    config.limits.streams_per_uid = 2;
+    let agent = world.try_start(config).await.unwrap();
+    crate::world::within(agent.running.health.ready()).await;
+    let client = crate::world::workload(&world.socket()).await;
+    let open = [client.x509().await.unwrap(), client.x509().await.unwrap()];
+    assert_eq!(client.x509().await.err().unwrap().code(), Code::Unavailable);
+    drop(open);
+    // The agent hears of it a moment later.
+    let reopened = async {
+        while client.x509().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    crate::world::within(reopened).await;
+}
+
+/// The other process is this test binary again, running [`hand_over_a_connection`]: it connects to
+/// the agent, gives us the connection, and ends when it is told to.
+#[tokio::test]
+async fn a_stream_ends_with_the_process_that_opened_the_connection() {
+    let (world, _agent, _client) = World::with(vec![ours("a")]).await;
+    let meeting = world.socket().with_file_name("meeting.sock");
+    let listener = UnixListener::bind(&meeting).unwrap();
+    let mut opener = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "workload_api::tests::hand_over_a_connection"])
+        .envs([(AGENT, world.socket()), (MEETING, meeting)])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let (meeting, _) = crate::world::within(listener.accept()).await.unwrap();
+    let connection = crate::world::within(receive(&meeting)).await;
+
+    let client = Client::adopt(connection).await;
+    let mut stream = client.x509().await.unwrap();
+    assert_eq!(ids(&stream.next().await.unwrap()), ["spiffe://example.org/a"]);
+    opener.kill().await.unwrap();
+    assert_eq!(said(&stream.end().await), NOBODY);
+    assert_eq!(said(&client.x509().await.err().unwrap()), NOBODY);
+}
+
+const AGENT: &str = "CLAVIGER_TEST_AGENT";
+const MEETING: &str = "CLAVIGER_TEST_MEETING";
+
+#[tokio::test]
+#[ignore = "run by another test, as a process of its own"]
+async fn hand_over_a_connection() {
+    let connection = UnixStream::connect(std::env::var_os(AGENT).unwrap()).await.unwrap();
+    let meeting = UnixStream::connect(std::env::var_os(MEETING).unwrap()).await.unwrap();
+    let fds = [std::os::fd::AsFd::as_fd(&connection)];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
+    let byte = [std::io::IoSlice::new(b"x")];
+    sendmsg(&meeting, &byte, &mut ancillary, SendFlags::empty()).unwrap();
+    drop(connection);
+    std::future::pending::<()>().await;
+}
+
+/// The connection that the other process hands over.
+async fn receive(meeting: &UnixStream) -> UnixStream {
+    loop {
+        meeting.readable().await.unwrap();
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut byte = [0];
+        let mut parts = [std::io::IoSliceMut::new(&mut byte)];
+        match recvmsg(meeting, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => continue,
+            Err(errno) => panic!("{errno}"),
+        }
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(mut fds) = message {
+                let stream = std::os::unix::net::UnixStream::from(fds.next().unwrap());
+                return UnixStream::from_std(stream).unwrap();
+            }
+        }
+    }
+}

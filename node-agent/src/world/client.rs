@@ -1,0 +1,101 @@
+//! Clients of the agent's socket.
+
+use std::io;
+use std::path::Path;
+use std::sync::Mutex;
+
+use claviger_proto::claviger::psk::v1::psk_broker_client::PskBrokerClient;
+use claviger_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
+use claviger_proto::workload::{
+    X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
+};
+use claviger_runtime::unix::connector;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Request, Status, Streaming};
+
+use super::within;
+
+/// A workload.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) channel: Channel,
+    pub(crate) api: SpiffeWorkloadApiClient<Channel>,
+    pub(crate) psk: PskBrokerClient<Channel>,
+}
+
+/// Connects to the agent as this process.
+pub(crate) async fn workload(socket: &Path) -> Client {
+    let connector = connector(socket.to_owned()).unwrap();
+    let endpoint = Endpoint::from_static("http://agent");
+    Client::over(endpoint.connect_with_connector(connector).await.unwrap())
+}
+
+impl Client {
+    fn over(channel: Channel) -> Self {
+        let api = SpiffeWorkloadApiClient::new(channel.clone());
+        let psk = PskBrokerClient::new(channel.clone());
+        Self { channel, api, psk }
+    }
+
+    /// Speaks over a connection that somebody else has made.
+    pub(crate) async fn adopt(stream: UnixStream) -> Self {
+        let stream = Mutex::new(Some(TokioIo::new(stream)));
+        let once = tower::service_fn(move |_uri: Uri| {
+            let stream = stream.lock().unwrap().take();
+            async { stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
+        });
+        let endpoint = Endpoint::from_static("http://agent");
+        Self::over(endpoint.connect_with_connector(once).await.unwrap())
+    }
+
+    pub(crate) async fn x509(&self) -> Result<Stream<X509svidResponse>, Status> {
+        let request = with_header(X509svidRequest {});
+        let opened = within(self.api.clone().fetch_x509svid(request)).await?;
+        Ok(Stream(opened.into_inner()))
+    }
+
+    pub(crate) async fn bundles(&self) -> Result<Stream<X509BundlesResponse>, Status> {
+        let request = with_header(X509BundlesRequest {});
+        let opened = within(self.api.clone().fetch_x509_bundles(request)).await?;
+        Ok(Stream(opened.into_inner()))
+    }
+
+    /// The SPIFFE IDs that this process has now, in order.
+    pub(crate) async fn ids(&self) -> Result<Vec<String>, Code> {
+        let mut stream = self.x509().await.map_err(|status| status.code())?;
+        Ok(ids(&stream.next().await.map_err(|status| status.code())?))
+    }
+}
+
+/// The SPIFFE IDs in a response, in order.
+pub(crate) fn ids(response: &X509svidResponse) -> Vec<String> {
+    response.svids.iter().map(|svid| svid.spiffe_id.clone()).collect()
+}
+
+/// A request as clients send it.
+pub(crate) fn with_header<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("workload.spiffe.io", "true".parse().unwrap());
+    request
+}
+
+/// An open stream.
+pub(crate) struct Stream<T>(Streaming<T>);
+
+impl<T> Stream<T> {
+    /// The next message, or what ended the stream.
+    pub(crate) async fn next(&mut self) -> Result<T, Status> {
+        let next = within(self.0.message()).await?;
+        Ok(next.expect("a stream of the Workload API ends with an error"))
+    }
+
+    /// What ends the stream, without another message.
+    pub(crate) async fn end(&mut self) -> Status {
+        match self.next().await {
+            Err(status) => status,
+            Ok(_) => panic!("another message"),
+        }
+    }
+}

@@ -1,0 +1,535 @@
+//! A fake server: it speaks the real server's protocol over real TLS, and keeps nothing but what a
+//! test told it. What it does not check, the real server's own tests do.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use claviger_core::audit::{Checkpoint, Head, Link};
+use claviger_core::entry::{Entry, EntryId};
+use claviger_core::psk::derive::{EpochKeys, EpochRoot};
+use claviger_core::psk::identity::Serial;
+use claviger_core::secret::Secret;
+use claviger_core::time::{Clock, SystemClock};
+use claviger_proto::claviger::agent::v1 as wire;
+use claviger_proto::claviger::agent::v1::agent_psk_server::{AgentPsk, AgentPskServer};
+use claviger_proto::claviger::agent::v1::agent_sync_server::{AgentSync, AgentSyncServer};
+use claviger_proto::spire::server::agent::v1 as agent;
+use claviger_proto::spire::server::agent::v1::agent_server::{Agent, AgentServer};
+use claviger_proto::spire::server::svid::v1 as svid;
+use claviger_proto::spire::server::svid::v1::svid_server::{Svid, SvidServer};
+use claviger_proto::spire::types;
+use claviger_runtime::tasks::Tasks;
+use claviger_runtime::tls::{Identity, Limits, TlsIncoming, TlsPeer, server_config};
+use futures_util::Stream;
+use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status, Streaming, async_trait};
+
+use super::authority::Authority;
+
+const SERVER: &str = "spiffe://example.org/spire/server";
+const TOKEN: &str = "good-token";
+
+/// The server. Clones are the same one.
+#[derive(Clone)]
+pub(crate) struct FakeServer {
+    state: Arc<Mutex<FakeState>>,
+    /// Fires with every change.
+    changed: watch::Sender<u64>,
+    /// The newest change that an agent acknowledged.
+    acked: watch::Sender<u64>,
+    stop: CancellationToken,
+}
+
+struct FakeState {
+    authorities: Vec<Authority>,
+    checkpoints: EcdsaKeyPair,
+    keys: EpochKeys,
+    log: Vec<(EntryId, Option<Entry>)>,
+    counts: Counts,
+    banned: bool,
+    agent_ttl: Duration,
+    workload_ttl: Duration,
+    psks: HashMap<String, wire::IssuePskRequest>,
+}
+
+/// How often the server was asked for what.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Counts {
+    pub(crate) attested: usize,
+    pub(crate) renewed: usize,
+    pub(crate) svids: usize,
+    pub(crate) snapshots: usize,
+}
+
+impl FakeServer {
+    pub(super) fn new() -> Self {
+        let root = Secret::copy_from(&[7; 32]).unwrap();
+        let state = FakeState {
+            authorities: vec![Authority::new()],
+            checkpoints: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap(),
+            keys: EpochKeys::new(EpochRoot(root)),
+            log: Vec::new(),
+            counts: Counts::default(),
+            banned: false,
+            agent_ttl: Duration::from_secs(3_600),
+            workload_ttl: Duration::from_secs(3_600),
+            psks: HashMap::new(),
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            changed: watch::Sender::new(0),
+            acked: watch::Sender::new(0),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Listens at `addr`.
+    pub(super) async fn serve(&self, addr: SocketAddr, tasks: &Tasks) -> SocketAddr {
+        let (identity, bundle) = {
+            let state = self.state();
+            let authority = &state.authorities[0];
+            (Identity::new(authority.svid(SERVER)), authority.bundle())
+        };
+        let config = server_config(&identity, &bundle, Arc::new(SystemClock));
+        let incoming = TlsIncoming::bind(addr, config, Limits::default(), tasks).await.unwrap();
+        let addr = incoming.addr();
+        let server = Self { stop: tasks.token(), ..self.clone() };
+        let router = tonic::transport::Server::builder()
+            .add_service(AgentServer::new(server.clone()))
+            .add_service(SvidServer::new(server.clone()))
+            .add_service(AgentSyncServer::new(server.clone()))
+            .add_service(AgentPskServer::new(server));
+        tasks.spawn("fake server", |stop| async move {
+            Ok(router.serve_with_incoming_shutdown(incoming, stop.cancelled()).await?)
+        });
+        addr
+    }
+
+    pub(super) fn bundle_pem(&self) -> String {
+        self.state().authorities[0].pem()
+    }
+
+    /// The authorities, one after the other.
+    pub(crate) fn bundle_der(&self) -> Vec<u8> {
+        let state = self.state();
+        state.authorities.iter().flat_map(|authority| authority.der().to_vec()).collect()
+    }
+
+    /// Creates or changes an entry.
+    pub(crate) fn put(&self, entry: Entry) -> u64 {
+        self.push(entry.id.clone(), Some(entry))
+    }
+
+    /// Removes an entry.
+    pub(crate) fn delete(&self, id: &str) -> u64 {
+        self.push(id.parse().unwrap(), None)
+    }
+
+    /// Publishes another authority.
+    pub(crate) fn add_authority(&self) {
+        self.state().authorities.push(Authority::new());
+        self.changed.send_modify(|_| {});
+    }
+
+    /// Throws the agent out.
+    pub(crate) fn ban(&self) {
+        self.state().banned = true;
+        self.changed.send_modify(|_| {});
+    }
+
+    /// SVIDs last this long from now on.
+    pub(crate) fn set_ttls(&self, agent: Duration, workload: Duration) {
+        let mut state = self.state();
+        (state.agent_ttl, state.workload_ttl) = (agent, workload);
+    }
+
+    /// How often it was asked for what.
+    pub(crate) fn counts(&self) -> Counts {
+        self.state().counts
+    }
+
+    /// Waits until the agent has applied the change `sequence`.
+    pub(crate) async fn applied(&self, sequence: u64) {
+        super::within(self.acked.subscribe().wait_for(|acked| sequence <= *acked)).await.unwrap();
+    }
+
+    fn push(&self, id: EntryId, entry: Option<Entry>) -> u64 {
+        let mut state = self.state();
+        state.log.push((id, entry));
+        let sequence = state.log.len().try_into().unwrap();
+        self.changed.send_replace(sequence);
+        sequence
+    }
+
+    fn state(&self) -> MutexGuard<'_, FakeState> {
+        self.state.lock().unwrap()
+    }
+
+    /// Only an agent may go on, and only one that is not banned.
+    fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let peer = request.extensions().get::<TlsPeer>().and_then(TlsPeer::id).cloned();
+        let known = peer.is_some_and(|id| id.path().starts_with("/spire/agent/"));
+        if !known {
+            return Err(Status::permission_denied("no agent"));
+        }
+        if self.state().banned { Err(banned()) } else { Ok(()) }
+    }
+
+    /// The next response for an agent whose state ends at `from`.
+    fn response(&self, from: Option<u64>, authorities: usize) -> wire::SubscribeResponse {
+        let mut state = self.state();
+        let sequence = u64::try_from(state.log.len()).unwrap();
+        let skip = from.map_or(0, |from| usize::try_from(from).unwrap());
+        let newest: BTreeMap<_, _> = state.log.iter().skip(skip).cloned().collect();
+        let mut response = wire::SubscribeResponse {
+            cursor: Some(wire::Cursor { log_id: vec![9; 16], sequence }),
+            snapshot: from.is_none(),
+            checkpoint: Some(state.checkpoint()),
+            ..wire::SubscribeResponse::default()
+        };
+        if response.snapshot {
+            state.counts.snapshots += 1;
+        }
+        for (id, entry) in newest {
+            match entry {
+                Some(entry) => response.upserts.push((&entry).into()),
+                None => response.deletes.push(id.to_string()),
+            }
+        }
+        if authorities != state.authorities.len() {
+            response.bundle = Some(state.bundle());
+        }
+        response
+    }
+}
+
+impl FakeState {
+    fn bundle(&self) -> types::Bundle {
+        let authority = |authority: &Authority| types::X509Certificate {
+            asn1: authority.der().to_vec().into(),
+            tainted: false,
+        };
+        types::Bundle {
+            trust_domain: "example.org".to_owned(),
+            x509_authorities: self.authorities.iter().map(authority).collect(),
+            sequence_number: self.authorities.len().try_into().unwrap(),
+            ..types::Bundle::default()
+        }
+    }
+
+    fn checkpoint(&self) -> wire::SignedCheckpoint {
+        let sequence = u64::try_from(self.log.len()).unwrap() + 1;
+        let head = Head { sequence, link: Link::GENESIS };
+        let trust_domain = "example.org".parse().unwrap();
+        let checkpoint = Checkpoint { trust_domain, epoch: 1, head, time: SystemClock.now() };
+        let bytes = checkpoint.to_signed_bytes();
+        let signature = self.checkpoints.sign(&SystemRandom::new(), &bytes).unwrap();
+        wire::SignedCheckpoint {
+            epoch: 1,
+            sequence,
+            hash: head.link.as_bytes().to_vec(),
+            time: checkpoint.time.as_secs(),
+            signature: signature.as_ref().to_vec(),
+            public_key: self.checkpoints.public_key().as_der().unwrap().as_ref().to_vec(),
+        }
+    }
+
+    fn sign(&self, csr: &[u8], id: &str, ttl: Duration) -> Result<types::X509svid, Status> {
+        let signed = self.authorities[0].sign(csr, id, ttl);
+        let der = signed.ok_or_else(|| Status::invalid_argument("bad request"))?;
+        let cert_chain = vec![der.to_vec().into()];
+        Ok(types::X509svid { cert_chain, ..types::X509svid::default() })
+    }
+}
+
+/// As the real server says it.
+fn banned() -> Status {
+    let url = b"type.googleapis.com/spire.api.types.PermissionDeniedDetails";
+    let mut any = vec![0x0a, u8::try_from(url.len()).unwrap()];
+    any.extend_from_slice(url);
+    any.extend_from_slice(&[0x12, 2, 0x08, 4]);
+    let mut details = vec![0x08, 7, 0x1a, u8::try_from(any.len()).unwrap()];
+    details.extend_from_slice(&any);
+    Status::with_details(Code::PermissionDenied, "the agent is banned", details.into())
+}
+
+fn unimplemented<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("not part of the fake"))
+}
+
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[async_trait]
+impl Agent for FakeServer {
+    type AttestAgentStream = Responses<agent::AttestAgentResponse>;
+
+    async fn attest_agent(
+        &self,
+        request: Request<Streaming<agent::AttestAgentRequest>>,
+    ) -> Result<Response<Self::AttestAgentStream>, Status> {
+        let first = request.into_inner().message().await?.and_then(|request| request.step);
+        let Some(agent::attest_agent_request::Step::Params(params)) = first else {
+            return Err(Status::invalid_argument("no params"));
+        };
+        let data = params.data.unwrap();
+        if data.r#type != "join_token" || data.payload != TOKEN.as_bytes() {
+            return Err(Status::permission_denied("the join token is unknown or has expired"));
+        }
+        let mut state = self.state();
+        state.counts.attested += 1;
+        let id = format!("spiffe://example.org/spire/agent/join_token/{TOKEN}");
+        let svid = state.sign(&params.params.unwrap().csr, &id, state.agent_ttl)?;
+        let result = agent::attest_agent_response::Result { svid: Some(svid), reattestable: false };
+        let step = Some(agent::attest_agent_response::Step::Result(result));
+        let response = Ok(agent::AttestAgentResponse { step });
+        Ok(Response::new(Box::pin(tokio_stream::once(response))))
+    }
+
+    async fn renew_agent(
+        &self,
+        request: Request<agent::RenewAgentRequest>,
+    ) -> Result<Response<agent::RenewAgentResponse>, Status> {
+        self.admit(&request)?;
+        let mut state = self.state();
+        state.counts.renewed += 1;
+        let csr = request.into_inner().params.unwrap().csr;
+        let id = format!("spiffe://example.org/spire/agent/join_token/{TOKEN}");
+        let svid = Some(state.sign(&csr, &id, state.agent_ttl)?);
+        Ok(Response::new(agent::RenewAgentResponse { svid }))
+    }
+
+    async fn count_agents(
+        &self,
+        _: Request<agent::CountAgentsRequest>,
+    ) -> Result<Response<agent::CountAgentsResponse>, Status> {
+        unimplemented()
+    }
+
+    async fn list_agents(
+        &self,
+        _: Request<agent::ListAgentsRequest>,
+    ) -> Result<Response<agent::ListAgentsResponse>, Status> {
+        unimplemented()
+    }
+
+    async fn get_agent(
+        &self,
+        _: Request<agent::GetAgentRequest>,
+    ) -> Result<Response<types::Agent>, Status> {
+        unimplemented()
+    }
+
+    async fn delete_agent(
+        &self,
+        _: Request<agent::DeleteAgentRequest>,
+    ) -> Result<Response<()>, Status> {
+        unimplemented()
+    }
+
+    async fn ban_agent(&self, _: Request<agent::BanAgentRequest>) -> Result<Response<()>, Status> {
+        unimplemented()
+    }
+
+    async fn create_join_token(
+        &self,
+        _: Request<agent::CreateJoinTokenRequest>,
+    ) -> Result<Response<types::JoinToken>, Status> {
+        unimplemented()
+    }
+
+    async fn post_status(
+        &self,
+        _: Request<agent::PostStatusRequest>,
+    ) -> Result<Response<agent::PostStatusResponse>, Status> {
+        unimplemented()
+    }
+}
+
+#[async_trait]
+impl Svid for FakeServer {
+    async fn batch_new_x509svid(
+        &self,
+        request: Request<svid::BatchNewX509svidRequest>,
+    ) -> Result<Response<svid::BatchNewX509svidResponse>, Status> {
+        self.admit(&request)?;
+        let mut state = self.state();
+        let one = |params: svid::NewX509svidParams| {
+            let entry = state.log.iter().rev().find(|(id, _)| id.as_str() == params.entry_id);
+            let id = entry.and_then(|(_, entry)| entry.as_ref()).map(|entry| &entry.spiffe_id);
+            let signed = match id {
+                Some(id) => state.sign(&params.csr, &id.to_string(), state.workload_ttl),
+                None => Err(Status::not_found("no such entry")),
+            };
+            let (code, svid) = match signed {
+                Ok(svid) => (0, Some(svid)),
+                Err(status) => (status.code().into(), None),
+            };
+            let status = Some(types::Status { code, message: String::new() });
+            svid::batch_new_x509svid_response::Result { status, svid }
+        };
+        let results: Vec<_> = request.into_inner().params.into_iter().map(one).collect();
+        state.counts.svids += results.len();
+        Ok(Response::new(svid::BatchNewX509svidResponse { results }))
+    }
+
+    async fn mint_x509svid(
+        &self,
+        _: Request<svid::MintX509svidRequest>,
+    ) -> Result<Response<svid::MintX509svidResponse>, Status> {
+        unimplemented()
+    }
+
+    async fn mint_jwtsvid(
+        &self,
+        _: Request<svid::MintJwtsvidRequest>,
+    ) -> Result<Response<svid::MintJwtsvidResponse>, Status> {
+        unimplemented()
+    }
+
+    async fn new_jwtsvid(
+        &self,
+        _: Request<svid::NewJwtsvidRequest>,
+    ) -> Result<Response<svid::NewJwtsvidResponse>, Status> {
+        unimplemented()
+    }
+
+    async fn new_downstream_x509ca(
+        &self,
+        _: Request<svid::NewDownstreamX509caRequest>,
+    ) -> Result<Response<svid::NewDownstreamX509caResponse>, Status> {
+        unimplemented()
+    }
+
+    async fn mint_witsvid(
+        &self,
+        _: Request<svid::MintWitsvidRequest>,
+    ) -> Result<Response<svid::MintWitsvidResponse>, Status> {
+        unimplemented()
+    }
+
+    async fn batch_new_witsvid(
+        &self,
+        _: Request<svid::BatchNewWitsvidRequest>,
+    ) -> Result<Response<svid::BatchNewWitsvidResponse>, Status> {
+        unimplemented()
+    }
+}
+
+/// What one agent has been told.
+struct Told {
+    server: FakeServer,
+    requests: Streaming<wire::SubscribeRequest>,
+    changes: WatchStream<u64>,
+    at: Option<u64>,
+    authorities: usize,
+}
+
+impl Told {
+    async fn next(&mut self) -> Result<Option<wire::SubscribeResponse>, Status> {
+        use futures_util::StreamExt;
+        loop {
+            tokio::select! {
+                () = self.server.stop.cancelled() => return Err(Status::unavailable("stopping")),
+                request = self.requests.message() => match request?.and_then(|request| request.step) {
+                    Some(wire::subscribe_request::Step::Ack(ack)) => {
+                        self.server.acked.send_replace(ack.sequence);
+                    }
+                    Some(_) => return Err(Status::invalid_argument("a second Hello")),
+                    None => return Ok(None),
+                },
+                Some(_) = self.changes.next() => {
+                    if self.server.state().banned {
+                        return Err(Status::aborted("the subscription has ended"));
+                    }
+                    let response = self.server.response(self.at, self.authorities);
+                    self.at = response.cursor.as_ref().map(|cursor| cursor.sequence);
+                    self.authorities = self.server.state().authorities.len();
+                    return Ok(Some(response));
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl AgentSync for FakeServer {
+    type SubscribeStream = Responses<wire::SubscribeResponse>;
+
+    async fn subscribe(
+        &self,
+        request: Request<Streaming<wire::SubscribeRequest>>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        self.admit(&request)?;
+        let mut requests = request.into_inner();
+        let first = requests.message().await?.and_then(|request| request.step);
+        let Some(wire::subscribe_request::Step::Hello(hello)) = first else {
+            return Err(Status::invalid_argument("no Hello"));
+        };
+        let told = Told {
+            server: self.clone(),
+            requests,
+            changes: WatchStream::new(self.changed.subscribe()),
+            at: hello.cursor.map(|cursor| cursor.sequence),
+            authorities: 0,
+        };
+        let responses = futures_util::stream::try_unfold(told, |mut told| async move {
+            Ok(told.next().await?.map(|response| (response, told)))
+        });
+        Ok(Response::new(Box::pin(responses)))
+    }
+}
+
+#[async_trait]
+impl AgentPsk for FakeServer {
+    async fn issue_psk(
+        &self,
+        request: Request<wire::IssuePskRequest>,
+    ) -> Result<Response<wire::IssuePskResponse>, Status> {
+        self.admit(&request)?;
+        let request = request.into_inner();
+        if request.purpose == "forbidden" {
+            return Err(Status::permission_denied("the policy refuses"));
+        }
+        let mut state = self.state();
+        let not_after = SystemClock.now().after(Duration::from_secs(60));
+        let random = [u8::try_from(state.psks.len()).unwrap(); 12];
+        let identity = state.keys.seal(Serial::new(not_after, random));
+        let base = state.keys.base(identity).0.expose().to_vec();
+        let (identity, not_after) = (identity.to_string(), not_after.as_secs());
+        let kept = wire::IssuePskRequest { ttl_seconds: not_after.try_into().unwrap(), ..request };
+        state.psks.insert(identity.clone(), kept);
+        Ok(Response::new(wire::IssuePskResponse { identity, base, not_after }))
+    }
+
+    /// Spends a key, whatever the binder.
+    async fn redeem_psk(
+        &self,
+        request: Request<wire::RedeemPskRequest>,
+    ) -> Result<Response<wire::RedeemPskResponse>, Status> {
+        self.admit(&request)?;
+        let request = request.into_inner();
+        let mut state = self.state();
+        let Some(kept) = state.psks.remove(&request.identity) else {
+            return Err(Status::permission_denied("refused"));
+        };
+        if !request.acceptor_ids.contains(&kept.server_id) {
+            return Err(Status::permission_denied("refused"));
+        }
+        let base = state.keys.base(request.identity.parse().unwrap()).0.expose().to_vec();
+        Ok(Response::new(wire::RedeemPskResponse {
+            base,
+            client_id: kept.client_id,
+            server_id: kept.server_id,
+            purpose: kept.purpose,
+            not_after: kept.ttl_seconds.into(),
+        }))
+    }
+}
