@@ -9,6 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info, info_span};
@@ -40,6 +41,21 @@ impl Tasks {
             }
         };
         self.tracker.spawn(supervised.instrument(info_span!("task", name)));
+    }
+
+    /// Does `work` to its end, even if whoever waits for it no longer does: a caller that hangs up
+    /// must not leave it half done. `None` if it panicked, which stops the group.
+    pub async fn see_through<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (done, finished) = oneshot::channel();
+        self.spawn(name, |_stop| async move {
+            drop(done.send(work.await));
+            Ok(())
+        });
+        finished.await.ok()
     }
 
     /// A group within this one: it stops when this one does, or alone, and this one's drain waits
@@ -192,12 +208,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_task_that_ends_well_stops_nobody() {
         let tasks = Tasks::default();
-        let (done, ended) = tokio::sync::oneshot::channel();
+        let (done, ended) = oneshot::channel();
         tasks.spawn("short", |_| async move {
             done.send(()).map_err(|()| anyhow::anyhow!("nobody waits"))
         });
         ended.await.unwrap();
         assert!(!tasks.token().is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_seen_through_ends_whoever_waits() {
+        let tasks = Tasks::default();
+        let (ended, mut end) = tokio::sync::watch::channel(false);
+        let work = async move {
+            tokio::time::sleep(GRACE).await;
+            ended.send_replace(true);
+            7
+        };
+        let impatient = tasks.see_through("work", work);
+        assert!(tokio::time::timeout(GRACE / 2, impatient).await.is_err());
+        end.wait_for(|ended| *ended).await.unwrap();
+        assert_eq!(tasks.see_through("quick", async { 7 }).await, Some(7));
+        assert_eq!(tasks.see_through("broken", async { panic!("bug") }).await, None::<()>);
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,8 @@
 //!
 //! Reads never touch the store. Writes go one at a time: check the rules, write to the journal, and
 //! only then change what is in memory and tell the agents concerned. A write that fails leaves
-//! everything as it was.
+//! everything as it was. One that has begun is seen through even if whoever asked for it has gone:
+//! otherwise the store could know what memory does not.
 //!
 //! | to find | look in |
 //! |---|---|
@@ -12,8 +13,10 @@
 //! | the ordered log of changes | `log` |
 //! | telling connected agents | [`subscribers`] |
 //! | what is known about agents | [`agents`] |
+//! | letting agents in, knowing them again, throwing them out | `admission` |
 //! | what listings select | [`filter`] |
 
+mod admission;
 pub mod agents;
 mod authorized;
 pub mod draft;
@@ -24,25 +27,29 @@ pub(crate) mod fixture;
 mod log;
 mod state;
 pub mod subscribers;
+#[cfg(test)]
+mod tests;
 
+use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use claviger_core::audit::Event;
 use claviger_core::entry::{Entry, EntryId};
 use claviger_core::grant::Requester;
 use claviger_core::id::{SpiffeId, TrustDomain};
 use claviger_core::time::{Clock, UnixTime};
 use claviger_proto::spire::types;
+use claviger_runtime::tasks::Tasks;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::Limits;
 use crate::journal::{Change as Commit, CommitError, Journal};
-use crate::store::{Space, StoreError, Write, json, parse};
-use agents::{Agent, AgentSvid, NotAnAgent, Shown};
+use crate::store::{Space, StoreError, Write, parse};
+pub use admission::{AdmitError, AuthenticateError};
+use agents::NotAnAgent;
 use draft::{Draft, Planned, Refused};
 use entries::Key;
 pub use entries::Packed;
@@ -66,6 +73,7 @@ struct Inner {
     limits: Limits,
     clock: Arc<dyn Clock>,
     journal: Journal,
+    tasks: Tasks,
     log_id: [u8; 16],
     /// Held from the check to the change.
     writing: Mutex<()>,
@@ -85,6 +93,7 @@ impl Registry {
         limits: Limits,
         journal: Journal,
         clock: Arc<dyn Clock>,
+        tasks: &Tasks,
     ) -> Result<Self, OpenError> {
         let store = journal.store();
         let log_id = match store.get(Space::Meta, LOG_ID).await? {
@@ -102,6 +111,7 @@ impl Registry {
             trust_domain,
             limits,
             clock,
+            tasks: tasks.clone(),
             log_id,
             writing: Mutex::new(()),
             state: RwLock::new(state),
@@ -189,10 +199,10 @@ impl Registry {
         entries: Vec<Entry>,
         requester: &Requester,
     ) -> Result<Vec<Result<Packed, Refused>>, CommitError> {
-        let create = |draft: &mut Draft<'_>| -> Vec<_> {
+        self.change(requester, |draft| {
             entries.into_iter().map(|entry| draft.create(entry)).collect()
-        };
-        self.change(requester, create).await
+        })
+        .await
     }
 
     /// Creates one entry by a commit of the caller's, which it joins.
@@ -200,26 +210,36 @@ impl Registry {
     /// # Errors
     ///
     /// [`CreateWithError`] if the entry is refused, or the commit fails.
-    pub async fn create_with<T, E>(
+    pub async fn create_with<T, E, F>(
         &self,
         entry: Entry,
         requester: &Requester,
-        commit: impl AsyncFnOnce(Commit) -> Result<T, E>,
-    ) -> Result<T, CreateWithError<E>> {
-        let _writing = self.0.writing.lock().await;
-        let planned = {
-            let state = self.read();
-            let mut draft = self.draft(&state, requester);
-            draft.create(entry).map_err(|refused| CreateWithError::Refused(Box::new(refused)))?;
-            draft.finish(state.log.head())
-        };
-        let change = planned.to_commit();
-        // The caller's own record says who gets which identity. This entry's parent may hold a
-        // secret that is not spent yet, and an event of its own would write it down.
-        let done = commit(Commit { events: Vec::new(), ..change });
-        let done = done.await.map_err(CreateWithError::Commit)?;
-        self.apply(planned);
-        Ok(done)
+        commit: impl FnOnce(Commit) -> F + Send + 'static,
+    ) -> Result<T, CreateWithError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: Future<Output = Result<T, E>> + Send,
+    {
+        let (registry, requester) = (self.clone(), requester.clone());
+        self.see_through(async move {
+            let _writing = registry.0.writing.lock().await;
+            let planned = {
+                let state = registry.read();
+                let mut draft = registry.draft(&state, &requester);
+                let created = draft.create(entry);
+                created.map_err(|refused| CreateWithError::Refused(Box::new(refused)))?;
+                draft.finish(state.log.head())
+            };
+            // The caller's own record says who gets which identity. This entry's parent may hold a
+            // secret that is not spent yet, and an event of its own would write it down.
+            let change = Commit { events: Vec::new(), ..planned.to_commit() };
+            let done = commit(change).await.map_err(CreateWithError::Commit)?;
+            registry.apply(planned);
+            Ok(done)
+        })
+        .await
+        .map_err(CreateWithError::Stopped)?
     }
 
     /// Changes those fields of entries that `mask` selects, or all of them without a mask.
@@ -230,13 +250,13 @@ impl Registry {
     pub async fn update(
         &self,
         wire: Vec<types::Entry>,
-        mask: Option<&types::EntryMask>,
+        mask: Option<types::EntryMask>,
         requester: &Requester,
     ) -> Result<Vec<Result<Packed, Refused>>, CommitError> {
-        let update = |draft: &mut Draft<'_>| -> Vec<_> {
-            wire.into_iter().map(|entry| draft.update(entry, mask)).collect()
-        };
-        self.change(requester, update).await
+        self.change(requester, move |draft| {
+            wire.into_iter().map(|entry| draft.update(entry, mask.as_ref())).collect()
+        })
+        .await
     }
 
     /// Deletes entries.
@@ -249,28 +269,37 @@ impl Registry {
         ids: Vec<EntryId>,
         requester: &Requester,
     ) -> Result<Vec<Result<(), Refused>>, CommitError> {
-        let delete = |draft: &mut Draft<'_>| -> Vec<_> {
-            ids.into_iter().map(|id| draft.delete(&id)).collect()
-        };
-        self.change(requester, delete).await
+        self.change(requester, |draft| ids.into_iter().map(|id| draft.delete(&id)).collect()).await
     }
 
-    async fn change<T>(
+    async fn change<T: Send + 'static>(
         &self,
         requester: &Requester,
-        edit: impl FnOnce(&mut Draft<'_>) -> T,
+        edit: impl FnOnce(&mut Draft<'_>) -> T + Send + 'static,
     ) -> Result<T, CommitError> {
-        let _writing = self.0.writing.lock().await;
-        let (outcome, planned) = {
-            let state = self.read();
-            let mut draft = self.draft(&state, requester);
-            (edit(&mut draft), draft.finish(state.log.head()))
-        };
-        if !planned.is_empty() {
-            self.0.journal.commit(planned.to_commit()).await?;
-            self.apply(planned);
-        }
-        Ok(outcome)
+        let (registry, requester) = (self.clone(), requester.clone());
+        self.see_through(async move {
+            let _writing = registry.0.writing.lock().await;
+            let (outcome, planned) = {
+                let state = registry.read();
+                let mut draft = registry.draft(&state, &requester);
+                (edit(&mut draft), draft.finish(state.log.head()))
+            };
+            if !planned.is_empty() {
+                registry.0.journal.commit(planned.to_commit()).await?;
+                registry.apply(planned);
+            }
+            Ok(outcome)
+        })
+        .await?
+    }
+
+    /// Does `work` to its end, even if whoever waits for it no longer does.
+    async fn see_through<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, CommitError> {
+        self.0.tasks.see_through("registry", work).await.ok_or(CommitError::Stopped)
     }
 
     fn draft<'s>(&'s self, state: &'s State, requester: &'s Requester) -> Draft<'s> {
@@ -319,184 +348,6 @@ impl Registry {
         Ok(())
     }
 
-    /// The agent with this identity.
-    #[must_use]
-    pub fn agent(&self, id: &SpiffeId) -> Option<Arc<Agent>> {
-        self.read().agents.get(id).cloned()
-    }
-
-    /// Up to `limit` agents that `wanted` selects, in the order of their identities, after `after`.
-    #[must_use]
-    pub fn agents(
-        &self,
-        after: Option<&SpiffeId>,
-        limit: usize,
-        wanted: impl Fn(&Agent) -> bool,
-    ) -> Vec<Arc<Agent>> {
-        self.read().agents_after(after).filter(|agent| wanted(agent)).take(limit).cloned().collect()
-    }
-
-    /// The agent that shows the SVID with this serial number. Its newest SVID replaces the one
-    /// before when it is first shown.
-    ///
-    /// # Errors
-    ///
-    /// [`AuthenticateError`] if it is not the SVID of an agent that may act, or if that cannot be
-    /// written down.
-    pub async fn authenticate(
-        &self,
-        id: &SpiffeId,
-        serial: &[u8],
-    ) -> Result<Arc<Agent>, AuthenticateError> {
-        let (agent, shown) = self.known(id, serial)?;
-        match shown {
-            Shown::Current => Ok(agent),
-            Shown::Next => self.promote(id, serial).await,
-        }
-    }
-
-    fn known(&self, id: &SpiffeId, serial: &[u8]) -> Result<(Arc<Agent>, Shown), NotAnAgent> {
-        let agent = self.agent(id).ok_or(NotAnAgent::Unknown)?;
-        if agent.banned {
-            return Err(NotAnAgent::Banned);
-        }
-        let shown = agent.shows(serial).ok_or(NotAnAgent::NotActive)?;
-        Ok((agent, shown))
-    }
-
-    async fn promote(&self, id: &SpiffeId, serial: &[u8]) -> Result<Arc<Agent>, AuthenticateError> {
-        let _writing = self.0.writing.lock().await;
-        let (agent, _shown) = self.known(id, serial)?;
-        let Some(svid) = agent.next.clone().filter(|next| next.serial == serial) else {
-            return Ok(agent); // Another call was faster.
-        };
-        let agent = Agent { svid, next: None, ..(*agent).clone() };
-        Ok(self.put_agent(agent, Vec::new()).await?)
-    }
-
-    /// Whether a node may become this agent.
-    ///
-    /// # Errors
-    ///
-    /// [`AdmitError`] if it is banned, or if there are too many agents.
-    pub fn check_admissible(&self, id: &SpiffeId) -> Result<(), AdmitError> {
-        let state = self.read();
-        match state.agents.get(id) {
-            Some(agent) if agent.banned => Err(AdmitError::Banned),
-            None if self.0.limits.agents <= state.agents.len() => {
-                Err(AdmitError::Full(self.0.limits.agents))
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Admits an agent whose evidence was verified. One that was there before is replaced, and its
-    /// stream of changes ends.
-    ///
-    /// # Errors
-    ///
-    /// [`AdmitError`] if it may not be admitted, or if that cannot be written down.
-    pub async fn admit(&self, agent: Agent) -> Result<Arc<Agent>, AdmitError> {
-        let _writing = self.0.writing.lock().await;
-        self.check_admissible(&agent.id)?;
-        let event = Event::AgentAttested {
-            agent: agent.id.clone(),
-            kind: agent.kind.clone(),
-            selectors: agent.selectors.clone(),
-            key: agent.svid.key,
-        };
-        let head = {
-            let mut state = self.write();
-            state.subscribers.end(Key::of_id(&agent.id));
-            let before = state.agents.get(&agent.id).map(|before| &before.selectors);
-            (before != Some(&agent.selectors)).then(|| state.log.head().saturating_add(1))
-        };
-        let moved = head.map(|head| Write::put(Space::Meta, SEQUENCE, json(&head)));
-        let key = Key::of_id(&agent.id);
-        let agent = self.commit_agent(agent, vec![event], moved).await?;
-        if head.is_some() {
-            self.write().log.push(log::Change::Agent(key));
-        }
-        Ok(agent)
-    }
-
-    /// Keeps the SVID that an agent has renewed to.
-    ///
-    /// # Errors
-    ///
-    /// [`AuthenticateError`] if it is no agent any more, or if that cannot be written down.
-    pub async fn renew(&self, id: &SpiffeId, next: AgentSvid) -> Result<(), AuthenticateError> {
-        let _writing = self.0.writing.lock().await;
-        let agent = self.agent(id).ok_or(NotAnAgent::Unknown)?;
-        if agent.banned {
-            return Err(NotAnAgent::Banned.into());
-        }
-        let agent = Agent { next: Some(next), ..(*agent).clone() };
-        self.put_agent(agent, Vec::new()).await?;
-        Ok(())
-    }
-
-    /// Throws an agent out until it is evicted.
-    ///
-    /// # Errors
-    ///
-    /// [`AuthenticateError`] if there is no such agent, or if that cannot be written down.
-    pub async fn ban(&self, id: &SpiffeId, requester: Requester) -> Result<(), AuthenticateError> {
-        let _writing = self.0.writing.lock().await;
-        let agent = self.agent(id).ok_or(NotAnAgent::Unknown)?;
-        let event = Event::AgentBanned { agent: id.clone(), requester };
-        self.put_agent(Agent { banned: true, ..(*agent).clone() }, vec![event]).await?;
-        self.write().subscribers.end(Key::of_id(id));
-        Ok(())
-    }
-
-    /// Forgets an agent, banned or not; it may attest again.
-    ///
-    /// # Errors
-    ///
-    /// [`AuthenticateError`] if there is no such agent, or if that cannot be written down.
-    pub async fn evict(
-        &self,
-        id: &SpiffeId,
-        requester: Requester,
-    ) -> Result<(), AuthenticateError> {
-        let _writing = self.0.writing.lock().await;
-        self.agent(id).ok_or(NotAnAgent::Unknown)?;
-        let key = id.to_string().into_bytes();
-        let commit = Commit {
-            require: Vec::new(),
-            writes: vec![Write::Delete { space: Space::Agents, key }],
-            events: vec![Event::AgentEvicted { agent: id.clone(), requester }],
-        };
-        self.0.journal.commit(commit).await?;
-        let mut state = self.write();
-        state.agents.remove(id);
-        state.subscribers.end(Key::of_id(id));
-        metrics::gauge!(crate::metrics::AGENTS).set(count(state.agents.len()));
-        Ok(())
-    }
-
-    async fn put_agent(&self, agent: Agent, events: Vec<Event>) -> Result<Arc<Agent>, CommitError> {
-        self.commit_agent(agent, events, None).await
-    }
-
-    /// The caller holds `writing`.
-    async fn commit_agent(
-        &self,
-        agent: Agent,
-        events: Vec<Event>,
-        more: Option<Write>,
-    ) -> Result<Arc<Agent>, CommitError> {
-        let put = Write::put(Space::Agents, agent.id.to_string().into_bytes(), json(&agent));
-        let writes = std::iter::once(put).chain(more).collect();
-        self.0.journal.commit(Commit { require: Vec::new(), writes, events }).await?;
-        let agent = Arc::new(agent);
-        let mut state = self.write();
-        state.agents.insert(agent.id.clone(), Arc::clone(&agent));
-        metrics::gauge!(crate::metrics::AGENTS).set(count(state.agents.len()));
-        Ok(agent)
-    }
-
     /// Tells the agent from now on what changes for it. `cursor` is the newest change it knows of
     /// in this log. An earlier subscription of the same agent ends.
     ///
@@ -511,6 +362,12 @@ impl Registry {
         let mut state = self.write();
         let (first, subscriber) = state.subscribe(agent, cursor, self.0.clock.now())?;
         Ok(Subscription::new(self.clone(), agent.clone(), first, subscriber))
+    }
+
+    /// Whether `agent` is connected for changes, and so has shown the checkpoint it remembers.
+    #[must_use]
+    pub fn is_subscribed(&self, agent: &SpiffeId) -> bool {
+        self.read().subscribers.is_connected(Key::of_id(agent))
     }
 
     /// Which connected agents have or had these entries, and how far each has come.
@@ -580,31 +437,6 @@ pub enum OpenError {
     NoRandomness,
 }
 
-/// Why a caller is not let through as an agent.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthenticateError {
-    /// It is none.
-    #[error(transparent)]
-    NotAnAgent(#[from] NotAnAgent),
-    /// What follows from it cannot be written down.
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-}
-
-/// Why a node does not become an agent.
-#[derive(Debug, thiserror::Error)]
-pub enum AdmitError {
-    /// The agent is thrown out.
-    #[error("the agent is banned")]
-    Banned,
-    /// There are as many as the configuration allows.
-    #[error("there are {0} agents already; raise `limits.agents` or evict some")]
-    Full(usize),
-    /// It cannot be written down.
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-}
-
 /// Why an entry that joins another commit was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateWithError<E> {
@@ -614,4 +446,7 @@ pub enum CreateWithError<E> {
     /// The commit failed.
     #[error("not committed")]
     Commit(E),
+    /// The server is stopping.
+    #[error(transparent)]
+    Stopped(CommitError),
 }

@@ -83,7 +83,7 @@ impl Server {
             Rotation::open(trust_domain.clone(), keys, ca, journal.clone(), Arc::clone(&clock))
                 .await?;
         let registry =
-            Registry::open(trust_domain, config.limits, journal.clone(), Arc::clone(&clock))
+            Registry::open(trust_domain, config.limits, journal.clone(), Arc::clone(&clock), tasks)
                 .await?;
         let issuance =
             Issuance { policy: Arc::clone(&policy), journal, authority, clock: Arc::clone(&clock) };
@@ -202,7 +202,7 @@ impl Services {
     fn new(config: &Config, shared: Shared, tasks: &Tasks) -> Self {
         let agent = api::agent::Service::new(shared.clone(), config.agent_svid_ttl);
         let svid = api::svid::Service { shared: shared.clone(), default_ttl: config.x509_svid_ttl };
-        let sync = api::sync::Service { shared: shared.clone(), stop: tasks.token() };
+        let sync = api::sync::Service { shared: shared.clone(), tasks: tasks.clone() };
         let admin = api::admin::Service { shared: shared.clone(), stop: tasks.token() };
         Self {
             agent: AgentServer::new(agent).max_decoding_message_size(MAX_REQUEST),

@@ -194,13 +194,9 @@ impl agent_server::Agent for Service {
             text.parse().map_err(|error| Status::invalid_argument(format!("token: {error}")))?;
         let alias =
             ids::optional(request.agent_id, "agent_id").map_err(|error| malformed(&error))?;
-        let new = NewToken {
-            token: &token,
-            ttl: Duration::from_secs(ttl),
-            agent_id: alias.clone(),
-            requester: requester.clone(),
-        };
-        let expires_at = self.create(new, alias, &requester).await?;
+        let token = Arc::new(token);
+        let ttl = Duration::from_secs(ttl);
+        let expires_at = self.create(Arc::clone(&token), ttl, alias, requester).await?;
         let value = token.expose().to_owned();
         Ok(Response::new(types::JoinToken { value, expires_at: times::to_wire(expires_at) }))
     }
@@ -244,23 +240,30 @@ impl Service {
     /// Makes the token, and with it the entry that gives its agent the identity `alias`.
     async fn create(
         &self,
-        new: NewToken<'_>,
+        token: Arc<JoinToken>,
+        ttl: Duration,
         alias: Option<SpiffeId>,
-        requester: &Requester,
+        requester: Requester,
     ) -> Result<UnixTime, Status> {
-        let (ledger, registry) = (&self.shared.storage.ledger, &self.shared.registry);
-        let Some(alias) = alias else {
-            let created = ledger.create_token(new, Change::default()).await;
-            return created.map_err(|error| not_created(&error));
+        let (ledger, registry) = (self.shared.storage.ledger.clone(), &self.shared.registry);
+        let entry = alias.as_ref().map(|alias| {
+            let agent = token.agent_id(registry.trust_domain());
+            let agent = agent.map_err(|e| Status::invalid_argument(format!("token: {e}")))?;
+            alias_entry(&agent, alias, self.shared.now())
+        });
+        let author = requester.clone();
+        let make = move |change| async move {
+            let new = NewToken { token: &token, ttl, agent_id: alias, requester };
+            ledger.create_token(new, change).await
         };
-        let agent = new.token.agent_id(registry.trust_domain());
-        let agent = agent.map_err(|error| Status::invalid_argument(format!("token: {error}")))?;
-        let entry = alias_entry(&agent, &alias, self.shared.now())?;
-        let commit = async |change: Change| ledger.create_token(new, change).await;
-        match registry.create_with(entry, requester, commit).await {
+        let Some(entry) = entry.transpose()? else {
+            return make(Change::default()).await.map_err(|error| not_created(&error));
+        };
+        match registry.create_with(entry, &author, make).await {
             Ok(expires_at) => Ok(expires_at),
             Err(CreateWithError::Refused(refused)) => Err(entry::refusal(&refused)),
             Err(CreateWithError::Commit(error)) => Err(not_created(&error)),
+            Err(CreateWithError::Stopped(error)) => Err(not_committed(&error)),
         }
     }
 }

@@ -121,7 +121,7 @@ impl entry_server::Entry for Service {
         let BatchUpdateEntryRequest { entries: wire, input_mask, output_mask } =
             request.into_inner();
         check_batch(wire.len(), MAX_BATCH)?;
-        let updated = self.shared.registry.update(wire, input_mask.as_ref(), &requester).await;
+        let updated = self.shared.registry.update(wire, input_mask, &requester).await;
         let results = updated
             .map_err(|error| not_committed(&error))?
             .into_iter()

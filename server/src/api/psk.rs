@@ -145,6 +145,11 @@ impl Service {
     }
 
     async fn spend(&self, agent: &Agent, offer: &Offer) -> Result<Redeemed, RedeemError> {
+        // An agent that subscribes shows how much of the log it remembers. Before that, this server
+        // may be a restored backup that has forgotten whom it gave the key to.
+        if !self.shared.registry.is_subscribed(&agent.id) {
+            return Err(RedeemError::NotSubscribed);
+        }
         let ledger = &self.shared.storage.ledger;
         let found = ledger.find(offer.identity).await?;
         let binding = found.binding().clone();
@@ -274,6 +279,9 @@ enum RedeemError {
     /// A field is wrong.
     #[error("{0} is malformed")]
     Malformed(&'static str),
+    /// The agent has not shown what it remembers.
+    #[error("the agent has to subscribe first")]
+    NotSubscribed,
     /// The key is for somebody else.
     #[error("the PSK is for `{0}`, which the acceptor is not")]
     OtherAcceptor(SpiffeId),
@@ -293,6 +301,7 @@ impl RedeemError {
     fn did_the_work(&self) -> bool {
         match self {
             Self::Malformed(_)
+            | Self::NotSubscribed
             | Self::OtherAcceptor(_)
             | Self::UnknownClient(_)
             | Self::Denied(_) => false,
@@ -303,9 +312,15 @@ impl RedeemError {
 
 impl From<RedeemError> for Status {
     fn from(error: RedeemError) -> Self {
-        if let RedeemError::Refused(refused) = &error
-            && refused.is_unavailable()
-        {
+        let is_unavailable = match &error {
+            RedeemError::Refused(refused) => refused.is_unavailable(),
+            RedeemError::NotSubscribed => true,
+            RedeemError::Malformed(_)
+            | RedeemError::OtherAcceptor(_)
+            | RedeemError::UnknownClient(_)
+            | RedeemError::Denied(_) => false,
+        };
+        if is_unavailable {
             warn!(error = %Chain(&error), "PSK not redeemed");
             return Self::unavailable("try again");
         }

@@ -13,6 +13,7 @@ use claviger_proto::claviger::agent::v1::{
 };
 use claviger_proto::convert::bundles::X509Bundle;
 use claviger_proto::spire::types;
+use claviger_runtime::tasks::Tasks;
 use claviger_runtime::telemetry::Chain;
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
@@ -44,8 +45,8 @@ const PAGE: usize = 500;
 pub struct Service {
     /// What the services share.
     pub shared: Shared,
-    /// Ends all streams when the server stops.
-    pub stop: CancellationToken,
+    /// Their end ends all streams.
+    pub tasks: Tasks,
 }
 
 #[async_trait]
@@ -102,7 +103,7 @@ impl Service {
             )),
             log_id: log_id.to_vec(),
             shared: self.shared.clone(),
-            stop: self.stop.clone(),
+            stop: self.tasks.token(),
             began: false,
         })
     }
@@ -126,12 +127,16 @@ impl Service {
             }
             Verdict::Behind { epoch, doubt } => {
                 error!(id = %agent.id, %doubt, "this server lacks records that it once wrote");
-                let fenced = storage.epochs.fence(epoch, &doubt).await;
-                fenced.map_err(|error| {
-                    error!(error = %Chain(&error), "cannot begin a new epoch");
-                    Status::unavailable("try again")
-                })?;
-                Ok(())
+                let epochs = storage.epochs.clone();
+                let fence = async move { epochs.fence(epoch, &doubt).await };
+                match self.tasks.see_through("fence", fence).await {
+                    Some(Ok(_epoch)) => Ok(()),
+                    Some(Err(error)) => {
+                        error!(error = %Chain(&error), "cannot begin a new epoch");
+                        Err(Status::unavailable("try again"))
+                    }
+                    None => Err(Status::unavailable("the server is stopping")),
+                }
             }
         }
     }

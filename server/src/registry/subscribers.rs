@@ -188,6 +188,10 @@ impl Subscribers {
         }
     }
 
+    pub(super) fn is_connected(&self, agent: Key) -> bool {
+        self.connected.contains_key(&agent)
+    }
+
     pub(super) fn waiting(&self, agent: Key) -> Option<Waiting> {
         let subscriber = self.connected.get(&agent)?;
         Some(Waiting {
