@@ -4,6 +4,7 @@
 //! carry the answer as a [`Peer`]. tonic's services find it in the extensions of each request.
 
 mod address;
+mod authority;
 mod bind;
 mod connect;
 mod listener;

@@ -100,7 +100,8 @@ json() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])'
 issue_psk() {
     local issued
     issued=$(claviger psk issue --output json \
-        --peer "spiffe://$trust_domain/server" --purpose interop "$@")
+        --peer "spiffe://$trust_domain/server" --purpose interop "$@" 2>"$world/issue.err") ||
+        fail "psk issue: $(cat "$world/issue.err")"
     psk_identity=$(json identity <<<"$issued")
     psk_key=$(json key <<<"$issued")
 }

@@ -235,11 +235,8 @@ mod tests {
         listener.accept().await;
     }
 
-    #[tokio::test]
-    async fn a_service_finds_its_caller_in_the_request() {
-        let (_dir, listener) = listener(Limits::default());
-        let path = listener.path().to_owned();
-        let tasks = Tasks::default();
+    /// Serves health checks, to this process only.
+    fn serve(tasks: &Tasks, listener: Listener) {
         tasks.spawn("server", |stop| async move {
             let service = HealthServer::with_interceptor(
                 HealthService::from_health_reporter(HealthReporter::new()),
@@ -252,6 +249,14 @@ mod tests {
                 .await?;
             Ok(())
         });
+    }
+
+    #[tokio::test]
+    async fn a_service_finds_its_caller_in_the_request() {
+        let (_dir, listener) = listener(Limits::default());
+        let path = listener.path().to_owned();
+        let tasks = Tasks::default();
+        serve(&tasks, listener);
 
         let channel = Endpoint::from_static("http://unused")
             .connect_with_connector(connector(path.clone()).unwrap())
@@ -261,6 +266,49 @@ mod tests {
         tasks.stop();
         assert_eq!(tasks.drained(Duration::from_secs(10)).await, Drain::Clean);
         assert!(!path.exists(), "the socket file is gone with its server");
+    }
+
+    /// As gRPC's C core does it, byte by byte.
+    #[tokio::test]
+    async fn a_client_that_calls_the_host_by_the_path_of_the_socket_is_served() {
+        const HEADERS: u8 = 1;
+        const RST_STREAM: u8 = 3;
+
+        let (_dir, listener) = listener(Limits::default());
+        let mut client = UnixStream::connect(listener.path()).await.unwrap();
+        serve(&Tasks::default(), listener);
+
+        let field = |name: &[u8], value: &[u8]| {
+            let length = u8::try_from(value.len()).unwrap();
+            [name, &[length], value].concat()
+        };
+        let request = [
+            b"\x83\x86".to_vec(), // POST, http
+            field(b"\x44", b"/grpc.health.v1.Health/Check"),
+            field(b"\x41", b"%2Frun%2Fclaviger%2Fagent.sock"),
+            field(b"\x5f", b"application/grpc"),
+            field(b"\x40\x02te", b"trailers"),
+        ]
+        .concat();
+        let length = u8::try_from(request.len()).unwrap();
+        let settings = b"\0\0\0\x04\0\0\0\0\0";
+        let message = b"\0\0\x05\0\x01\0\0\0\x01\0\0\0\0\0";
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        client.write_all(settings).await.unwrap();
+        client.write_all(&[0, 0, length, HEADERS, 4, 0, 0, 0, 1]).await.unwrap();
+        client.write_all(&[request.as_slice(), message].concat()).await.unwrap();
+
+        let answer = loop {
+            let mut frame = [0; 9];
+            client.read_exact(&mut frame).await.unwrap();
+            let [a, b, c, kind, ..] = frame;
+            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]).try_into().unwrap()];
+            client.read_exact(&mut payload).await.unwrap();
+            if [HEADERS, RST_STREAM].contains(&kind) {
+                break kind;
+            }
+        };
+        assert_eq!(answer, HEADERS);
     }
 
     fn known(request: Request<()>) -> Result<Request<()>, Status> {

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tonic::transport::server::Connected;
 
+use super::authority::Edited;
 use super::peer::Peer;
 use crate::slots::Slot;
 
@@ -15,13 +16,14 @@ use crate::slots::Slot;
 #[derive(Debug)]
 pub struct PeerStream {
     stream: UnixStream,
+    edited: Edited,
     peer: Peer,
     _slot: Slot<u32>,
 }
 
 impl PeerStream {
     pub(super) fn new(stream: UnixStream, peer: Peer, slot: Slot<u32>) -> Self {
-        Self { stream, peer, _slot: slot }
+        Self { stream, edited: Edited::default(), peer, _slot: slot }
     }
 
     /// Who connected.
@@ -45,7 +47,8 @@ impl AsyncRead for PeerStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let Self { stream, edited, .. } = &mut *self;
+        edited.poll_read(Pin::new(stream), cx, buf)
     }
 }
 
