@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use claviger_core::svid::Validity;
 use claviger_core::time::{Clock, SystemClock, UnixTime};
 use claviger_runtime::tls::{Svid, TrustBundle};
 use rcgen::{
@@ -61,7 +62,7 @@ fn params(id: &str, ttl: Duration) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::OrganizationName, "test");
     params.subject_alt_names = vec![uri(id)];
-    params.not_before = date(SystemClock.now());
+    params.not_before = date(SystemClock.now().before(Validity::CUSHION));
     params.not_after = date(SystemClock.now().after(ttl));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages =
