@@ -285,7 +285,7 @@ mod tests {
         let request = [
             b"\x83\x86".to_vec(), // POST, http
             field(b"\x44", b"/grpc.health.v1.Health/Check"),
-            field(b"\x41", b"%2Frun%2Fclaviger%2Fagent.sock"),
+            field(b"\x40\x0a:authority", b"run%2Fclaviger%2Fagent.sock"),
             field(b"\x5f", b"application/grpc"),
             field(b"\x40\x02te", b"trailers"),
         ]

@@ -2,6 +2,10 @@
 
 /// The static table's entry for `:authority` (RFC 7541, appendix A).
 const AUTHORITY: usize = 1;
+/// The same, spelt out: gRPC's C core does not use the static table here.
+const SPELT_OUT: Text<&[u8]> = Text::Raw(b":authority");
+/// The same, compressed.
+const COMPRESSED: Text<&[u8]> = Text::Huffman(&[0xb8, 0x3b, 0x53, 0x39, 0xec, 0x32, 0x7d, 0x7f]);
 
 /// Replaces every `%` and `/` in the value of each `:authority` by a `-`, until the end or until
 /// something is malformed.
@@ -24,9 +28,14 @@ fn edit_field(block: &mut [u8]) -> Option<&mut [u8]> {
     if !has_value {
         return Some(rest);
     }
-    let rest = if name == 0 { text(rest)?.1 } else { rest };
+    let (is_authority, rest) = if name == 0 {
+        let (name, rest) = text(rest)?;
+        (name == SPELT_OUT || name == COMPRESSED, rest)
+    } else {
+        (name == AUTHORITY, rest)
+    };
     let (value, rest) = text(rest)?;
-    if name == AUTHORITY {
+    if is_authority {
         match value {
             Text::Raw(bytes) => edit_raw(bytes),
             Text::Huffman(bytes) => edit_huffman(bytes),
@@ -36,12 +45,23 @@ fn edit_field(block: &mut [u8]) -> Option<&mut [u8]> {
 }
 
 /// A string literal (RFC 7541 §5.2).
-enum Text<'a> {
-    Raw(&'a mut [u8]),
-    Huffman(&'a mut [u8]),
+enum Text<B> {
+    Raw(B),
+    Huffman(B),
 }
 
-fn text(block: &mut [u8]) -> Option<(Text<'_>, &mut [u8])> {
+impl PartialEq<Text<&[u8]>> for Text<&mut [u8]> {
+    fn eq(&self, other: &Text<&[u8]>) -> bool {
+        match (self, other) {
+            (Self::Raw(one), Text::Raw(two)) | (Self::Huffman(one), Text::Huffman(two)) => {
+                one == two
+            }
+            (Self::Raw(_), Text::Huffman(_)) | (Self::Huffman(_), Text::Raw(_)) => false,
+        }
+    }
+}
+
+fn text(block: &mut [u8]) -> Option<(Text<&mut [u8]>, &mut [u8])> {
     let huffman = 0x80 <= *block.first()?;
     let (length, rest) = integer(block, 7)?;
     let (bytes, rest) = rest.split_at_mut_checked(length)?;
@@ -169,6 +189,13 @@ mod tests {
         let before = [others.as_slice(), b"\x41\x02/%", others, b"\x01\x02%/"].concat();
         let after = [others.as_slice(), b"\x41\x02--", others, b"\x01\x02--"].concat();
         becomes(&before, &after);
+    }
+
+    #[test]
+    fn a_name_that_is_spelt_out_is_known() {
+        becomes(b"\x40\x0a:authority\x03a%2", b"\x40\x0a:authority\x03a-2");
+        let name = hex::decode("4088b83b5339ec327d7f").unwrap();
+        becomes(&[&name, b"\x01/".as_slice()].concat(), &[&name, b"\x01-".as_slice()].concat());
     }
 
     #[test]
