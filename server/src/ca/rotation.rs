@@ -228,3 +228,6 @@ pub enum RotationError {
     #[error("there is no active signing authority")]
     NoAuthority,
 }
+
+#[cfg(test)]
+mod tests;
