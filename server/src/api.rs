@@ -103,3 +103,6 @@ pub(crate) fn not_committed(error: &CommitError) -> Status {
         CommitError::Store(_) => Status::unavailable("the server cannot write; see its log"),
     }
 }
+
+#[cfg(test)]
+mod tests;

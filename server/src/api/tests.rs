@@ -1,0 +1,10 @@
+//! The services over real sockets: gRPC on the admin socket, and on loopback under TLS.
+
+mod agents;
+mod callers;
+mod entries;
+mod operator;
+mod psks;
+mod svids;
+mod sync;
+mod world;
