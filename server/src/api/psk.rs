@@ -79,6 +79,9 @@ impl Service {
         request: IssuePskRequest,
     ) -> Result<IssuePskResponse, IssueError> {
         let asked = Asked::try_from(request)?;
+        if asked.client == asked.server {
+            return Err(IssueError::ToItself(asked.client));
+        }
         let registry = &self.shared.registry;
         if !registry.is_entitled(&agent.id, &asked.client) {
             return Err(IssueError::NotEntitled(asked.client));
@@ -241,6 +244,10 @@ enum IssueError {
     /// A field is wrong.
     #[error("{field}: {why}")]
     Malformed { field: &'static str, why: String },
+    /// One identity would have both roles, so whoever is on the path could send the client's own
+    /// handshake back to it (the Selfie attack, RFC 9257 §4.1).
+    #[error("server_id: `{0}` is the client itself; each end needs an identity of its own")]
+    ToItself(SpiffeId),
     /// The client is not a workload of the agent's.
     #[error("`{0}` is not an identity of this agent's workloads")]
     NotEntitled(SpiffeId),
@@ -259,7 +266,9 @@ impl From<IssueError> for Status {
     fn from(error: IssueError) -> Self {
         info!(error = %Chain(&error), "PSK not issued");
         match &error {
-            IssueError::Malformed { .. } => Self::invalid_argument(error.to_string()),
+            IssueError::Malformed { .. } | IssueError::ToItself(_) => {
+                Self::invalid_argument(error.to_string())
+            }
             // One answer, so that nobody can find out who is registered.
             IssueError::NotEntitled(_) | IssueError::UnknownPeer(_) | IssueError::Denied(_) => {
                 Self::permission_denied("not permitted")

@@ -167,6 +167,8 @@ async fn a_key_is_issued_to_the_entitled_for_the_registered_only() {
     };
     malformed(bad(ask("web", DB)).await, "client_id: ");
     malformed(bad(ask(WEB, "db")).await, "server_id: ");
+    // A key to oneself could be reflected.
+    malformed(bad(ask(WEB, WEB)).await, "server_id: ");
     let long = IssuePskRequest { ttl_seconds: 301, ..ask(WEB, DB) };
     malformed(bad(long).await, "ttl_seconds: ");
     let spaced = IssuePskRequest { purpose: "a b".into(), ..ask(WEB, DB) };
