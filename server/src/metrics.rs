@@ -4,7 +4,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// Seconds until the authority that signs expires.
 pub const AUTHORITY_EXPIRES_IN_SECONDS: &str = "claviger_server_authority_expires_in_seconds";
-/// X.509-SVIDs signed, by requester.
+/// X.509-SVIDs signed.
 pub const X509_SVIDS_ISSUED: &str = "claviger_server_x509_svids_issued_total";
 /// Registration entries.
 pub const ENTRIES: &str = "claviger_server_entries";
@@ -18,7 +18,7 @@ pub const SUBSCRIBERS_TOO_SLOW: &str = "claviger_server_subscribers_too_slow_tot
 pub const SNAPSHOTS: &str = "claviger_server_snapshots_total";
 /// From a change to its acknowledgement by an agent.
 pub const PROPAGATION_SECONDS: &str = "claviger_server_propagation_seconds";
-/// Attestations, by kind and outcome.
+/// Attestations, by outcome.
 pub const ATTESTATIONS: &str = "claviger_server_attestations_total";
 /// One-time PSKs asked for, by outcome.
 pub const PSKS_ISSUED: &str = "claviger_server_psks_issued_total";
@@ -34,7 +34,7 @@ pub fn describe() {
         Unit::Seconds,
         "Seconds until the signing authority expires; its successor takes over long before"
     );
-    describe_counter!(X509_SVIDS_ISSUED, "X.509-SVIDs signed, by requester");
+    describe_counter!(X509_SVIDS_ISSUED, "X.509-SVIDs signed");
     describe_gauge!(ENTRIES, "Registration entries");
     describe_gauge!(AGENTS, "Agents, banned ones included");
     describe_gauge!(SUBSCRIBERS, "Agents connected for changes");
@@ -45,7 +45,7 @@ pub fn describe() {
         Unit::Seconds,
         "From a change to its acknowledgement by an agent"
     );
-    describe_counter!(ATTESTATIONS, "Attestations, by kind and outcome");
+    describe_counter!(ATTESTATIONS, "Attestations, by outcome");
     describe_counter!(PSKS_ISSUED, "One-time PSKs asked for, by outcome");
     describe_counter!(PSKS_REDEEMED, "One-time PSKs presented, by outcome");
     describe_counter!(CALLERS_REFUSED, "Calls refused because of who called");
