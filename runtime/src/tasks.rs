@@ -226,7 +226,7 @@ mod tests {
             7
         };
         let impatient = tasks.see_through("work", work);
-        assert!(tokio::time::timeout(GRACE / 2, impatient).await.is_err());
+        tokio::time::timeout(GRACE / 2, impatient).await.unwrap_err();
         end.wait_for(|ended| *ended).await.unwrap();
         assert_eq!(tasks.see_through("quick", async { 7 }).await, Some(7));
         assert_eq!(tasks.see_through("broken", async { panic!("bug") }).await, None::<()>);
