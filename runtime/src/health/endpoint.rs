@@ -199,7 +199,7 @@ mod tests {
         let store = world.health.part("store");
         let answer = world.get("/ready").await;
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-        assert!(answer.ends_with(r#"{"parts":{"store":"starting"},"ready":false}"#), "{answer}");
+        assert!(answer.ends_with(r#"{"ready":false,"parts":{"store":"starting"}}"#), "{answer}");
 
         store.set(State::Ready);
         let answer = world.get("/ready").await;
