@@ -44,7 +44,7 @@ async fn main() -> ExitCode {
     let parent = dev.admin(&["agent", "list"]).await;
     let bench = Bench {
         entries: entries(&dev),
-        parent: parent["agents"][0]["id"].as_str().unwrap().to_owned(),
+        parent: parent["agents"][0]["spiffe_id"].as_str().unwrap().to_owned(),
     };
     // The stream needs an identity to stay open.
     bench.create("base").await;
