@@ -18,11 +18,14 @@ const WORKLOAD_API: &str = "proto/workloadapi.proto";
 
 /// Certificates and bundles: made once, served to many. `Bytes` shares them between responses, and
 /// wipes a key if it was made with `Bytes::from_owner` from an owner that does.
-const SHARED_BYTES: [&str; 6] = [
+const SHARED_BYTES: [&str; 9] = [
     ".X509SVID",
     ".X509SVIDResponse",
     ".X509BundlesResponse",
     ".JWTBundlesResponse",
+    ".envoy.config.core.v3.DataSource",
+    ".spiffe.broker",
+    ".spire.api.agent.delegatedidentity.v1",
     ".spire.api.types.X509SVID",
     ".spire.api.types.X509Certificate",
 ];

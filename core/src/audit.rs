@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::Parts;
 use crate::entry::{Entry, EntryId};
 use crate::evidence::KeyDigest;
-use crate::grant::{Grant, IssueX509, PolicyDigest, Requester};
+use crate::grant::{Grant, IssueJwt, IssueWit, IssueX509, PolicyDigest, Requester};
 use crate::id::{SpiffeId, TrustDomain};
 use crate::psk::{PskBinding, PskTtl};
 use crate::selector::Selectors;
@@ -218,6 +218,36 @@ pub enum Event {
         /// The policies that permitted it.
         policy: PolicyDigest,
     },
+    /// A JWT-SVID is about to be signed.
+    JwtSvidIssued {
+        /// The identity in it.
+        subject: SpiffeId,
+        /// For whom it is.
+        audience: Vec<String>,
+        /// How long it lasts at most, in seconds.
+        ttl: SvidTtl,
+        /// The entry that entitles the subject.
+        entry: Option<EntryId>,
+        /// Who asked.
+        requester: Requester,
+        /// The policies that permitted it.
+        policy: PolicyDigest,
+    },
+    /// A WIT-SVID is about to be signed.
+    WitSvidIssued {
+        /// The identity in it.
+        subject: SpiffeId,
+        /// How long it lasts at most, in seconds.
+        ttl: SvidTtl,
+        /// The key it is bound to.
+        key: KeyDigest,
+        /// The entry that entitles the subject.
+        entry: Option<EntryId>,
+        /// Who asked.
+        requester: Requester,
+        /// The policies that permitted it.
+        policy: PolicyDigest,
+    },
     /// A PSK is about to be derived for its client.
     PskIssued {
         /// Its wire identity.
@@ -279,6 +309,34 @@ impl Event {
             dns_names: act.contents.dns_names.clone(),
             ttl: act.contents.ttl,
             key: KeyDigest::of_spki(&act.public_key),
+            entry: act.entry.clone(),
+            requester: act.requester.clone(),
+            policy: grant.policy(),
+        }
+    }
+
+    /// The record of `grant`, to be written before the token is signed.
+    #[must_use]
+    pub fn of_jwt(grant: &Grant<IssueJwt>) -> Self {
+        let act = grant.act();
+        Self::JwtSvidIssued {
+            subject: act.contents.subject.clone(),
+            audience: act.contents.audience.names().to_vec(),
+            ttl: act.contents.ttl,
+            entry: act.entry.clone(),
+            requester: act.requester.clone(),
+            policy: grant.policy(),
+        }
+    }
+
+    /// The record of `grant`, to be written before the token is signed.
+    #[must_use]
+    pub fn of_wit(grant: &Grant<IssueWit>) -> Self {
+        let act = grant.act();
+        Self::WitSvidIssued {
+            subject: act.contents.subject.clone(),
+            ttl: act.contents.ttl,
+            key: KeyDigest::of_spki(act.contents.key.spki()),
             entry: act.entry.clone(),
             requester: act.requester.clone(),
             policy: grant.policy(),

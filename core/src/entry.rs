@@ -63,6 +63,7 @@ impl fmt::Display for EntryId {
 /// Each field's type refuses bad values; [`Entry::check`] holds the rules between fields.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "SPIRE's entries have these five")]
 pub struct Entry {
     /// Its name, unique in the server.
     pub id: EntryId,
@@ -95,6 +96,12 @@ pub struct Entry {
     pub hint: String,
     /// When it was made.
     pub created_at: UnixTime,
+    /// Whether the agent waits for the first request before it asks for an X.509-SVID.
+    #[serde(default)]
+    pub x509_on_demand: bool,
+    /// Whether every JWT-SVID carries its own `jti`, so that none is given out twice.
+    #[serde(default)]
+    pub jwt_jti: bool,
 }
 
 impl Entry {
@@ -235,6 +242,8 @@ mod tests {
             store_svid: false,
             hint: String::new(),
             created_at: UnixTime::from_secs(5),
+            x509_on_demand: false,
+            jwt_jti: false,
         }
     }
 

@@ -13,6 +13,8 @@ use crate::id::SpiffeId;
 use crate::psk::PskBinding;
 use crate::psk::binder::{Binder, TranscriptHash};
 use crate::svid::X509SvidContents;
+use crate::svid::jwt::JwtSvidContents;
+use crate::svid::wit::WitSvidContents;
 
 /// Which set of policies decided: the SHA-256 of its files.
 #[derive(Clone, Copy, Deserialize, Eq, PartialEq, Serialize)]
@@ -112,6 +114,28 @@ pub struct IssueX509 {
     /// Who asked: an agent, or the operator.
     pub requester: Requester,
     /// The entry that entitles the subject; none for an agent's own SVID.
+    pub entry: Option<EntryId>,
+}
+
+/// The act of signing one JWT-SVID.
+#[derive(Clone, Debug)]
+pub struct IssueJwt {
+    /// What the token will say.
+    pub contents: JwtSvidContents,
+    /// Who asked: an agent, or the operator.
+    pub requester: Requester,
+    /// The entry that entitles the subject; none for what the operator mints.
+    pub entry: Option<EntryId>,
+}
+
+/// The act of signing one WIT-SVID.
+#[derive(Clone, Debug)]
+pub struct IssueWit {
+    /// What the token will say.
+    pub contents: WitSvidContents,
+    /// Who asked: an agent, or the operator.
+    pub requester: Requester,
+    /// The entry that entitles the subject; none for what the operator mints.
     pub entry: Option<EntryId>,
 }
 

@@ -10,7 +10,10 @@
 //! | facts about a process or a node | [`selector`] |
 //! | who is entitled to which identity | [`entry`] |
 //! | what a verifier vouches for | [`evidence`] |
-//! | what an X.509-SVID contains, and when it is renewed | [`svid`] |
+//! | what X.509-, JWT- and WIT-SVIDs contain, and when they are renewed | [`svid`] |
+//! | the keys that speak for a trust domain, and their JSON form | [`bundle`] |
+//! | signed tokens and public keys (JWS, JWK) | [`jose`] |
+//! | certificates as bytes | [`der`] |
 //! | one-time TLS 1.3 keys: identity, derivation, binder | [`psk`] |
 //! | things that may happen once | [`once`] |
 //! | permission to act, and proof that it was written down | [`grant`] |
@@ -21,10 +24,13 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 pub mod audit;
+pub mod bundle;
+pub mod der;
 pub mod entry;
 pub mod evidence;
 pub mod grant;
 pub mod id;
+pub mod jose;
 pub mod once;
 pub mod psk;
 pub mod secret;

@@ -1,4 +1,13 @@
-//! What an X.509-SVID contains, as data, and when it and its authority are renewed.
+//! What SVIDs contain, as data, and when they and their authorities are renewed.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | lifetimes, and what is in an X.509-SVID | here |
+//! | JWT-SVIDs: contents and validation | [`jwt`] |
+//! | WIT-SVIDs: contents and validation | [`wit`] |
+
+pub mod jwt;
+pub mod wit;
 
 use std::fmt;
 use std::str::FromStr;
@@ -75,8 +84,10 @@ pub struct SvidTtl(u32);
 impl SvidTtl {
     /// The bounds, in seconds.
     pub const SECS: std::ops::RangeInclusive<u32> = 5..=2_592_000;
-    /// One hour, the default of X.509-SVIDs.
+    /// One hour, the default of X.509-SVIDs and WIT-SVIDs.
     pub const HOUR: Self = Self(3_600);
+    /// Five minutes, the default of JWT-SVIDs.
+    pub const FIVE_MINUTES: Self = Self(300);
 
     /// The lifetime.
     #[must_use]

@@ -6,19 +6,23 @@
 //! | what it owns, and its rules; no I/O | `book` |
 //! | asking the server for SVIDs | `issue` |
 //! | what everyone else reads | `snapshot` |
+//! | bundles in the forms in which they are given out | `served` |
 
 mod book;
 mod issue;
 mod keeper;
+mod served;
 mod snapshot;
 
 use bytes::Bytes;
+use claviger_core::bundle::Bundle;
 use claviger_core::entry::{Entry, EntryId};
+use claviger_core::id::TrustDomain;
 use claviger_core::svid::Validity;
-use claviger_proto::convert::bundles::X509Bundle;
 
 pub(crate) use book::Book;
 pub(crate) use keeper::{Keeper, Outputs};
+pub(crate) use served::ServedBundle;
 pub(crate) use snapshot::{Identity, Snapshot};
 
 /// A place in the server's log of changes.
@@ -42,7 +46,20 @@ pub(crate) struct Update {
     /// Entries that are no more.
     pub(crate) deletes: Vec<EntryId>,
     /// The trust domain's authorities, if they changed.
-    pub(crate) bundle: Option<X509Bundle>,
+    pub(crate) bundle: Option<Bundle>,
+    /// What changed about other trust domains' authorities, if anything.
+    pub(crate) federated: Option<FederatedUpdate>,
+}
+
+/// What the server says has changed about other trust domains' bundles.
+#[derive(Debug, Default)]
+pub(crate) struct FederatedUpdate {
+    /// Whether the upserts are all there is.
+    pub(crate) snapshot: bool,
+    /// Bundles that are new or other than they were.
+    pub(crate) upserts: Vec<Bundle>,
+    /// Trust domains that nothing is known of any more.
+    pub(crate) deletes: Vec<TrustDomain>,
 }
 
 /// An X.509-SVID with its key, as the Workload API has them.

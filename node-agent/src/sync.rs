@@ -11,10 +11,10 @@ mod witness;
 use std::sync::Arc;
 use std::time::Duration;
 
+use claviger_core::bundle::Bundle;
 use claviger_core::time::Clock;
 use claviger_proto::claviger::agent::v1 as wire;
 use claviger_proto::claviger::agent::v1::agent_sync_client::AgentSyncClient;
-use claviger_proto::convert::bundles::X509Bundle;
 use claviger_runtime::health::{Part, State};
 use claviger_runtime::telemetry::Chain;
 use rustls_pki_types::CertificateDer;
@@ -64,7 +64,7 @@ pub(crate) struct Sync {
     /// Where it and the bundle are kept.
     pub(crate) dir: DataDir,
     /// The bundle in force, once the server has named it.
-    pub(crate) believed: Option<X509Bundle>,
+    pub(crate) believed: Option<Bundle>,
     /// How the agent stands with the server.
     pub(crate) standing: Standing,
     /// Who is told whether the server is there.
@@ -193,7 +193,7 @@ impl Sync {
         let mut first = false;
         if let Some(cursor) = &update.cursor {
             first = subscription.log_id.replace(cursor.log_id.clone()).is_none();
-        } else if update.bundle.is_none() {
+        } else if update.bundle.is_none() && update.federated.is_none() {
             return Ok(()); // Only a checkpoint.
         }
         self.updates.send(update).await.map_err(|_stopping| SyncError::Closed)?;
@@ -209,12 +209,12 @@ impl Sync {
         Ok(())
     }
 
-    async fn believe(&mut self, bundle: &X509Bundle) -> Result<(), SyncError> {
+    async fn believe(&mut self, bundle: &Bundle) -> Result<(), SyncError> {
         if self.believed.as_ref() == Some(bundle) {
             return Ok(());
         }
         let ders: Vec<_> =
-            bundle.authorities.iter().map(|a| CertificateDer::from(a.der.to_vec())).collect();
+            bundle.x509_authorities.iter().map(|a| CertificateDer::from(a.der.to_vec())).collect();
         self.server.bundle().replace(&ders).map_err(SyncError::Bundle)?;
         // It is believed even if it can't be kept; a restart then begins with an older one.
         if let Err(error) = save_bundle(&self.dir, &ders).await {

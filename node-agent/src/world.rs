@@ -45,6 +45,8 @@ pub(crate) fn entry(id: &str, selectors: &[&str]) -> Entry {
         store_svid: false,
         hint: String::new(),
         created_at: UnixTime::from_secs(5),
+        x509_on_demand: false,
+        jwt_jti: false,
     }
 }
 

@@ -8,12 +8,10 @@
 //! | SPIFFE IDs and trust domain names | [`ids`] |
 //! | selectors | [`selectors`] |
 //! | registration entries, and what a mask selects of them | [`entries`] |
-//! | X.509 bundles | [`bundles`] |
-//! | concatenated certificates | [`der`] |
+//! | bundles | [`bundles`] |
 //! | points in time | [`times`] |
 
 pub mod bundles;
-pub mod der;
 pub mod entries;
 pub mod ids;
 pub mod selectors;

@@ -11,9 +11,14 @@
 //! | SPIRE's server API: registration entries | [`spire::server::entry::v1`] |
 //! | SPIRE's server API: bundles | [`spire::server::bundle::v1`] |
 //! | SPIRE's server API: issuing SVIDs | [`spire::server::svid::v1`] |
+//! | SPIRE's agent API: SVIDs for those who act for workloads | [`spire::agent::delegatedidentity::v1`] |
+//! | the SPIFFE Broker API | [`broker`] |
+//! | secrets for an Envoy, and how it asks for them | [`envoy`] |
+//! | what a gRPC status says beyond its code | [`rpc`] |
 //! | between our agents and servers: changes pushed, PSKs issued and redeemed | [`claviger::agent::v1`] |
 //! | between a workload and its agent: one-time PSKs | [`claviger::psk::v1`] |
-//! | for the operator's command line, beyond SPIRE's API | [`claviger::admin::v1`] |
+//! | for the operator's command line, beyond SPIRE's API: the server's | [`claviger::admin::v1`] |
+//! | the same: an agent's | [`claviger::node::v1`] |
 //! | from messages to domain types and back | [`convert`] |
 //!
 //! A message with a secret in it has no `Debug`, and neither has one that can contain it: the field
@@ -33,10 +38,12 @@ pub mod workload {
 
 /// SPIRE's API, wire-compatible.
 pub mod spire {
-    pub use crate::packages::spire::api::{server, types};
+    pub use crate::packages::spire::api::{agent, server, types};
 }
 
-pub use packages::claviger;
+pub use packages::google::rpc;
+pub use packages::spiffe::broker;
+pub use packages::{claviger, envoy};
 
 /// The descriptors of every API but the Workload API, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/broker.bin"));

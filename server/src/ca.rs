@@ -20,11 +20,11 @@ pub mod x509;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use claviger_core::bundle::Bundle;
 use claviger_core::grant::{Grant, IssueX509, Recorded};
 use claviger_core::id::TrustDomain;
 use claviger_core::svid::Validity;
 use claviger_core::time::UnixTime;
-use claviger_proto::convert::bundles::X509Bundle;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
@@ -35,7 +35,7 @@ pub use x509::SignError;
 #[derive(Clone, Debug)]
 pub struct Authority {
     issuer: Arc<ArcSwap<Issuer>>,
-    bundle: watch::Receiver<Arc<X509Bundle>>,
+    bundle: watch::Receiver<Arc<Bundle>>,
 }
 
 impl Authority {
@@ -55,7 +55,7 @@ impl Authority {
 
     /// The bundle of the trust domain, and every later one.
     #[must_use]
-    pub fn bundle(&self) -> watch::Receiver<Arc<X509Bundle>> {
+    pub fn bundle(&self) -> watch::Receiver<Arc<Bundle>> {
         self.bundle.clone()
     }
 

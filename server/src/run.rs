@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claviger_core::audit::Event;
+use claviger_core::bundle::Bundle;
 use claviger_core::time::Clock;
 use claviger_proto::claviger::admin::v1::admin_server::AdminServer;
 use claviger_proto::claviger::agent::v1::agent_psk_server::AgentPskServer;
@@ -163,8 +164,8 @@ fn make_parent(socket: &Path) -> Result<(), StartError> {
 /// The authorities that vouch for agents, kept up to date.
 fn follow_bundle(shared: &Shared, tasks: &Tasks) -> Result<TrustBundle, StartError> {
     let mut bundle = shared.issuance.authority.bundle();
-    let certificates = |bundle: &claviger_proto::convert::bundles::X509Bundle| -> Vec<_> {
-        bundle.authorities.iter().map(|a| CertificateDer::from(a.der.to_vec())).collect()
+    let certificates = |bundle: &Bundle| -> Vec<_> {
+        bundle.x509_authorities.iter().map(|a| CertificateDer::from(a.der.to_vec())).collect()
     };
     let first = certificates(&bundle.borrow_and_update());
     let trusted = TrustBundle::new(shared.registry.trust_domain().clone(), &first)?;
@@ -183,7 +184,7 @@ fn to_pem(shared: &Shared) -> String {
     let bundle = shared.issuance.authority.bundle();
     let bundle = bundle.borrow();
     let certificates: Vec<_> =
-        bundle.authorities.iter().map(|a| Pem::new("CERTIFICATE", a.der.to_vec())).collect();
+        bundle.x509_authorities.iter().map(|a| Pem::new("CERTIFICATE", a.der.to_vec())).collect();
     pem::encode_many_config(&certificates, EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
 

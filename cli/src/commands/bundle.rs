@@ -1,9 +1,7 @@
 //! `claviger bundle`: the keys that speak for the trust domain.
 
-mod jwks;
-
 use clap::{Args, Subcommand, ValueEnum};
-use claviger_proto::convert::bundles::X509Bundle;
+use claviger_core::bundle::{Bundle, json};
 use claviger_proto::spire::server::bundle::v1::GetBundleRequest;
 
 use crate::admin::Server;
@@ -54,7 +52,7 @@ impl Show {
         let server = Server::connect(&self.socket, console).await?;
         let request = GetBundleRequest { output_mask: None };
         let bundle = server.ask("show the bundle", server.bundles().get_bundle(request)).await?;
-        let bundle = X509Bundle::try_from(bundle).map_err(|error| {
+        let bundle = Bundle::try_from(bundle).map_err(|error| {
             Failure::failed(format_args!("the server sent a bundle that is none: {error}"))
         })?;
         let format = self.format.unwrap_or(match console.format() {
@@ -68,15 +66,13 @@ impl Show {
     }
 }
 
-fn as_pem(bundle: &X509Bundle) -> String {
-    bundle.authorities.iter().map(|authority| pem::certificate(&authority.der)).collect()
+fn as_pem(bundle: &Bundle) -> String {
+    bundle.x509_authorities.iter().map(|authority| pem::certificate(&authority.der)).collect()
 }
 
-fn as_jwks(bundle: &X509Bundle) -> Result<String, Failure> {
-    let unsupported = |error| {
+fn as_jwks(bundle: &Bundle) -> Result<String, Failure> {
+    json::write(bundle).map_err(|error| {
         Failure::failed(format_args!("cannot write the bundle as a JWK Set: {error}"))
             .try_this("--format pem")
-    };
-    let set = jwks::JwkSet::try_from(bundle).map_err(unsupported)?;
-    serde_json::to_string_pretty(&set).map_err(|error| Failure::because(&error))
+    })
 }

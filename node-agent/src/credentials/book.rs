@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use claviger_core::bundle::Bundle;
 use claviger_core::entry::{Entry, EntryId};
+use claviger_core::id::TrustDomain;
 use claviger_core::time::UnixTime;
-use claviger_proto::convert::bundles::X509Bundle;
 use tracing::{error, warn};
 
-use super::{Cursor, Identity, Snapshot, Update, WorkloadSvid};
+use super::{Cursor, FederatedUpdate, Identity, ServedBundle, Snapshot, Update, WorkloadSvid};
 
 /// The most SVIDs in one request.
 const BATCH: usize = 500;
+
+/// The most other trust domains.
+const MAX_FEDERATED: usize = 1_000;
 
 /// The pauses after an entry's failures: 1, 2, 4 … 60 seconds.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -24,7 +28,9 @@ const LAST_PAUSE: Duration = Duration::from_secs(60);
 pub(crate) struct Book {
     limit: usize,
     held: BTreeMap<EntryId, Held>,
-    bundle: Option<X509Bundle>,
+    /// Our own trust domain's.
+    bundle: Option<Arc<ServedBundle>>,
+    federated: BTreeMap<TrustDomain, Arc<ServedBundle>>,
     cursor: Option<Cursor>,
     /// Whether what can be given out changed since somebody asked.
     changed: bool,
@@ -61,12 +67,19 @@ pub(super) enum NotIssued {
 impl Book {
     /// A book with room for `limit` entries.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, held: BTreeMap::new(), bundle: None, cursor: None, changed: false }
+        Self {
+            limit,
+            held: BTreeMap::new(),
+            bundle: None,
+            federated: BTreeMap::new(),
+            cursor: None,
+            changed: false,
+        }
     }
 
     /// Takes in what the server says.
     pub(super) fn apply(&mut self, update: Update, now: UnixTime) {
-        let Update { cursor, snapshot, upserts, deletes, bundle } = update;
+        let Update { cursor, snapshot, upserts, deletes, bundle, federated } = update;
         if snapshot {
             let ids: BTreeSet<&EntryId> = upserts.iter().map(|entry| &entry.id).collect();
             self.held.retain(|id, _| ids.contains(id));
@@ -83,6 +96,9 @@ impl Book {
         }
         if let Some(bundle) = bundle {
             self.replace_bundle(bundle, now);
+        }
+        if let Some(federated) = federated {
+            self.apply_federated(federated);
         }
         // The server answers again: what failed because it did not is tried at once.
         self.held.values_mut().filter(|held| held.unanswered).for_each(|held| held.due = now);
@@ -113,13 +129,31 @@ impl Book {
     }
 
     /// An authority that is no longer secure takes along what it signed.
-    fn replace_bundle(&mut self, bundle: X509Bundle, now: UnixTime) {
-        let before = self.bundle.as_ref().map(tainted).unwrap_or_default();
+    fn replace_bundle(&mut self, bundle: Bundle, now: UnixTime) {
+        let before = self.bundle.as_ref().map(|served| tainted(&served.bundle)).unwrap_or_default();
         if !tainted(&bundle).is_subset(&before) {
             warn!("an authority is tainted: every SVID is renewed now");
             self.held.values_mut().for_each(|held| held.due = now);
         }
-        self.bundle = Some(bundle);
+        self.bundle = Some(Arc::new(bundle.into()));
+    }
+
+    fn apply_federated(&mut self, update: FederatedUpdate) {
+        if update.snapshot {
+            self.federated.clear();
+        }
+        for trust_domain in update.deletes {
+            self.federated.remove(&trust_domain);
+        }
+        for bundle in update.upserts {
+            let trust_domain = bundle.trust_domain.clone();
+            if MAX_FEDERATED <= self.federated.len() && !self.federated.contains_key(&trust_domain)
+            {
+                error!(%trust_domain, limit = MAX_FEDERATED, "too many bundles, one is left out");
+                continue;
+            }
+            self.federated.insert(trust_domain, Arc::new(bundle.into()));
+        }
     }
 
     /// The next entries to ask for SVIDs for; none if nothing is due. They count as asked for.
@@ -214,7 +248,8 @@ impl Book {
         let identity =
             |held: &Held| Identity { entry: Arc::clone(&held.entry), svid: held.svid.clone() };
         let bundle = self.bundle.as_ref()?;
-        Some(Snapshot::new(bundle, self.held.values().map(identity).collect()))
+        let (own, federated) = (Arc::clone(bundle), self.federated.clone());
+        Some(Snapshot::new(own, federated, self.held.values().map(identity).collect()))
     }
 }
 
@@ -254,8 +289,8 @@ fn pause(failures: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.min(16))).min(LAST_PAUSE)
 }
 
-fn tainted(bundle: &X509Bundle) -> BTreeSet<Bytes> {
-    let tainted = bundle.authorities.iter().filter(|authority| authority.tainted);
+fn tainted(bundle: &Bundle) -> BTreeSet<Bytes> {
+    let tainted = bundle.x509_authorities.iter().filter(|authority| authority.tainted);
     tainted.map(|authority| authority.der.clone()).collect()
 }
 

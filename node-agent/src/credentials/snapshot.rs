@@ -1,22 +1,20 @@
 //! What is known at one moment.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use claviger_core::entry::Entry;
 use claviger_core::id::TrustDomain;
 use claviger_core::selector::{Selector, Selectors};
 use claviger_core::time::UnixTime;
-use claviger_proto::convert::bundles::X509Bundle;
 
-use super::WorkloadSvid;
+use super::{ServedBundle, WorkloadSvid};
 
-/// Every identity that can be given out, and the bundle to verify peers with.
+/// Every identity that can be given out, and the bundles to verify peers with.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    trust_domain: TrustDomain,
-    bundle: Bytes,
+    own: Arc<ServedBundle>,
+    federated: BTreeMap<TrustDomain, Arc<ServedBundle>>,
     /// Oldest entry first.
     identities: Vec<Identity>,
     /// Where the identities are that ask for a selector, each under one of those it asks for.
@@ -34,7 +32,11 @@ pub(crate) struct Identity {
 
 impl Snapshot {
     /// The snapshot of these identities.
-    pub(super) fn new(bundle: &X509Bundle, mut identities: Vec<Identity>) -> Self {
+    pub(super) fn new(
+        own: Arc<ServedBundle>,
+        federated: BTreeMap<TrustDomain, Arc<ServedBundle>>,
+        mut identities: Vec<Identity>,
+    ) -> Self {
         // The default identity is the first, so the order must not depend on chance.
         identities.sort_by(|a, b| {
             let key = |identity: &Identity| (identity.entry.created_at, identity.entry.id.clone());
@@ -46,24 +48,38 @@ impl Snapshot {
                 by_selector.entry(selector.clone()).or_default().push(at);
             }
         }
-        let trust_domain = bundle.trust_domain.clone();
-        Self { trust_domain, bundle: bundle.concatenated(), identities, by_selector }
+        Self { own, federated, identities, by_selector }
     }
 
     /// The same without anybody in it.
     pub(super) fn emptied(&self) -> Self {
-        let (trust_domain, bundle) = (self.trust_domain.clone(), self.bundle.clone());
-        Self { trust_domain, bundle, identities: Vec::new(), by_selector: HashMap::new() }
+        let (own, federated) = (Arc::clone(&self.own), self.federated.clone());
+        Self { own, federated, identities: Vec::new(), by_selector: HashMap::new() }
     }
 
     /// The trust domain.
     pub(crate) fn trust_domain(&self) -> &TrustDomain {
-        &self.trust_domain
+        &self.own.bundle.trust_domain
     }
 
-    /// Its authorities, one after the other.
-    pub(crate) fn bundle(&self) -> &Bytes {
-        &self.bundle
+    /// Its bundle.
+    pub(crate) fn bundle(&self) -> &ServedBundle {
+        &self.own
+    }
+
+    /// The bundle of another trust domain, if it is known.
+    pub(crate) fn federated(&self, trust_domain: &TrustDomain) -> Option<&Arc<ServedBundle>> {
+        self.federated.get(trust_domain)
+    }
+
+    /// The bundles of the other trust domains that one of `identities` federates with, by name, each
+    /// once; those that are not known are left out.
+    pub(crate) fn federated_with<'a>(
+        &'a self,
+        identities: &[&Identity],
+    ) -> BTreeMap<&'a TrustDomain, &'a Arc<ServedBundle>> {
+        let wanted = identities.iter().flat_map(|identity| &identity.entry.federates_with);
+        wanted.filter_map(|domain| self.federated.get_key_value(domain)).collect()
     }
 
     /// The identities of a process with these facts, oldest entry first.
@@ -86,19 +102,21 @@ fn most_telling(selectors: &Selectors) -> Option<&Selector> {
 
 #[cfg(test)]
 mod tests {
+    use claviger_core::bundle::Bundle;
     use claviger_core::id::SpiffeId;
 
     use super::*;
     use crate::world::{NOW, entry};
 
-    fn bundle() -> X509Bundle {
-        let trust_domain = "example.org".parse().unwrap();
-        X509Bundle { trust_domain, authorities: Vec::new(), sequence: 1, refresh_hint: None }
+    fn served(trust_domain: &str) -> Arc<ServedBundle> {
+        Arc::new(Bundle::empty(trust_domain.parse().unwrap()).into())
     }
 
     fn snapshot(entries: Vec<Entry>) -> Snapshot {
         let identity = |entry| Identity { entry: Arc::new(entry), svid: None };
-        Snapshot::new(&bundle(), entries.into_iter().map(identity).collect())
+        let federated = ["a.org", "b.org"].map(|name| (name.parse().unwrap(), served(name)));
+        let identities = entries.into_iter().map(identity).collect();
+        Snapshot::new(served("example.org"), federated.into(), identities)
     }
 
     fn admitted(snapshot: &Snapshot, facts: &[&str]) -> Vec<String> {
@@ -145,6 +163,19 @@ mod tests {
             snapshot.trust_domain().id(),
             "spiffe://example.org".parse::<SpiffeId>().unwrap()
         );
-        assert!(snapshot.bundle().is_empty());
+        assert!(snapshot.bundle().x509.is_empty());
+    }
+
+    #[test]
+    fn only_the_bundles_of_those_it_federates_with_are_given() {
+        let with = |id, names: &[&str]| Entry {
+            federates_with: names.iter().map(|name| name.parse().unwrap()).collect(),
+            ..entry(id, &["unix:uid:1"])
+        };
+        let snapshot = snapshot(vec![with("a", &["b.org", "unknown.org"]), with("b", &["b.org"])]);
+        let facts = ["unix:uid:1".parse().unwrap()].into();
+        let identities = snapshot.admitted(&facts, NOW);
+        let federated = snapshot.federated_with(&identities);
+        assert_eq!(federated.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["b.org"]);
     }
 }

@@ -1,16 +1,16 @@
 //! From the server's messages to updates.
 
+use claviger_core::bundle::Bundle;
 use claviger_core::entry::{Entry, EntryId};
 use claviger_core::id::TrustDomain;
 use claviger_proto::claviger::agent::v1 as wire;
 use claviger_proto::convert::FieldError;
-use claviger_proto::convert::bundles::X509Bundle;
 use claviger_proto::spire::types;
 use claviger_runtime::tls::BundleError;
 use tonic::Status;
 use tracing::error;
 
-use crate::credentials::{Cursor, Update};
+use crate::credentials::{Cursor, FederatedUpdate, Update};
 
 /// Collects the pages of a snapshot, which is applied as a whole.
 #[derive(Debug)]
@@ -53,6 +53,10 @@ fn join(mut begun: Update, next: Update) -> Update {
     begun.upserts.extend(next.upserts);
     begun.deletes.extend(next.deletes);
     begun.bundle = next.bundle.or(begun.bundle);
+    begun.federated = match (begun.federated, next.federated) {
+        (Some(begun), Some(next)) => Some(join_federated(begun, next)),
+        (begun, next) => begun.or(next),
+    };
     begun
 }
 
@@ -62,12 +66,13 @@ fn parse(page: wire::SubscribeResponse, trust_domain: &TrustDomain) -> Result<Up
     if changes && page.cursor.is_none() {
         return Err(SyncError::NoCursor);
     }
-    let bundle = page.bundle.map(X509Bundle::try_from).transpose()?;
+    let bundle = page.bundle.map(Bundle::try_from).transpose()?;
     if let Some(bundle) = &bundle
         && bundle.trust_domain != *trust_domain
     {
         return Err(SyncError::ForeignBundle(bundle.trust_domain.clone()));
     }
+    let federated = page.federated.map(|wire| parse_federated(wire, trust_domain));
     let mut upserts = Vec::with_capacity(page.upserts.len());
     let mut deletes = Vec::with_capacity(page.deletes.len());
     for id in page.deletes {
@@ -89,7 +94,37 @@ fn parse(page: wire::SubscribeResponse, trust_domain: &TrustDomain) -> Result<Up
         }
     }
     let cursor = page.cursor.map(|wire::Cursor { log_id, sequence }| Cursor { log_id, sequence });
-    Ok(Update { cursor, snapshot: page.snapshot, upserts, deletes, bundle })
+    Ok(Update { cursor, snapshot: page.snapshot, upserts, deletes, bundle, federated })
+}
+
+fn join_federated(mut begun: FederatedUpdate, next: FederatedUpdate) -> FederatedUpdate {
+    begun.snapshot |= next.snapshot;
+    begun.upserts.extend(next.upserts);
+    begun.deletes.extend(next.deletes);
+    begun
+}
+
+/// What is not understood is deleted: what it was before must not be believed on. The trust
+/// domain's own bundle never comes this way.
+fn parse_federated(wire: wire::FederatedBundles, own: &TrustDomain) -> FederatedUpdate {
+    let domain = |name: &str| name.parse().ok().filter(|domain: &TrustDomain| domain != own);
+    let mut update = FederatedUpdate {
+        snapshot: wire.snapshot,
+        upserts: Vec::new(),
+        deletes: wire.deletes.iter().filter_map(|name| domain(name)).collect(),
+    };
+    for bundle in wire.upserts {
+        let of = domain(&bundle.trust_domain);
+        match (of, Bundle::try_from(bundle)) {
+            (Some(_), Ok(bundle)) => update.upserts.push(bundle),
+            (of, Err(error)) => {
+                error!(trust_domain = ?of, %error, "a federated bundle is not understood");
+                update.deletes.extend(of);
+            }
+            (None, Ok(_)) => error!("the server sent its own bundle as a federated one"),
+        }
+    }
+    update
 }
 
 fn entry(

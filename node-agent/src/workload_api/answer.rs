@@ -1,6 +1,6 @@
 //! What a snapshot means for one caller.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use claviger_core::selector::Selectors;
@@ -33,15 +33,18 @@ pub(super) fn x509_svid(
     if identities.is_empty() {
         return Answer::Nobody;
     }
+    let federated = snapshot.federated_with(&identities).into_iter();
+    let federated_bundles =
+        federated.map(|(domain, served)| (domain.id().to_string(), served.x509.clone())).collect();
     let mut hints = HashSet::new();
     let svids: Vec<_> = identities
         .into_iter()
-        .filter_map(|identity| svid(identity, snapshot.bundle(), now, &mut hints))
+        .filter_map(|identity| svid(identity, &snapshot.bundle().x509, now, &mut hints))
         .collect();
     if svids.is_empty() {
         return Answer::Soon;
     }
-    Answer::Message(X509svidResponse { svids, crl: Vec::new(), federated_bundles: HashMap::new() })
+    Answer::Message(X509svidResponse { svids, crl: Vec::new(), federated_bundles })
 }
 
 /// The identity as a message, if its SVID is there and valid. Of several identities with the same
@@ -70,9 +73,14 @@ pub(super) fn x509_bundles(
     facts: &Selectors,
     now: UnixTime,
 ) -> Answer<X509BundlesResponse> {
-    if snapshot.admitted(facts, now).is_empty() {
+    let identities = snapshot.admitted(facts, now);
+    if identities.is_empty() {
         return Answer::Nobody;
     }
-    let own = (snapshot.trust_domain().id().to_string(), snapshot.bundle().clone());
-    Answer::Message(X509BundlesResponse { crl: Vec::new(), bundles: HashMap::from([own]) })
+    let own = (snapshot.trust_domain(), snapshot.bundle());
+    let federated = snapshot.federated_with(&identities);
+    let federated = federated.into_iter().map(|(domain, served)| (domain, &**served));
+    let bundles = std::iter::once(own).chain(federated);
+    let bundles = bundles.map(|(domain, served)| (domain.id().to_string(), served.x509.clone()));
+    Answer::Message(X509BundlesResponse { crl: Vec::new(), bundles: bundles.collect() })
 }

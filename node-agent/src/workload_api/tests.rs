@@ -4,9 +4,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
+use claviger_core::der;
 use claviger_core::entry::Entry;
 use claviger_core::time::{SystemClock, UnixTime};
-use claviger_proto::convert::der;
 use claviger_runtime::tls::{Svid, TrustBundle, verify_svid};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};

@@ -8,6 +8,7 @@ use claviger_core::svid::{DnsName, SvidTtl};
 use claviger_core::time::UnixTime;
 
 use super::{FieldError, Problem, ids, selectors, times};
+use crate::spire::types::entry::AdditionalAttributes;
 use crate::spire::types::{self, EntryMask};
 
 impl TryFrom<types::Entry> for Entry {
@@ -15,7 +16,7 @@ impl TryFrom<types::Entry> for Entry {
 
     /// Checks each field by itself; the rules between fields are [`Entry::check`]'s.
     fn try_from(wire: types::Entry) -> Result<Self, FieldError> {
-        refuse_unsupported(wire.additional_attributes.unwrap_or_default())?;
+        let attributes = wire.additional_attributes.unwrap_or_default();
         let at = |field| move |problem| FieldError::new(field, problem);
         Ok(Self {
             id: wire.id.parse().map_err(|error| FieldError::new("id", error))?,
@@ -35,6 +36,8 @@ impl TryFrom<types::Entry> for Entry {
             store_svid: wire.store_svid,
             hint: wire.hint,
             created_at: times::time(wire.created_at).map_err(at("created_at"))?,
+            x509_on_demand: attributes.disable_x509_svid_prefetch,
+            jwt_jti: attributes.jwt_svid_include_jti,
         })
     }
 }
@@ -57,7 +60,7 @@ impl From<&Entry> for types::Entry {
             jwt_svid_ttl: ttl_to_wire(entry.jwt_svid_ttl),
             hint: entry.hint.clone(),
             created_at: times::to_wire(entry.created_at),
-            additional_attributes: None,
+            additional_attributes: attributes(entry),
         }
     }
 }
@@ -149,19 +152,13 @@ fn copy(from: types::Entry, to: &mut types::Entry, mask: &EntryMask) {
     );
 }
 
-/// Settings that would be lost are refused: whoever sets them relies on them.
-fn refuse_unsupported(wire: types::entry::AdditionalAttributes) -> Result<(), FieldError> {
-    let types::entry::AdditionalAttributes { disable_x509_svid_prefetch, jwt_svid_include_jti } =
-        wire;
-    for (field, set) in [
-        ("disable_x509_svid_prefetch", disable_x509_svid_prefetch),
-        ("jwt_svid_include_jti", jwt_svid_include_jti),
-    ] {
-        if set {
-            return Err(FieldError::new("additional_attributes", Problem::Unsupported(field)));
-        }
-    }
-    Ok(())
+/// Unset if none is, as with SPIRE.
+fn attributes(entry: &Entry) -> Option<AdditionalAttributes> {
+    let attributes = AdditionalAttributes {
+        disable_x509_svid_prefetch: entry.x509_on_demand,
+        jwt_svid_include_jti: entry.jwt_jti,
+    };
+    (attributes != AdditionalAttributes::default()).then_some(attributes)
 }
 
 fn ttl(wire: i32) -> Result<Option<SvidTtl>, Problem> {

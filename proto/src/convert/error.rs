@@ -1,9 +1,9 @@
+use claviger_core::der::DerError;
 use claviger_core::entry::EntryError;
 use claviger_core::id::ParseIdError;
+use claviger_core::jose::key::KeyError;
 use claviger_core::selector::ParseSelectorError;
 use claviger_core::svid::{ParseDnsNameError, SvidTtlError};
-
-use super::der::DerError;
 
 /// A field of a message does not say what it should.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -52,9 +52,9 @@ pub enum Problem {
     /// Not a number of seconds since the epoch.
     #[error("{0} is no time between the years 1970 and 9999")]
     Time(i64),
-    /// Something is asked for that this broker does not do.
-    #[error("`{0}` is not supported; leave it unset")]
-    Unsupported(&'static str),
+    /// A key's name is empty or too long.
+    #[error("has {0} bytes; a key's name has 1 to 255")]
+    KeyId(usize),
     /// A URI with a path stands where a trust domain should.
     #[error("a trust domain has no path; write `example.org` or `spiffe://example.org`")]
     NotATrustDomain,
@@ -73,6 +73,9 @@ pub enum Problem {
     /// Not a lifetime for an SVID.
     #[error(transparent)]
     Ttl(#[from] SvidTtlError),
+    /// Not a public key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// Not a certificate.
     #[error(transparent)]
     Der(#[from] DerError),

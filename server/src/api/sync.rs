@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claviger_core::audit::{Checkpoint, Head, Link};
+use claviger_core::bundle::Bundle;
 use claviger_core::time::UnixTime;
 use claviger_proto::claviger::agent::v1::{
     self as wire, Cursor, SubscribeRequest, SubscribeResponse, agent_sync_server,
     subscribe_request::Step,
 };
-use claviger_proto::convert::bundles::X509Bundle;
 use claviger_proto::spire::types;
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::telemetry::Chain;
@@ -146,7 +146,7 @@ impl Service {
 struct Session {
     requests: Streaming<SubscribeRequest>,
     subscription: Subscription,
-    bundle: watch::Receiver<Arc<X509Bundle>>,
+    bundle: watch::Receiver<Arc<Bundle>>,
     head: watch::Receiver<Head>,
     /// The rest of an update that is larger than one response.
     pages: VecDeque<SubscribeResponse>,

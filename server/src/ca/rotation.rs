@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use claviger_core::audit::Event;
+use claviger_core::bundle::{Bundle, X509Authority};
 use claviger_core::evidence::KeyDigest;
 use claviger_core::id::TrustDomain;
 use claviger_core::svid::Validity;
 use claviger_core::time::{Clock, UnixTime};
-use claviger_proto::convert::bundles::{X509Authority, X509Bundle};
 use metrics::gauge;
 use rcgen::PublicKeyData;
 use tokio::sync::watch;
@@ -46,7 +46,7 @@ pub struct Rotation {
     journal: Journal,
     slots: Slots,
     issuer: Arc<ArcSwap<Issuer>>,
-    bundle: watch::Sender<Arc<X509Bundle>>,
+    bundle: watch::Sender<Arc<Bundle>>,
 }
 
 impl Rotation {
@@ -188,14 +188,14 @@ impl Workshop {
         Ok(Issuer::new(key, &active.certificate, active.validity, self.config.clone())?)
     }
 
-    fn bundle(&self, slots: &Slots) -> X509Bundle {
+    fn bundle(&self, slots: &Slots) -> Bundle {
         let authority =
             |slot: &Slot| X509Authority { der: slot.certificate.to_vec().into(), tainted: false };
-        X509Bundle {
-            trust_domain: self.trust_domain.clone(),
-            authorities: slots.authorities().iter().map(authority).collect(),
+        Bundle {
+            x509_authorities: slots.authorities().iter().map(authority).collect(),
             sequence: slots.sequence(),
             refresh_hint: Some(REFRESH_HINT),
+            ..Bundle::empty(self.trust_domain.clone())
         }
     }
 }

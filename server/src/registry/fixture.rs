@@ -31,5 +31,7 @@ pub(crate) fn entry(name: &str, parent: &str, identity: &str, selector: &str) ->
         store_svid: false,
         hint: String::new(),
         created_at: UnixTime::from_secs(5),
+        x509_on_demand: false,
+        jwt_jti: false,
     }
 }

@@ -1,8 +1,8 @@
 //! The rules, at chosen times.
 
+use claviger_core::bundle::X509Authority;
 use claviger_core::selector::Selectors;
 use claviger_core::svid::Validity;
-use claviger_proto::convert::bundles::X509Authority;
 
 use super::*;
 use crate::world::{NOW, entry};
@@ -17,22 +17,21 @@ fn later(secs: u64) -> UnixTime {
     NOW.after(Duration::from_secs(secs))
 }
 
-fn bundle(tainted: &[bool]) -> X509Bundle {
+fn bundle(tainted: &[bool]) -> Bundle {
     let authority = |(at, tainted): (usize, &bool)| X509Authority {
         der: Bytes::from(vec![u8::try_from(at).unwrap(); 3]),
         tainted: *tainted,
     };
-    X509Bundle {
-        trust_domain: "example.org".parse().unwrap(),
-        authorities: tainted.iter().enumerate().map(authority).collect(),
+    Bundle {
+        x509_authorities: tainted.iter().enumerate().map(authority).collect(),
         sequence: 1,
-        refresh_hint: None,
+        ..Bundle::empty("example.org".parse().unwrap())
     }
 }
 
 fn update(sequence: u64, upserts: Vec<Entry>) -> Update {
     let cursor = Some(at(sequence));
-    Update { cursor, snapshot: false, upserts, deletes: Vec::new(), bundle: None }
+    Update { cursor, snapshot: false, upserts, deletes: Vec::new(), bundle: None, federated: None }
 }
 
 fn snapshot(sequence: u64, upserts: Vec<Entry>) -> Update {
@@ -122,7 +121,7 @@ fn a_bundle_alone_moves_nothing_else() {
     book.apply(Update { cursor: None, bundle, ..update(0, Vec::new()) }, NOW);
     assert_eq!(book.applied(), Some(at(1)));
     assert_eq!(shown(&book).0, ["a"]);
-    assert_eq!(book.snapshot().unwrap().bundle().len(), 6);
+    assert_eq!(book.snapshot().unwrap().bundle().x509.len(), 6);
 }
 
 #[test]

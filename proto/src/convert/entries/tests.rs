@@ -17,6 +17,8 @@ fn entry() -> Entry {
         store_svid: true,
         hint: "internal".into(),
         created_at: UnixTime::from_secs(1_795_000_000),
+        x509_on_demand: false,
+        jwt_jti: false,
     }
 }
 
@@ -109,28 +111,16 @@ fn lists_are_bounded_and_do_not_repeat() {
 }
 
 #[test]
-fn a_setting_that_would_be_lost_is_refused() {
-    let attributes = types::entry::AdditionalAttributes::default;
-    refuses(
-        |wire| {
-            wire.additional_attributes = Some(types::entry::AdditionalAttributes {
-                jwt_svid_include_jti: true,
-                ..attributes()
-            });
-        },
-        "additional_attributes: `jwt_svid_include_jti` is not supported; leave it unset",
-    );
-    refuses(
-        |wire| {
-            wire.additional_attributes = Some(types::entry::AdditionalAttributes {
-                disable_x509_svid_prefetch: true,
-                ..attributes()
-            });
-        },
-        "additional_attributes: `disable_x509_svid_prefetch` is not supported; leave it unset",
-    );
-    let unset =
-        types::Entry { additional_attributes: Some(attributes()), ..types::Entry::from(&entry()) };
+fn settings_without_a_field_of_their_own_are_kept() {
+    let set = Entry { x509_on_demand: true, jwt_jti: true, ..entry() };
+    let wire = types::Entry::from(&set);
+    let attributes = wire.additional_attributes.unwrap();
+    assert!(attributes.disable_x509_svid_prefetch && attributes.jwt_svid_include_jti);
+    assert_eq!(Entry::try_from(wire), Ok(set));
+    let unset = types::Entry {
+        additional_attributes: Some(AdditionalAttributes::default()),
+        ..types::Entry::from(&entry())
+    };
     assert_eq!(Entry::try_from(unset), Ok(entry()));
 }
 

@@ -51,9 +51,9 @@ impl World {
         authority.sign(Recorded::assertion(grant), self.clock.now()).unwrap()
     }
 
-    fn verify(&self, svid: &SignedSvid, bundle: &X509Bundle) -> bool {
+    fn verify(&self, svid: &SignedSvid, bundle: &Bundle) -> bool {
         let ders: Vec<_> =
-            bundle.authorities.iter().map(|a| CertificateDer::from(a.der.to_vec())).collect();
+            bundle.x509_authorities.iter().map(|a| CertificateDer::from(a.der.to_vec())).collect();
         let bundle = TrustBundle::new(bundle.trust_domain.clone(), &ders).unwrap();
         verify_svid(&svid.chain, &bundle, self.clock.now()).is_ok()
     }
@@ -77,7 +77,7 @@ async fn the_same_authority_signs_after_a_restart() {
     let (_, first) = world.open().await.unwrap();
     let (_, second) = world.open().await.unwrap();
     assert_eq!(*first.bundle().borrow(), *second.bundle().borrow());
-    assert_eq!(first.bundle().borrow().authorities.len(), 1);
+    assert_eq!(first.bundle().borrow().x509_authorities.len(), 1);
     assert!(world.verify(&world.sign(&second), &first.bundle().borrow()));
     assert_eq!(world.key_files(), 1);
     let events = world.events().await;
@@ -95,7 +95,7 @@ async fn a_successor_is_published_long_before_it_signs() {
     world.clock.advance(DAY / 2);
     rotation.advance().await.unwrap();
     let both = authority.bundle().borrow().clone();
-    assert_eq!((both.authorities.len(), both.sequence), (2, first.sequence + 1));
+    assert_eq!((both.x509_authorities.len(), both.sequence), (2, first.sequence + 1));
     assert!(world.verify(&world.sign(&authority), &first), "the old one still signs");
     assert_eq!(world.key_files(), 2);
 
@@ -109,7 +109,7 @@ async fn a_successor_is_published_long_before_it_signs() {
     world.clock.advance(DAY / 6 + 1);
     rotation.advance().await.unwrap();
     let last = authority.bundle().borrow().clone();
-    assert!(!last.authorities.contains(&first.authorities[0]), "it has expired");
+    assert!(!last.x509_authorities.contains(&first.x509_authorities[0]), "it has expired");
     assert!(last.sequence > both.sequence);
 }
 
@@ -120,7 +120,7 @@ async fn after_a_long_absence_there_is_an_authority_at_once() {
     world.clock.advance(10 * DAY);
     let (_, after) = world.open().await.unwrap();
     assert!(world.verify(&world.sign(&after), &after.bundle().borrow()));
-    assert_ne!(before.bundle().borrow().authorities, after.bundle().borrow().authorities);
+    assert_ne!(before.bundle().borrow().x509_authorities, after.bundle().borrow().x509_authorities);
     assert_eq!(world.key_files(), 1);
 }
 
@@ -136,10 +136,10 @@ async fn a_step_that_cannot_be_written_does_not_happen() {
     assert!(world.verify(&world.sign(&authority), &bundle));
     world.store.fail(Fault::None);
     rotation.advance().await.unwrap();
-    assert_eq!(authority.bundle().borrow().authorities.len(), 2);
+    assert_eq!(authority.bundle().borrow().x509_authorities.len(), 2);
     let (_, reopened) = world.open().await.unwrap();
     assert_eq!(world.key_files(), 2, "the key of the failed step is gone");
-    assert_eq!(reopened.bundle().borrow().authorities.len(), 2);
+    assert_eq!(reopened.bundle().borrow().x509_authorities.len(), 2);
 }
 
 #[tokio::test]

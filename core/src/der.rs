@@ -57,7 +57,7 @@ pub fn split(concatenated: &Bytes) -> Result<Vec<Bytes>, DerError> {
         if certificates.len() == MAX_CERTIFICATES {
             return Err(DerError::TooMany);
         }
-        let at = concatenated.len() - rest.len();
+        let at = concatenated.len().saturating_sub(rest.len());
         let length = frame(&rest, at)?;
         certificates.push(rest.split_to(length));
     }
@@ -91,7 +91,7 @@ fn frame(bytes: &[u8], at: usize) -> Result<usize, DerError> {
         // Indefinite, reserved, or far beyond the bound.
         _ => return Err(DerError::Frame { at }),
     };
-    let length = header + content;
+    let length = content.saturating_add(header);
     if MAX_CERTIFICATE < length {
         return Err(DerError::TooLarge { at });
     }
