@@ -9,6 +9,7 @@
 //! | what the server says of entries, bundle and audit log, as it changes | `sync` |
 //! | entries, SVIDs, and when each is renewed | `credentials` |
 //! | who calls, and which identities that earns | `attestation` |
+//! | what every service that answers from snapshots shares: streams, and whom they are about | `streams` |
 //! | the SPIFFE Workload API | `workload_api` |
 //! | one-time PSKs | `psk_broker` |
 //!
@@ -30,6 +31,7 @@ mod metrics;
 mod pem;
 mod psk_broker;
 mod server;
+mod streams;
 mod sync;
 mod workload_api;
 

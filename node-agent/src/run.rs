@@ -28,6 +28,7 @@ use crate::files::{DataDir, DataDirError};
 use crate::grpc_health::GrpcHealth;
 use crate::identity::{self, EstablishError, Renewal, Standing};
 use crate::psk_broker::PskBroker;
+use crate::streams::Desk;
 use crate::sync::{LoadWitnessError, Sync, UPDATES, Witness};
 use crate::workload_api::WorkloadApi;
 
@@ -160,13 +161,14 @@ impl Door {
         tasks: &Tasks,
     ) -> Result<Router, StartError> {
         let attestation = Attestation::new(Attestor::new(config.unix, Arc::clone(clock)));
-        let workload_api = WorkloadApi {
+        let desk = Desk {
             attestation: attestation.clone(),
             snapshots: self.snapshots.clone(),
             slots: Slots::new(config.limits.streams, config.limits.streams_per_uid),
             clock: Arc::clone(clock),
             stop: tasks.token(),
         };
+        let workload_api = WorkloadApi { desk };
         let broker = PskBroker {
             attestation,
             snapshots: self.snapshots,

@@ -4,73 +4,43 @@
 //! |---|---|
 //! | the header that every request must carry | `header` |
 //! | what a snapshot means for one caller; no I/O | `answer` |
-//! | one open stream | `stream` |
 //!
-//! Nothing waits for the server here: every answer is made from the snapshot of the moment.
+//! Its streams are those of [`crate::streams`].
 
 mod answer;
 mod header;
-mod stream;
 
-use std::pin::Pin;
-use std::sync::Arc;
-
-use claviger_core::time::Clock;
+use claviger_core::selector::Selectors;
 use claviger_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApi;
 use claviger_proto::workload::{
     JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
     ValidateJwtsvidResponse, WitBundlesRequest, WitBundlesResponse, WitsvidRequest,
     WitsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
 };
-use claviger_runtime::slots::Slots;
-use futures_util::{Stream, StreamExt};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, async_trait};
-use tracing::debug;
 
-use crate::attestation::{Attestation, peer};
-use crate::credentials::Snapshot;
+use crate::attestation::peer;
 use crate::metrics;
+use crate::streams::{Compose, Desk, Responses};
 
 pub(crate) use header::require_header;
-use stream::Watcher;
 
 /// The API.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkloadApi {
-    /// Who finds out about callers.
-    pub(crate) attestation: Attestation,
-    /// What can be given out.
-    pub(crate) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
-    /// How many streams may be open, and of each user.
-    pub(crate) slots: Slots<u32>,
-    /// The time.
-    pub(crate) clock: Arc<dyn Clock>,
-    /// Fires when streams are to end.
-    pub(crate) stop: CancellationToken,
+    /// Where its callers are served.
+    pub(crate) desk: Desk,
 }
 
-type Responses<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
-
 impl WorkloadApi {
-    /// Opens a stream of what `compose` makes of each snapshot. The first message is made here, so
-    /// that a refusal is the answer to the call.
-    async fn open<M: Clone + PartialEq + Send + 'static>(
+    /// Opens a stream for the caller about itself.
+    async fn open<T, M: Clone + PartialEq + Send + 'static>(
         &self,
-        peer: claviger_runtime::unix::Peer,
-        compose: answer::Compose<M>,
+        request: &Request<T>,
+        compose: impl Compose<Selectors, M> + 'static,
     ) -> Result<Responses<M>, Status> {
-        let slot = self.slots.take(peer.uid()).map_err(|full| {
-            debug!(uid = peer.uid(), error = %full, "stream refused");
-            Status::unavailable("too many open streams; close some, or try again later")
-        })?;
-        let mut watcher = Watcher::new(self, peer, slot, compose);
-        let first = watcher.next().await?;
-        let rest = futures_util::stream::try_unfold(watcher, |mut watcher| async move {
-            Ok(Some((watcher.next().await?, watcher)))
-        });
-        Ok(Box::pin(futures_util::stream::once(async { Ok(first) }).chain(rest)))
+        let peer = peer(request)?;
+        self.desk.open(peer.uid(), peer, compose).await
     }
 }
 
@@ -87,7 +57,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<X509svidRequest>,
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
         require_header(request.metadata())?;
-        let opened = self.open(peer(&request)?, answer::x509_svid).await;
+        let opened = self.open(&request, answer::x509_svid).await;
         counted("FetchX509SVID", opened)
     }
 
@@ -96,7 +66,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
         require_header(request.metadata())?;
-        let opened = self.open(peer(&request)?, answer::x509_bundles).await;
+        let opened = self.open(&request, answer::x509_bundles).await;
         counted("FetchX509Bundles", opened)
     }
 

@@ -15,5 +15,5 @@ pub use address::{SocketPathError, check_path};
 pub use bind::BindError;
 pub use connect::{ConnectError, connector};
 pub use listener::{Limits, Listener};
-pub use peer::Peer;
+pub use peer::{NoProcess, Peer};
 pub use stream::PeerStream;

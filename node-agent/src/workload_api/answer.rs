@@ -8,20 +8,7 @@ use claviger_core::time::UnixTime;
 use claviger_proto::workload::{X509BundlesResponse, X509svid, X509svidResponse};
 
 use crate::credentials::{Identity, Snapshot};
-
-/// What to tell a caller.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Answer<M> {
-    /// The complete state.
-    Message(M),
-    /// It has an identity, and the SVID is on its way.
-    Soon,
-    /// It has no identity.
-    Nobody,
-}
-
-/// Makes an answer.
-pub(super) type Compose<M> = fn(&Snapshot, &Selectors, UnixTime) -> Answer<M>;
+use crate::streams::Answer;
 
 /// The caller's SVIDs, the default one first (SPIFFE Workload API §5.2.1).
 pub(super) fn x509_svid(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use claviger_core::der;
 use claviger_core::entry::Entry;
-use claviger_core::time::{SystemClock, UnixTime};
+use claviger_core::time::{Clock, SystemClock, UnixTime};
 use claviger_runtime::tls::{Svid, TrustBundle, verify_svid};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};

@@ -54,6 +54,24 @@ impl Peer {
         Self::new(credentials, pidfd)
     }
 
+    /// The process that has the number `pid` now, in our PID namespace, for callers who name
+    /// another process than themselves. Which process they meant is their affair: a number says
+    /// nothing about who had it before. From here on it is this process and no other.
+    ///
+    /// # Errors
+    ///
+    /// [`NoProcess`] if no process has the number, or the kernel does not say.
+    pub fn by_number(pid: u32) -> Result<Self, NoProcess> {
+        let none = || NoProcess::Unknown(pid);
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(none)?;
+        let pinned = pin(pid)
+            .and_then(|(pidfd, (uid, gid))| Self::new(Credentials { pid, uid, gid }, pidfd));
+        pinned.map_err(|error| match error {
+            PeerError::Exited | PeerError::OtherNamespace | PeerError::OtherProcess => none(),
+            PeerError::Io(error) => NoProcess::Io(error),
+        })
+    }
+
     fn new(credentials: Credentials, pidfd: OwnedFd) -> Result<Self, PeerError> {
         #[expect(
             deprecated,
@@ -126,20 +144,27 @@ fn pin_by_number(credentials: Credentials) -> Result<OwnedFd, PeerError> {
         );
     });
 
-    let pidfd = match pidfd_open(credentials.pid, PidfdFlags::empty()) {
+    let (pidfd, ids) = pin(credentials.pid)?;
+    if ids != (credentials.uid, credentials.gid) {
+        return Err(PeerError::OtherProcess);
+    }
+    Ok(pidfd)
+}
+
+/// Pins the process that has the number `pid` now, and says as which user and group it runs.
+fn pin(pid: Pid) -> Result<(OwnedFd, (u32, u32)), PeerError> {
+    let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
-        Err(Errno::SRCH) => return Err(PeerError::Exited),
+        // A number that is a thread's, not a process's, is invalid; newer kernels say ENOENT.
+        Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Err(PeerError::Exited),
         Err(errno) => return Err(PeerError::Io(errno.into())),
     };
-    let (uid, gid) = effective_ids(credentials.pid)?;
+    let ids = effective_ids(pid)?;
     // Asked last: had the process ended before `/proc` was read, this would say so.
     if has_exited(pidfd.as_fd()) {
         return Err(PeerError::Exited);
     }
-    if (uid, gid) != (credentials.uid, credentials.gid) {
-        return Err(PeerError::OtherProcess);
-    }
-    Ok(pidfd)
+    Ok((pidfd, ids))
 }
 
 /// The effective user and group of a process, from `/proc/<pid>/status` (proc_pid_status(5)).
@@ -172,6 +197,17 @@ fn effective_ids(pid: Pid) -> Result<(u32, u32), PeerError> {
 pub(super) fn check_kernel() -> io::Result<()> {
     pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
     Ok(())
+}
+
+/// Why there is no process to speak of.
+#[derive(Debug, thiserror::Error)]
+pub enum NoProcess {
+    /// No process has the number.
+    #[error("there is no process {0}")]
+    Unknown(u32),
+    /// The kernel does not say.
+    #[error("the kernel does not say who the process is")]
+    Io(#[source] io::Error),
 }
 
 /// Why the process at the other end is unknown.
@@ -264,6 +300,20 @@ mod tests {
         peer.exited().await;
         assert!(matches!(pin_by_number(ours(pid)).unwrap_err(), PeerError::Exited));
         child.wait().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_process_is_found_by_its_number_until_it_ends() {
+        let (mut child, pid) = child();
+        let number = pid.as_raw_nonzero().get().unsigned_abs();
+        let peer = Peer::by_number(number).unwrap();
+        assert_eq!((peer.0.credentials, peer.pid()), (ours(pid), number));
+        child.kill().await.unwrap();
+        peer.exited().await;
+        for nobody in [number, 0, u32::MAX] {
+            let error = Peer::by_number(nobody).unwrap_err();
+            assert!(matches!(error, NoProcess::Unknown(n) if n == nobody), "{error}");
+        }
     }
 
     #[test]

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use claviger_core::selector::Selectors;
 use claviger_runtime::slots::Slot;
-use claviger_runtime::unix::Peer;
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
-use super::WorkloadApi;
-use super::answer::{Answer, Compose};
+use super::{Answer, Compose, Desk, Subject, stopping, unheard};
 use crate::attestation::{NO_IDENTITY, not_attested};
 use crate::credentials::Snapshot;
 use crate::metrics;
@@ -17,46 +14,53 @@ use crate::metrics;
 /// How long a caller whose SVID is on its way is kept waiting for its first message.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Tells one caller what changes for it.
-pub(super) struct Watcher<M> {
-    api: WorkloadApi,
-    peer: Peer,
-    compose: Compose<M>,
+/// Tells one caller what changes for its subject.
+pub(crate) struct Watcher<S: Subject, M, C> {
+    desk: Desk,
+    subject: S,
+    compose: C,
     /// What was found out when the last message was made.
-    facts: Option<Selectors>,
+    facts: Option<S::Facts>,
     last: Option<M>,
-    opened: Instant,
+    /// When the first message began to be waited for.
+    asked: Instant,
     _slot: Slot<u32>,
     _counted: Counted,
 }
 
-impl<M: Clone + PartialEq> Watcher<M> {
-    pub(super) fn new(api: &WorkloadApi, peer: Peer, slot: Slot<u32>, compose: Compose<M>) -> Self {
+impl<S: Subject, M: Clone + PartialEq, C: Compose<S::Facts, M>> Watcher<S, M, C> {
+    pub(crate) fn new(desk: &Desk, slot: Slot<u32>, subject: S, compose: C) -> Self {
         Self {
-            api: api.clone(),
-            peer,
+            desk: desk.clone(),
+            subject,
             compose,
             facts: None,
             last: None,
-            opened: Instant::now(),
+            asked: Instant::now(),
             _slot: slot,
             _counted: Counted::new(),
         }
     }
 
+    /// Asks for something else from now on; the next message comes at once.
+    pub(crate) fn ask(&mut self, compose: C) {
+        self.compose = compose;
+        self.last = None;
+        self.asked = Instant::now();
+    }
+
     /// The next message: at once if there was none, otherwise as soon as it says something new.
     /// An error ends the stream.
-    pub(super) async fn next(&mut self) -> Result<M, Status> {
+    ///
+    /// Who stops waiting for it may ask again later: nothing is lost.
+    pub(crate) async fn next(&mut self) -> Result<M, Status> {
         loop {
-            let snapshot = self.api.snapshots.borrow_and_update().clone();
-            let snapshot = snapshot.ok_or_else(|| {
-                Status::unavailable("the agent has not heard from its server yet")
-            })?;
+            let snapshot = self.desk.snapshots.borrow_and_update().clone().ok_or_else(unheard)?;
             if !self.says_nothing_new(&snapshot) {
                 // Between two messages, the process may have become another program.
-                let facts = self.api.attestation.facts(&self.peer).await;
+                let facts = self.subject.facts(&self.desk.attestation).await;
                 let facts = facts.map_err(|error| not_attested(&error))?;
-                let answer = (self.compose)(&snapshot, &facts, self.api.clock.now());
+                let answer = (self.compose)(&snapshot, &facts, self.desk.clock.now());
                 self.facts = Some(facts);
                 match answer {
                     Answer::Message(message) if self.last.as_ref() != Some(&message) => {
@@ -65,35 +69,32 @@ impl<M: Clone + PartialEq> Watcher<M> {
                     }
                     Answer::Message(_) | Answer::Soon => {}
                     Answer::Nobody => return Err(Status::permission_denied(NO_IDENTITY)),
+                    Answer::Refused(status) => return Err(status),
                 }
             }
             self.wait_for_change().await?;
         }
     }
 
-    /// Whether the caller, as it was when it last got a message, would get the same one again. Most
-    /// changes concern others, and then nobody is attested.
+    /// Whether the subject, as it was when the last message was made, would get the same one again.
+    /// Most changes concern others, and then nobody is attested.
     fn says_nothing_new(&self, snapshot: &Snapshot) -> bool {
         let (Some(facts), Some(last)) = (&self.facts, &self.last) else { return false };
-        let answer = (self.compose)(snapshot, facts, self.api.clock.now());
+        let answer = (self.compose)(snapshot, facts, self.desk.clock.now());
         matches!(answer, Answer::Message(message) if message == *last)
     }
 
     async fn wait_for_change(&mut self) -> Result<(), Status> {
-        let patience = self.opened + SOON;
+        let patience = self.asked + SOON;
         tokio::select! {
-            changed = self.api.snapshots.changed() => changed.map_err(|_stopping| stopping()),
-            () = self.peer.exited() => Err(Status::permission_denied(NO_IDENTITY)),
-            () = self.api.stop.cancelled() => Err(stopping()),
+            changed = self.desk.snapshots.changed() => changed.map_err(|_stopping| stopping()),
+            () = self.subject.ended() => Err(Status::permission_denied(NO_IDENTITY)),
+            () = self.desk.stop.cancelled() => Err(stopping()),
             () = sleep_until(patience), if self.last.is_none() => {
                 Err(Status::unavailable("the SVID has not come from the server yet"))
             }
         }
     }
-}
-
-fn stopping() -> Status {
-    Status::unavailable("the agent is shutting down")
 }
 
 /// An open stream, in the metrics.

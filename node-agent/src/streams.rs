@@ -1,0 +1,133 @@
+//! What every service that answers from snapshots shares: whom an answer is about, and streams that
+//! tell what is and then what changes.
+//!
+//! Nothing waits for the server here: every answer is made from the snapshot of the moment.
+
+mod watcher;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use claviger_attestors::unix::AttestError;
+use claviger_core::selector::Selectors;
+use claviger_core::time::{Clock, UnixTime};
+use claviger_runtime::slots::{Slot, Slots};
+use claviger_runtime::unix::Peer;
+use futures_util::{Stream, StreamExt};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tracing::debug;
+
+use crate::attestation::Attestation;
+use crate::credentials::Snapshot;
+
+pub(crate) use watcher::Watcher;
+
+/// Where callers are served.
+#[derive(Clone, Debug)]
+pub(crate) struct Desk {
+    /// Who finds out about callers.
+    pub(crate) attestation: Attestation,
+    /// What can be given out.
+    pub(crate) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// How many streams may be open, and of each user.
+    pub(crate) slots: Slots<u32>,
+    /// The time.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Fires when streams are to end.
+    pub(crate) stop: CancellationToken,
+}
+
+/// The messages of an open stream.
+pub(crate) type Responses<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
+
+/// What to tell a caller.
+#[derive(Debug)]
+pub(crate) enum Answer<M> {
+    /// The complete state.
+    Message(M),
+    /// There is an identity, and the SVID is on its way.
+    Soon,
+    /// There is no identity.
+    Nobody,
+    /// Something else is in the way.
+    Refused(Status),
+}
+
+/// What a snapshot means for somebody with certain facts.
+pub(crate) trait Compose<F, M>: Fn(&Snapshot, &F, UnixTime) -> Answer<M> + Send {}
+
+impl<F, M, C: Fn(&Snapshot, &F, UnixTime) -> Answer<M> + Send> Compose<F, M> for C {}
+
+/// Whom a stream is about.
+pub(crate) trait Subject: Send + Sync {
+    /// What is found out.
+    type Facts: Send + Sync;
+
+    /// The facts, found out now.
+    fn facts(
+        &self,
+        attestation: &Attestation,
+    ) -> impl Future<Output = Result<Self::Facts, AttestError>> + Send;
+
+    /// Waits until there is nobody left to speak of.
+    fn ended(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Whoever asks, about itself.
+impl Subject for Peer {
+    type Facts = Selectors;
+
+    async fn facts(&self, attestation: &Attestation) -> Result<Selectors, AttestError> {
+        attestation.facts(self).await
+    }
+
+    async fn ended(&self) {
+        self.exited().await;
+    }
+}
+
+impl Desk {
+    /// What is known at this moment.
+    pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, Status> {
+        self.snapshots.borrow().clone().ok_or_else(unheard)
+    }
+
+    /// Room for a stream of the user `uid`.
+    pub(crate) fn slot(&self, uid: u32) -> Result<Slot<u32>, Status> {
+        self.slots.take(uid).map_err(|full| {
+            debug!(uid, error = %full, "stream refused");
+            Status::unavailable("too many open streams; close some, or try again later")
+        })
+    }
+
+    /// Opens a stream, paid for by the user `uid`, of what `compose` makes of each snapshot. The
+    /// first message is made here, so that a refusal is the answer to the call.
+    pub(crate) async fn open<S, M, C>(
+        &self,
+        uid: u32,
+        subject: S,
+        compose: C,
+    ) -> Result<Responses<M>, Status>
+    where
+        S: Subject + 'static,
+        M: Clone + PartialEq + Send + 'static,
+        C: Compose<S::Facts, M> + 'static,
+    {
+        let mut watcher = Watcher::new(self, self.slot(uid)?, subject, compose);
+        let first = watcher.next().await?;
+        let rest = futures_util::stream::try_unfold(watcher, |mut watcher| async move {
+            Ok(Some((watcher.next().await?, watcher)))
+        });
+        Ok(Box::pin(futures_util::stream::once(async { Ok(first) }).chain(rest)))
+    }
+}
+
+fn unheard() -> Status {
+    Status::unavailable("the agent has not heard from its server yet")
+}
+
+pub(crate) fn stopping() -> Status {
+    Status::unavailable("the agent is shutting down")
+}
