@@ -4,6 +4,8 @@
 //! |---|---|
 //! | the binary, driven from outside: `dev`, and a server and an agent that can be killed | [`process`] |
 //! | calls to an agent's socket, as a workload makes them | [`workload`] |
+//! | a real SPIRE, to measure beside ours | [`spire`] |
+//! | files of entries, for both | [`entries`] |
 
 #![expect(
     clippy::unwrap_used,
@@ -11,5 +13,7 @@
     reason = "a harness that panics is a test that fails"
 )]
 
+pub mod entries;
 pub mod process;
+pub mod spire;
 pub mod workload;

@@ -14,6 +14,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::entries;
+
 /// How long anything may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -230,6 +232,31 @@ impl Deployment {
     #[must_use]
     pub fn agent_socket(&self) -> PathBuf {
         self.dir.path().join("agent.sock")
+    }
+
+    /// The agent's process id.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    #[must_use]
+    pub fn agent_pid(&self) -> u32 {
+        self.agent.as_ref().and_then(Child::id).expect("the agent runs")
+    }
+
+    /// Registers `count` identities for whoever has `selector`, under the one agent, and waits until
+    /// it has their SVIDs.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses.
+    pub async fn register(&self, selector: &str, name: &str, count: usize) {
+        let agents = self.admin(&["agent", "list"]).await;
+        let parent = agents.pointer("/agents/0/spiffe_id").and_then(Value::as_str);
+        let parent = parent.expect("an agent").to_owned();
+        let file = self.dir.path().join("entries.json");
+        fs::write(&file, entries::file(&parent, selector, name, count)).unwrap();
+        self.admin(&["entry", "create", "--data", file.to_str().unwrap(), "--wait"]).await;
     }
 
     fn admin_socket(&self) -> PathBuf {
