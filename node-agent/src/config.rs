@@ -21,6 +21,13 @@
 //! [unix]
 //! max-program-size = 536870912                       # larger programs have no unix:sha256
 //!
+//! [sds]                                              # Envoy's secret discovery service
+//! enabled = true
+//! default-svid-name = "default"
+//! default-bundle-name = "ROOTCA"
+//! default-all-bundles-name = "ALL"
+//! disable-spiffe-cert-validation = false
+//!
 //! [limits]
 //! entries = 100000
 //! streams = 16384
@@ -32,6 +39,8 @@
 //!
 //! There is no setting to believe the first server that answers: an agent that does is an agent of
 //! whoever answers first.
+
+mod sds;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -45,6 +54,8 @@ use claviger_runtime::tls::ServerAddr;
 use claviger_runtime::unix;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
+
+pub use sds::Sds;
 
 /// An agent's settings.
 #[derive(Debug)]
@@ -67,6 +78,8 @@ pub struct Config {
     pub log: LogConfig,
     /// How to look at processes.
     pub unix: unix_attestor::Config,
+    /// How to serve Envoys.
+    pub sds: Sds,
     /// How much of everything there may be.
     pub limits: Limits,
 }
@@ -140,6 +153,7 @@ impl Config {
             health: None,
             log: LogConfig::default(),
             unix: unix_attestor::Config::default(),
+            sds: Sds::default(),
             limits: Limits::default(),
         }
     }
@@ -177,6 +191,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let health = root.table("health", |health| health.value("listen"));
     let log = root.value("log").unwrap_or_default();
     let unix = root.value("unix").unwrap_or_default();
+    let sds = root.table("sds", sds::read);
     let limits = root.table("limits", limits);
     Some(Config {
         trust_domain: trust_domain?,
@@ -188,6 +203,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         health,
         log,
         unix,
+        sds,
         limits,
     })
 }
@@ -285,6 +301,12 @@ mod tests {
             health = { listen = "127.0.0.1:2" }
             log = { level = "debug", format = "json" }
             unix = { max-program-size = 7 }
+            [sds]
+            enabled = false
+            default-svid-name = "a"
+            default-bundle-name = "b"
+            default-all-bundles-name = "c"
+            disable-spiffe-cert-validation = true
             [limits]
             entries = 1
             streams = 2
@@ -299,6 +321,16 @@ mod tests {
         );
         assert_eq!(config.health.map(|addr| addr.port()), Some(2));
         assert_eq!(config.unix.max_program_size, 7);
+        let [default_svid_name, default_bundle_name, default_all_bundles_name] =
+            ["a", "b", "c"].map(str::to_owned);
+        let sds = Sds {
+            enabled: false,
+            default_svid_name,
+            default_bundle_name,
+            default_all_bundles_name,
+            disable_spiffe_cert_validation: true,
+        };
+        assert_eq!(config.sds, sds);
         let connections = unix::Limits { connections: 4, connections_per_uid: 5 };
         let limits = Limits { entries: 1, streams: 2, streams_per_uid: 3, connections };
         assert_eq!(config.limits, limits);
@@ -339,6 +371,13 @@ mod tests {
         refuses(
             "unix = { max-size = 1 }",
             &["unix: unknown field `max-size`, expected `max-program-size`"],
+        );
+        refuses(
+            "sds = { default-svid-name = \"spiffe://a/b\", default-bundle-name = \"ALL\" }",
+            &[
+                "sds.default-svid-name = spiffe://a/b: choose 1 to 255 characters that are no SPIFFE ID",
+                "sds.default-all-bundles-name = ALL: is the name of another resource already; choose another",
+            ],
         );
         refuses(
             &format!("socket-path = \"/{}\"", "s".repeat(107)),

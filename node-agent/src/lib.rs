@@ -11,6 +11,7 @@
 //! | who calls, and which identities that earns | `attestation` |
 //! | what every service that answers from snapshots shares: streams, and whom they are about | `streams` |
 //! | the SPIFFE Workload API | `workload_api` |
+//! | Envoy's secret discovery service | `sds` |
 //! | one-time PSKs | `psk_broker` |
 //!
 //! Data flows one way: `sync` hears of an entry, `credentials` gets an SVID for it and publishes a
@@ -30,6 +31,7 @@ mod keys;
 mod metrics;
 mod pem;
 mod psk_broker;
+mod sds;
 mod server;
 mod streams;
 mod sync;

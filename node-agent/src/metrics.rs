@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
+use tonic::{Response, Status};
 
 /// Entries delegated to this agent, and how many of them have a valid SVID.
 pub(crate) fn held(entries: usize, svids: usize) {
@@ -38,9 +39,14 @@ pub(crate) fn attested(outcome: &'static str, took: Duration) {
     histogram!("claviger_agent_attestation_seconds", "outcome" => outcome).record(took);
 }
 
-/// A Workload API or PSK call ended its first step: it was answered, or refused.
-pub(crate) fn called(method: &'static str, outcome: &'static str) {
+/// A call ended its first step: it was answered, or refused.
+pub(crate) fn counted<T>(
+    method: &'static str,
+    done: Result<T, Status>,
+) -> Result<Response<T>, Status> {
+    let outcome = if done.is_ok() { "ok" } else { "refused" };
     counter!("claviger_agent_calls_total", "method" => method, "outcome" => outcome).increment(1);
+    done.map(Response::new)
 }
 
 /// A stream was opened (+1) or ended (-1).

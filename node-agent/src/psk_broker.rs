@@ -13,21 +13,19 @@ use claviger_core::entry::Entry;
 use claviger_core::id::SpiffeId;
 use claviger_core::psk::derive::PskBase;
 use claviger_core::secret::Secret;
-use claviger_core::time::Clock;
 use claviger_proto::claviger::agent::v1::agent_psk_client::AgentPskClient;
 use claviger_proto::claviger::psk::v1::psk_broker_server::PskBroker as Service;
 use claviger_proto::claviger::psk::v1::{
     IssueRequest, IssueResponse, RedeemRequest, RedeemResponse,
 };
-use claviger_runtime::unix::Peer;
 use tokio::sync::watch;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, async_trait};
 use zeroize::Zeroizing;
 
-use crate::attestation::{Attestation, NO_IDENTITY, not_attested, peer};
-use crate::credentials::Snapshot;
-use crate::metrics;
+use crate::attestation::peer;
+use crate::metrics::counted;
+use crate::streams::Desk;
 use crate::workload_api::require_header;
 
 /// For the server's answer: a connection waits for it.
@@ -36,14 +34,10 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// The broker.
 #[derive(Clone, Debug)]
 pub(crate) struct PskBroker {
-    /// Who finds out about callers.
-    pub(crate) attestation: Attestation,
-    /// Which identities there are.
-    pub(crate) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// Where its callers are served.
+    pub(crate) desk: Desk,
     /// The way to the server.
     pub(crate) link: watch::Receiver<Option<Channel>>,
-    /// The time.
-    pub(crate) clock: Arc<dyn Clock>,
 }
 
 #[async_trait]
@@ -68,23 +62,6 @@ impl Service for PskBroker {
 }
 
 impl PskBroker {
-    /// The identities of the calling process, oldest entry first; at least one.
-    async fn identities(&self, peer: &Peer) -> Result<Vec<Arc<Entry>>, Status> {
-        let snapshot = self.snapshots.borrow().clone();
-        let snapshot = snapshot
-            .ok_or_else(|| Status::unavailable("the agent has not heard from its server yet"))?;
-        let facts = self.attestation.facts(peer).await.map_err(|error| not_attested(&error))?;
-        let identities: Vec<_> = snapshot
-            .admitted(&facts, self.clock.now())
-            .into_iter()
-            .map(|identity| Arc::clone(&identity.entry))
-            .collect();
-        if identities.is_empty() {
-            return Err(Status::permission_denied(NO_IDENTITY));
-        }
-        Ok(identities)
-    }
-
     /// Asks the server, and gives up soon: whoever asks is holding a connection.
     async fn ask<A, F>(&self, call: impl FnOnce(AgentPskClient<Channel>) -> F) -> Result<A, Status>
     where
@@ -108,11 +85,6 @@ fn choose(identities: &[Arc<Entry>], named: Option<&SpiffeId>) -> Option<SpiffeI
 /// The base in a message; the message's own copy is wiped.
 fn base(bytes: Vec<u8>) -> Option<PskBase> {
     Secret::copy_from(&Zeroizing::new(bytes)).map(PskBase)
-}
-
-fn counted<T>(method: &'static str, done: Result<T, Status>) -> Result<Response<T>, Status> {
-    metrics::called(method, if done.is_ok() { "ok" } else { "refused" });
-    done.map(Response::new)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use claviger_attestors::unix::Attestor;
 use claviger_core::id::SpiffeId;
 use claviger_core::time::Clock;
 use claviger_proto::claviger::psk::v1::psk_broker_server::PskBrokerServer;
+use claviger_proto::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
 use claviger_proto::workload::FILE_DESCRIPTOR_SET;
 use claviger_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use claviger_runtime::health::{BindEndpointError, Endpoint, Health};
@@ -28,6 +29,7 @@ use crate::files::{DataDir, DataDirError};
 use crate::grpc_health::GrpcHealth;
 use crate::identity::{self, EstablishError, Renewal, Standing};
 use crate::psk_broker::PskBroker;
+use crate::sds::Sds;
 use crate::streams::Desk;
 use crate::sync::{LoadWitnessError, Sync, UPDATES, Witness};
 use crate::workload_api::WorkloadApi;
@@ -37,6 +39,9 @@ const SOCKET_MODE: u32 = 0o777;
 
 /// The most bytes of one request. The largest one names two identities and a digest or two.
 const MAX_REQUEST: usize = 64 << 10;
+
+/// The same of an Envoy's. Its first one lists every extension that it was built with.
+const MAX_SDS_REQUEST: usize = 1 << 20;
 
 /// The most bytes of a request's headers.
 const MAX_HEADERS: u32 = 16 << 10;
@@ -162,19 +167,18 @@ impl Door {
     ) -> Result<Router, StartError> {
         let attestation = Attestation::new(Attestor::new(config.unix, Arc::clone(clock)));
         let desk = Desk {
-            attestation: attestation.clone(),
-            snapshots: self.snapshots.clone(),
+            attestation,
+            snapshots: self.snapshots,
             slots: Slots::new(config.limits.streams, config.limits.streams_per_uid),
             clock: Arc::clone(clock),
             stop: tasks.token(),
         };
-        let workload_api = WorkloadApi { desk };
-        let broker = PskBroker {
-            attestation,
-            snapshots: self.snapshots,
-            link: self.link,
-            clock: Arc::clone(clock),
-        };
+        let sds = config.sds.enabled.then(|| {
+            let sds = Sds { desk: desk.clone(), config: Arc::new(config.sds.clone()) };
+            SecretDiscoveryServiceServer::new(sds).max_decoding_message_size(MAX_SDS_REQUEST)
+        });
+        let workload_api = WorkloadApi { desk: desk.clone() };
+        let broker = PskBroker { desk, link: self.link };
         let health = GrpcHealth { health: self.health, stop: tasks.token() };
         // Of the Workload API alone: it must not look extended (SPIFFE Workload Endpoint §7).
         let reflection = || {
@@ -189,6 +193,7 @@ impl Door {
             .add_service(
                 SpiffeWorkloadApiServer::new(workload_api).max_decoding_message_size(MAX_REQUEST),
             )
+            .add_optional_service(sds)
             .add_service(PskBrokerServer::new(broker).max_decoding_message_size(MAX_REQUEST))
             .add_service(HealthServer::new(health).max_decoding_message_size(MAX_REQUEST))
             .add_service(reflection().build_v1()?)

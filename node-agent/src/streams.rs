@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use claviger_attestors::unix::AttestError;
+use claviger_core::entry::Entry;
 use claviger_core::selector::Selectors;
 use claviger_core::time::{Clock, UnixTime};
 use claviger_runtime::slots::{Slot, Slots};
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::debug;
 
-use crate::attestation::Attestation;
+use crate::attestation::{Attestation, NO_IDENTITY, not_attested};
 use crate::credentials::Snapshot;
 
 pub(crate) use watcher::Watcher;
@@ -92,6 +93,17 @@ impl Desk {
     /// What is known at this moment.
     pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, Status> {
         self.snapshots.borrow().clone().ok_or_else(unheard)
+    }
+
+    /// The identities of the calling process, oldest entry first; at least one.
+    pub(crate) async fn identities(&self, peer: &Peer) -> Result<Vec<Arc<Entry>>, Status> {
+        let snapshot = self.snapshot()?;
+        let facts = self.attestation.facts(peer).await.map_err(|error| not_attested(&error))?;
+        let admitted = snapshot.admitted(&facts, self.clock.now());
+        if admitted.is_empty() {
+            return Err(Status::permission_denied(NO_IDENTITY));
+        }
+        Ok(admitted.into_iter().map(|identity| Arc::clone(&identity.entry)).collect())
     }
 
     /// Room for a stream of the user `uid`.

@@ -20,7 +20,7 @@ use claviger_proto::workload::{
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::attestation::peer;
-use crate::metrics;
+use crate::metrics::counted;
 use crate::streams::{Compose, Desk, Responses};
 
 pub(crate) use header::require_header;
@@ -109,11 +109,6 @@ impl SpiffeWorkloadApi for WorkloadApi {
         require_header(request.metadata())?;
         Err(no_wit())
     }
-}
-
-fn counted<T>(method: &'static str, opened: Result<T, Status>) -> Result<Response<T>, Status> {
-    metrics::called(method, if opened.is_ok() { "ok" } else { "refused" });
-    opened.map(Response::new)
 }
 
 fn no_jwt() -> Status {

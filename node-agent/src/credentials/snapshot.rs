@@ -30,6 +30,13 @@ pub(crate) struct Identity {
     pub(crate) svid: Option<Arc<WorkloadSvid>>,
 }
 
+impl Identity {
+    /// What proves it at `now`.
+    pub(crate) fn svid_at(&self, now: UnixTime) -> Option<&Arc<WorkloadSvid>> {
+        self.svid.as_ref().filter(|svid| svid.validity.contains(now))
+    }
+}
+
 impl Snapshot {
     /// The snapshot of these identities.
     pub(super) fn new(

@@ -28,7 +28,7 @@ pub(super) async fn issue(
     request: IssueRequest,
 ) -> Result<IssueResponse, IssueError> {
     let asked = Asked::try_from(request)?;
-    let identities = broker.identities(peer).await.map_err(IssueError::Caller)?;
+    let identities = broker.desk.identities(peer).await.map_err(IssueError::Caller)?;
     let client = choose(&identities, asked.named.as_ref()).ok_or(IssueError::NotYours)?;
     let request = server::IssuePskRequest {
         client_id: client.to_string(),

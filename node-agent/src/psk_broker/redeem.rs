@@ -68,7 +68,7 @@ async fn acceptors(
     peer: &Peer,
     named: &str,
 ) -> Result<BTreeSet<SpiffeId>, RedeemError> {
-    let identities = broker.identities(peer).await.map_err(RedeemError::Caller)?;
+    let identities = broker.desk.identities(peer).await.map_err(RedeemError::Caller)?;
     let acceptors: BTreeSet<SpiffeId> = identities
         .iter()
         .map(|entry| entry.spiffe_id.clone())

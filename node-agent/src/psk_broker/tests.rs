@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use super::*;
+use crate::attestation::NO_IDENTITY;
 use crate::world::{Client, World, entry, ours, theirs, with_header};
 
 const US: &str = "spiffe://example.org/us";

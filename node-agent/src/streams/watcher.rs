@@ -51,28 +51,34 @@ impl<S: Subject, M: Clone + PartialEq, C: Compose<S::Facts, M>> Watcher<S, M, C>
 
     /// The next message: at once if there was none, otherwise as soon as it says something new.
     /// An error ends the stream.
-    ///
-    /// Who stops waiting for it may ask again later: nothing is lost.
     pub(crate) async fn next(&mut self) -> Result<M, Status> {
         loop {
-            let snapshot = self.desk.snapshots.borrow_and_update().clone().ok_or_else(unheard)?;
-            if !self.says_nothing_new(&snapshot) {
-                // Between two messages, the process may have become another program.
-                let facts = self.subject.facts(&self.desk.attestation).await;
-                let facts = facts.map_err(|error| not_attested(&error))?;
-                let answer = (self.compose)(&snapshot, &facts, self.desk.clock.now());
-                self.facts = Some(facts);
-                match answer {
-                    Answer::Message(message) if self.last.as_ref() != Some(&message) => {
-                        self.last = Some(message.clone());
-                        return Ok(message);
-                    }
-                    Answer::Message(_) | Answer::Soon => {}
-                    Answer::Nobody => return Err(Status::permission_denied(NO_IDENTITY)),
-                    Answer::Refused(status) => return Err(status),
-                }
+            if let Some(message) = self.look().await? {
+                return Ok(message);
             }
-            self.wait_for_change().await?;
+            self.change().await?;
+        }
+    }
+
+    /// The message that is due now, if it says something new.
+    pub(crate) async fn look(&mut self) -> Result<Option<M>, Status> {
+        let snapshot = self.desk.snapshots.borrow_and_update().clone().ok_or_else(unheard)?;
+        if self.says_nothing_new(&snapshot) {
+            return Ok(None);
+        }
+        // Between two messages, the process may have become another program.
+        let facts = self.subject.facts(&self.desk.attestation).await;
+        let facts = facts.map_err(|error| not_attested(&error))?;
+        let answer = (self.compose)(&snapshot, &facts, self.desk.clock.now());
+        self.facts = Some(facts);
+        match answer {
+            Answer::Message(message) if self.last.as_ref() != Some(&message) => {
+                self.last = Some(message.clone());
+                Ok(Some(message))
+            }
+            Answer::Message(_) | Answer::Soon => Ok(None),
+            Answer::Nobody => Err(Status::permission_denied(NO_IDENTITY)),
+            Answer::Refused(status) => Err(status),
         }
     }
 
@@ -84,7 +90,8 @@ impl<S: Subject, M: Clone + PartialEq, C: Compose<S::Facts, M>> Watcher<S, M, C>
         matches!(answer, Answer::Message(message) if message == *last)
     }
 
-    async fn wait_for_change(&mut self) -> Result<(), Status> {
+    /// Waits until it is worth another look. Who stops waiting may wait again: nothing is lost.
+    pub(crate) async fn change(&mut self) -> Result<(), Status> {
         let patience = self.asked + SOON;
         tokio::select! {
             changed = self.desk.snapshots.changed() => changed.map_err(|_stopping| stopping()),
