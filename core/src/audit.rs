@@ -201,6 +201,30 @@ pub enum Event {
         /// Who asked.
         requester: Requester,
     },
+    /// The bundle of another trust domain is new, or another.
+    BundleSet {
+        /// Whose.
+        trust_domain: TrustDomain,
+        /// The number that its owner gave it.
+        sequence: u64,
+        /// How many authorities sign its X.509-SVIDs.
+        x509_authorities: usize,
+        /// How many keys sign its JWT-SVIDs.
+        jwt_authorities: usize,
+        /// How many keys sign its WIT-SVIDs.
+        wit_authorities: usize,
+        /// The SHA-256 of the bundle as the message of SPIRE's API, in hexadecimal.
+        digest: String,
+        /// Who asked.
+        requester: Requester,
+    },
+    /// The bundle of another trust domain was removed.
+    BundleDeleted {
+        /// Whose.
+        trust_domain: TrustDomain,
+        /// Who asked.
+        requester: Requester,
+    },
     /// An X.509-SVID is about to be signed.
     X509SvidIssued {
         /// The identity in it.

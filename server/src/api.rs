@@ -65,6 +65,9 @@ pub(crate) const MAX_BATCH: usize = 1_000;
 /// The size of a page whose size the caller leaves to us, and the largest.
 const PAGE: usize = 500;
 
+/// The most bytes of bundles on one page: with the largest bundle far below gRPC's 4 MiB.
+pub(crate) const PAGE_BYTES: usize = 2 << 20;
+
 /// How many items go on one page.
 pub(crate) fn page_size(asked: i32) -> Result<usize, Status> {
     match usize::try_from(asked) {

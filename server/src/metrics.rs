@@ -8,6 +8,8 @@ pub const AUTHORITY_EXPIRES_IN_SECONDS: &str = "claviger_server_authority_expire
 pub const X509_SVIDS_ISSUED: &str = "claviger_server_x509_svids_issued_total";
 /// Registration entries.
 pub const ENTRIES: &str = "claviger_server_entries";
+/// Bundles of other trust domains.
+pub const FEDERATED_BUNDLES: &str = "claviger_server_federated_bundles";
 /// Agents, banned ones included.
 pub const AGENTS: &str = "claviger_server_agents";
 /// Agents that are connected for changes.
@@ -36,6 +38,7 @@ pub fn describe() {
     );
     describe_counter!(X509_SVIDS_ISSUED, "X.509-SVIDs signed");
     describe_gauge!(ENTRIES, "Registration entries");
+    describe_gauge!(FEDERATED_BUNDLES, "Bundles of other trust domains");
     describe_gauge!(AGENTS, "Agents, banned ones included");
     describe_gauge!(SUBSCRIBERS, "Agents connected for changes");
     describe_counter!(SUBSCRIBERS_TOO_SLOW, "Streams ended because the agent did not keep up");

@@ -15,12 +15,14 @@
 //! | what is known about agents | [`agents`] |
 //! | letting agents in, knowing them again, throwing them out | `admission` |
 //! | what listings select | [`filter`] |
+//! | bundles of other trust domains | [`federation`] |
 
 mod admission;
 pub mod agents;
 mod authorized;
 pub mod draft;
 mod entries;
+pub mod federation;
 pub mod filter;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -53,6 +55,7 @@ use agents::NotAnAgent;
 use draft::{Draft, Planned, Refused};
 use entries::Key;
 pub use entries::Packed;
+use federation::Federated;
 use state::State;
 use subscribers::{Subscription, Waiting};
 
@@ -80,6 +83,7 @@ struct Inner {
     state: RwLock<State>,
     /// Told after every change to entries.
     changed: watch::Sender<u64>,
+    federated: watch::Sender<Arc<Federated>>,
 }
 
 impl Registry {
@@ -106,7 +110,13 @@ impl Registry {
         };
         let server = Key::of_id(&server_id(&trust_domain));
         let state = state::load(&**store, server, head).await?;
-        info!(entries = state.entries.len(), agents = state.agents.len(), "registry loaded");
+        let federated = federation::load(&**store).await?;
+        info!(
+            entries = state.entries.len(),
+            agents = state.agents.len(),
+            bundles = federated.len(),
+            "registry loaded"
+        );
         Ok(Self(Arc::new(Inner {
             trust_domain,
             limits,
@@ -116,6 +126,7 @@ impl Registry {
             writing: Mutex::new(()),
             state: RwLock::new(state),
             changed: watch::Sender::new(head),
+            federated: watch::Sender::new(Arc::new(federated)),
             journal,
         })))
     }
@@ -429,6 +440,9 @@ pub enum OpenError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// What is stored is no bundle.
+    #[error("the record `{0}` in the store is damaged: it is no bundle")]
+    Bundle(String),
     /// What is stored is no name of a log.
     #[error("the name of the change log in the store is damaged")]
     LogId,

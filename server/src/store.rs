@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What kind of thing a key names. Values are JSON, except those of the audit log.
+/// What kind of thing a key names. Values are JSON, except those of the audit log and bundles.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Space {
     /// What the server knows about itself: see [`meta`].
@@ -35,7 +35,8 @@ pub enum Space {
     Psks,
     /// The audit log, by sequence number: a record's hash, then its body.
     Audit,
-    /// Signing authorities, by key digest.
+    /// Our signing authorities; and the bundles of other trust domains by name, as the messages that
+    /// SPIRE's API has.
     Authorities,
 }
 

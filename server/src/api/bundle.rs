@@ -1,4 +1,6 @@
-//! SPIRE's bundle API: what others need to verify our SVIDs.
+//! SPIRE's bundle API: what others need to verify our SVIDs, and what we need to verify theirs.
+
+mod federated;
 
 use claviger_proto::spire::server::bundle::v1::{
     AppendBundleRequest, BatchCreateFederatedBundleRequest, BatchCreateFederatedBundleResponse,
@@ -7,12 +9,15 @@ use claviger_proto::spire::server::bundle::v1::{
     BatchUpdateFederatedBundleRequest, BatchUpdateFederatedBundleResponse, CountBundlesRequest,
     CountBundlesResponse, GetBundleRequest, GetFederatedBundleRequest, ListFederatedBundlesRequest,
     ListFederatedBundlesResponse, PublishJwtAuthorityRequest, PublishJwtAuthorityResponse,
-    PublishWitAuthorityRequest, PublishWitAuthorityResponse, bundle_server,
+    PublishWitAuthorityRequest, PublishWitAuthorityResponse,
+    batch_create_federated_bundle_response, batch_set_federated_bundle_response,
+    batch_update_federated_bundle_response, bundle_server,
 };
 use claviger_proto::spire::types;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Shared, caller};
+use super::{Shared, caller, count};
+use crate::registry::federation::draft::BundleDraft;
 
 /// Serves `spire.api.server.bundle.v1.Bundle`.
 #[derive(Clone, Debug)]
@@ -33,12 +38,14 @@ impl bundle_server::Bundle for Service {
         Ok(Response::new(select(bundle, request.into_inner().output_mask)))
     }
 
+    /// Ours, too.
     async fn count_bundles(
         &self,
         request: Request<CountBundlesRequest>,
     ) -> Result<Response<CountBundlesResponse>, Status> {
         caller::operator(&request)?;
-        Ok(Response::new(CountBundlesResponse { count: 1 }))
+        let number = self.shared.registry.federated().borrow().len().saturating_add(1);
+        Ok(Response::new(CountBundlesResponse { count: count(number) }))
     }
 
     async fn list_federated_bundles(
@@ -46,9 +53,10 @@ impl bundle_server::Bundle for Service {
         request: Request<ListFederatedBundlesRequest>,
     ) -> Result<Response<ListFederatedBundlesResponse>, Status> {
         caller::operator(&request)?;
-        Ok(Response::new(ListFederatedBundlesResponse::default()))
+        federated::list(&self.shared, &request.into_inner()).map(Response::new)
     }
 
+    /// For agents, too: SPIRE's ask for those that their entries federate with.
     async fn get_federated_bundle(
         &self,
         request: Request<GetFederatedBundleRequest>,
@@ -58,7 +66,7 @@ impl bundle_server::Bundle for Service {
         } else {
             caller::agent(&self.shared, &request).await?;
         }
-        Err(Status::not_found("there is no bundle of another trust domain"))
+        federated::get(&self.shared, &request.into_inner()).map(Response::new)
     }
 
     async fn append_bundle(
@@ -84,30 +92,51 @@ impl bundle_server::Bundle for Service {
 
     async fn batch_create_federated_bundle(
         &self,
-        _request: Request<BatchCreateFederatedBundleRequest>,
+        request: Request<BatchCreateFederatedBundleRequest>,
     ) -> Result<Response<BatchCreateFederatedBundleResponse>, Status> {
-        Err(no_federation())
+        let requester = caller::operator(&request)?;
+        let BatchCreateFederatedBundleRequest { bundle, output_mask } = request.into_inner();
+        let edit = federated::Edit { shared: &self.shared, requester, output_mask };
+        let results = edit.each(bundle, BundleDraft::create).await?.map(|(status, bundle)| {
+            batch_create_federated_bundle_response::Result { status: Some(status), bundle }
+        });
+        Ok(Response::new(BatchCreateFederatedBundleResponse { results: results.collect() }))
     }
 
     async fn batch_update_federated_bundle(
         &self,
-        _request: Request<BatchUpdateFederatedBundleRequest>,
+        request: Request<BatchUpdateFederatedBundleRequest>,
     ) -> Result<Response<BatchUpdateFederatedBundleResponse>, Status> {
-        Err(no_federation())
+        let requester = caller::operator(&request)?;
+        let BatchUpdateFederatedBundleRequest { bundle, input_mask, output_mask } =
+            request.into_inner();
+        let edit = federated::Edit { shared: &self.shared, requester, output_mask };
+        let update = move |draft: &mut BundleDraft, wire| draft.update(wire, input_mask);
+        let results = edit.each(bundle, update).await?.map(|(status, bundle)| {
+            batch_update_federated_bundle_response::Result { status: Some(status), bundle }
+        });
+        Ok(Response::new(BatchUpdateFederatedBundleResponse { results: results.collect() }))
     }
 
     async fn batch_set_federated_bundle(
         &self,
-        _request: Request<BatchSetFederatedBundleRequest>,
+        request: Request<BatchSetFederatedBundleRequest>,
     ) -> Result<Response<BatchSetFederatedBundleResponse>, Status> {
-        Err(no_federation())
+        let requester = caller::operator(&request)?;
+        let BatchSetFederatedBundleRequest { bundle, output_mask } = request.into_inner();
+        let edit = federated::Edit { shared: &self.shared, requester, output_mask };
+        let results = edit.each(bundle, BundleDraft::set).await?.map(|(status, bundle)| {
+            batch_set_federated_bundle_response::Result { status: Some(status), bundle }
+        });
+        Ok(Response::new(BatchSetFederatedBundleResponse { results: results.collect() }))
     }
 
     async fn batch_delete_federated_bundle(
         &self,
-        _request: Request<BatchDeleteFederatedBundleRequest>,
+        request: Request<BatchDeleteFederatedBundleRequest>,
     ) -> Result<Response<BatchDeleteFederatedBundleResponse>, Status> {
-        Err(no_federation())
+        let requester = caller::operator(&request)?;
+        federated::delete(&self.shared, &requester, request.into_inner()).await.map(Response::new)
     }
 }
 
@@ -127,10 +156,6 @@ fn select(bundle: types::Bundle, mask: Option<types::BundleMask>) -> types::Bund
 /// `value` if it is wanted, and otherwise what an absent field is.
 pub(crate) fn keep<T: Default>(wanted: bool, value: T) -> T {
     if wanted { value } else { T::default() }
-}
-
-fn no_federation() -> Status {
-    Status::unimplemented("this version of Claviger does not federate with other trust domains")
 }
 
 fn no_upstream() -> Status {

@@ -211,7 +211,8 @@ fn outcome_to_wire(
     }
 }
 
-fn ok() -> types::Status {
+/// The status of an item that succeeded.
+pub(super) fn ok() -> types::Status {
     types::Status { code: tonic::Code::Ok.into(), message: "OK".to_owned() }
 }
 

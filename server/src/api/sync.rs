@@ -1,5 +1,7 @@
 //! Pushing to agents what concerns them, the moment it changes.
 
+mod pages;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use tracing::{error, info, warn};
 use super::{Shared, caller};
 use crate::audit::{SignedCheckpoint, Verdict};
 use crate::registry::agents::Agent;
+use crate::registry::federation::Federated;
 use crate::registry::subscribers::{Subscription, Update};
 
 /// How long an agent may take to say hello.
@@ -36,9 +39,6 @@ const CHECKPOINTS: Duration = Duration::from_secs(60);
 
 /// An SVID is valid until the end of its last second.
 const SECOND: Duration = Duration::from_secs(1);
-
-/// The most entries in one response: with the largest entries well below gRPC's 4 MiB.
-const PAGE: usize = 500;
 
 /// Serves `claviger.agent.v1.AgentSync`.
 #[derive(Clone, Debug)]
@@ -95,6 +95,8 @@ impl Service {
             requests,
             subscription,
             bundle: self.shared.issuance.authority.bundle(),
+            federated: self.shared.registry.federated(),
+            told: Arc::default(),
             head: self.shared.storage.journal.head(),
             pages: VecDeque::new(),
             checkpoints,
@@ -147,6 +149,9 @@ struct Session {
     requests: Streaming<SubscribeRequest>,
     subscription: Subscription,
     bundle: watch::Receiver<Arc<Bundle>>,
+    federated: watch::Receiver<Arc<Federated>>,
+    /// What the agent was told of them.
+    told: Arc<Federated>,
     head: watch::Receiver<Head>,
     /// The rest of an update that is larger than one response.
     pages: VecDeque<SubscribeResponse>,
@@ -164,6 +169,7 @@ enum Happened {
     Update(Option<Update>),
     Request(Result<Option<SubscribeRequest>, Status>),
     NewBundle,
+    OtherBundles,
     CheckpointDue,
     Expired,
     Stopping,
@@ -187,6 +193,16 @@ impl Session {
                     let bundle = Some(self.bundle());
                     return Ok(Some(SubscribeResponse { bundle, ..self.nothing()? }));
                 }
+                Happened::OtherBundles => {
+                    let empty = self.nothing()?;
+                    let mut pages = pages::of_bundles(self.other_bundles(false), &empty);
+                    pages::close(&mut pages);
+                    let first = pages.pop_front();
+                    self.pages = pages;
+                    if first.is_some() {
+                        return Ok(first);
+                    }
+                }
                 Happened::CheckpointDue => return self.nothing().map(Some),
                 Happened::Expired => return Err(caller::expired()),
                 Happened::Stopping => return Err(Status::unavailable("the server is stopping")),
@@ -203,6 +219,9 @@ impl Session {
                 update = self.subscription.next() => return Happened::Update(update),
                 request = self.requests.message() => return Happened::Request(request),
                 Ok(()) = self.bundle.changed(), if self.began => return Happened::NewBundle,
+                Ok(()) = self.federated.changed(), if self.began => {
+                    return Happened::OtherBundles;
+                }
                 _ = self.checkpoints.tick(), if self.began => {
                     if self.head.has_changed().unwrap_or(false) {
                         return Happened::CheckpointDue;
@@ -227,29 +246,27 @@ impl Session {
     /// The first page of an update; the others follow.
     fn update(&mut self, update: Update) -> Result<SubscribeResponse, Status> {
         let empty = SubscribeResponse { snapshot: update.snapshot, ..self.nothing()? };
-        let items: Vec<_> = update.entries.into_iter().collect();
-        let mut pages: VecDeque<_> = items
-            .chunks(PAGE)
-            .map(|items| {
-                let mut page = empty.clone();
-                for (id, entry) in items {
-                    match entry {
-                        Some(entry) => page.upserts.push(entry.to_wire()),
-                        None => page.deletes.push(id.to_string()),
-                    }
-                }
-                SubscribeResponse { more: true, ..page }
-            })
-            .collect();
-        if let Some(last) = pages.back_mut() {
-            last.more = false;
+        let mut pages = pages::of_entries(update, &empty);
+        let is_first = !std::mem::replace(&mut self.began, true);
+        if is_first {
+            let bundles = pages::of_bundles(self.other_bundles(true), &empty);
+            pages::append(&mut pages, bundles);
         }
+        pages::close(&mut pages);
         let mut first = pages.pop_front().unwrap_or(empty);
-        if !std::mem::replace(&mut self.began, true) {
+        if is_first {
             first.bundle = Some(self.bundle());
         }
         self.pages = pages;
         Ok(first)
+    }
+
+    /// What the agent does not know yet of other trust domains; all of it for a snapshot.
+    fn other_bundles(&mut self, snapshot: bool) -> pages::Others {
+        let now = Arc::clone(&self.federated.borrow_and_update());
+        let difference = now.since(&self.told);
+        self.told = now;
+        pages::Others { snapshot, difference }
     }
 
     /// A response that carries the agent's place, a checkpoint and no news.

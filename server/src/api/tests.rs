@@ -1,6 +1,7 @@
 //! The services over real sockets: gRPC on the admin socket, and on loopback under TLS.
 
 mod agents;
+mod bundles;
 mod callers;
 mod entries;
 mod operator;

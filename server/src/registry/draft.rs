@@ -95,6 +95,20 @@ impl<'s> Draft<'s> {
         Ok(())
     }
 
+    /// The entry no longer federates with `trust_domain`. It obeyed the rules before, and less of it
+    /// does so too.
+    pub(super) fn dissociate(&mut self, id: &EntryId, trust_domain: &TrustDomain) {
+        let Some(mut entry) = self.current(id) else { return };
+        if entry.federates_with.remove(trust_domain) {
+            entry.revision = entry.revision.saturating_add(1);
+            let event = Event::EntryUpdated {
+                entry: Box::new(entry.clone()),
+                requester: self.requester.clone(),
+            };
+            self.put(entry, event);
+        }
+    }
+
     /// What is to be written after the change with number `head`.
     pub(super) fn finish(self, head: u64) -> Planned {
         let changed = u64::try_from(self.changed.len()).unwrap_or(u64::MAX);

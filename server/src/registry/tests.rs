@@ -1,3 +1,5 @@
+mod federation;
+
 use claviger_core::evidence::KeyDigest;
 use claviger_core::selector::Selectors;
 

@@ -135,7 +135,8 @@ async fn the_operator_is_no_agent() {
     all_answer(agents_only(&operator).await, Code::PermissionDenied);
     all_answer(ours_for_agents(&operator).await, Code::Unimplemented);
     all_answer(ours_for_operators(&operator).await, Code::Ok);
-    let federated = GetFederatedBundleRequest::default();
+    let trust_domain = "other.org".to_owned();
+    let federated = GetFederatedBundleRequest { trust_domain, output_mask: None };
     let code = bundles(&operator).get_federated_bundle(federated).await.unwrap_err().code();
     assert_eq!(code, Code::NotFound);
 }

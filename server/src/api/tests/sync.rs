@@ -36,7 +36,7 @@ pub(super) async fn subscribe(agent: &Agent, cursor: Option<Cursor>) -> Stream {
 }
 
 impl Stream {
-    async fn next(&mut self) -> Result<SubscribeResponse, Status> {
+    pub(super) async fn next(&mut self) -> Result<SubscribeResponse, Status> {
         let next = timeout(Duration::from_secs(10), self.responses.message()).await.unwrap();
         next.map(|response| response.expect("the stream goes on"))
     }
