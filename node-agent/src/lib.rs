@@ -8,6 +8,7 @@
 //! | the way to the server | `server` |
 //! | what the server says of entries, bundle and audit log, as it changes | `sync` |
 //! | entries, SVIDs, and when each is renewed | `credentials` |
+//! | JWT-SVIDs, made on demand and remembered | `tokens` |
 //! | who calls, and which identities that earns | `attestation` |
 //! | what every service that answers from snapshots shares: streams, and whom they are about | `streams` |
 //! | the SPIFFE Workload API | `workload_api` |
@@ -16,7 +17,7 @@
 //!
 //! Data flows one way: `sync` hears of an entry, `credentials` gets an SVID for it and publishes a
 //! snapshot, and the services answer from the snapshot. No request waits for the server but those
-//! for PSKs.
+//! for PSKs, and those for JWT-SVIDs that are not remembered.
 
 pub mod config;
 pub mod identity;
@@ -35,6 +36,7 @@ mod sds;
 mod server;
 mod streams;
 mod sync;
+mod tokens;
 mod workload_api;
 
 #[cfg(test)]

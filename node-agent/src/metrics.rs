@@ -24,6 +24,16 @@ pub(crate) fn svids_failed(count: usize) {
     counter!("claviger_agent_svids_failed_total").increment(count);
 }
 
+/// A JWT-SVID was given out, from the cache or made by the server.
+pub(crate) fn jwt_svid(source: &'static str) {
+    counter!("claviger_agent_jwt_svids_total", "source" => source).increment(1);
+}
+
+/// A JWT-SVID did not come from the server.
+pub(crate) fn jwt_svid_failed() {
+    counter!("claviger_agent_jwt_svids_failed_total").increment(1);
+}
+
 /// The stream of changes was opened, or could not be.
 pub(crate) fn subscribed(outcome: &'static str) {
     counter!("claviger_agent_subscriptions_total", "outcome" => outcome).increment(1);

@@ -32,6 +32,7 @@ use crate::psk_broker::PskBroker;
 use crate::sds::Sds;
 use crate::streams::Desk;
 use crate::sync::{LoadWitnessError, Sync, UPDATES, Witness};
+use crate::tokens::Tokens;
 use crate::workload_api::WorkloadApi;
 
 /// Everybody on the machine may ask; what they get depends on who they are.
@@ -177,7 +178,8 @@ impl Door {
             let sds = Sds { desk: desk.clone(), config: Arc::new(config.sds.clone()) };
             SecretDiscoveryServiceServer::new(sds).max_decoding_message_size(MAX_SDS_REQUEST)
         });
-        let workload_api = WorkloadApi { desk: desk.clone() };
+        let tokens = Tokens::new(self.link.clone(), desk.snapshots.clone(), Arc::clone(clock));
+        let workload_api = WorkloadApi { desk: desk.clone(), tokens };
         let broker = PskBroker { desk, link: self.link };
         let health = GrpcHealth { health: self.health, stop: tasks.token() };
         // Of the Workload API alone: it must not look extended (SPIFFE Workload Endpoint §7).

@@ -1,15 +1,21 @@
-//! The SPIFFE Workload API, X.509 profile (SPIFFE Workload API §5).
+//! The SPIFFE Workload API: the profiles for X.509-SVIDs and for JWT-SVIDs (SPIFFE Workload API §5,
+//! §6).
 //!
 //! | to find | look in |
 //! |---|---|
 //! | the header that every request must carry | `header` |
 //! | what a snapshot means for one caller; no I/O | `answer` |
+//! | JWT-SVIDs for the caller | `jwt_svid` |
+//! | whether somebody's JWT-SVID is to be believed | `validate` |
 //!
 //! Its streams are those of [`crate::streams`].
 
 mod answer;
 mod header;
+mod jwt_svid;
+mod validate;
 
+use claviger_core::id::{ParseIdError, SpiffeId};
 use claviger_core::selector::Selectors;
 use claviger_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApi;
 use claviger_proto::workload::{
@@ -22,6 +28,7 @@ use tonic::{Request, Response, Status, async_trait};
 use crate::attestation::peer;
 use crate::metrics::counted;
 use crate::streams::{Compose, Desk, Responses};
+use crate::tokens::Tokens;
 
 pub(crate) use header::require_header;
 
@@ -30,6 +37,8 @@ pub(crate) use header::require_header;
 pub(crate) struct WorkloadApi {
     /// Where its callers are served.
     pub(crate) desk: Desk,
+    /// Who gets JWT-SVIDs.
+    pub(crate) tokens: Tokens,
 }
 
 impl WorkloadApi {
@@ -75,7 +84,8 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<JwtsvidRequest>,
     ) -> Result<Response<JwtsvidResponse>, Status> {
         require_header(request.metadata())?;
-        Err(no_jwt())
+        let (peer, asked) = (peer(&request)?, request.into_inner());
+        counted("FetchJWTSVID", jwt_svid::fetch(self, &peer, asked).await)
     }
 
     async fn fetch_jwt_bundles(
@@ -83,7 +93,8 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
         require_header(request.metadata())?;
-        Err(no_jwt())
+        let opened = self.open(&request, answer::jwt_bundles).await;
+        counted("FetchJWTBundles", opened)
     }
 
     async fn validate_jwtsvid(
@@ -91,7 +102,8 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<ValidateJwtsvidRequest>,
     ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
         require_header(request.metadata())?;
-        Err(no_jwt())
+        let (peer, asked) = (peer(&request)?, request.into_inner());
+        counted("ValidateJWTSVID", validate::validate(&self.desk, &peer, asked).await)
     }
 
     async fn fetch_witsvid(
@@ -107,12 +119,20 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<WitBundlesRequest>,
     ) -> Result<Response<Self::FetchWITBundlesStream>, Status> {
         require_header(request.metadata())?;
-        Err(no_wit())
+        let opened = self.open(&request, answer::wit_bundles).await;
+        counted("FetchWITBundles", opened)
     }
 }
 
-fn no_jwt() -> Status {
-    Status::unimplemented("this version of Claviger does not issue JWT-SVIDs; use X.509-SVIDs")
+/// The identity that a request names, if it names one.
+fn named(spiffe_id: &str) -> Result<Option<SpiffeId>, Status> {
+    let invalid = |error: ParseIdError| {
+        Status::invalid_argument(format!("invalid requested SPIFFE ID: {error}"))
+    };
+    match spiffe_id {
+        "" => Ok(None),
+        id => id.parse().map(Some).map_err(invalid),
+    }
 }
 
 fn no_wit() -> Status {

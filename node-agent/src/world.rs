@@ -3,7 +3,9 @@
 
 mod authority;
 mod client;
+mod clock;
 mod fake;
+mod token_key;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 use claviger_core::entry::Entry;
 use claviger_core::selector::Selectors;
-use claviger_core::time::{SystemClock, UnixTime};
+use claviger_core::time::UnixTime;
 use claviger_runtime::health::{Health, State};
 use claviger_runtime::tasks::{Drain, Tasks};
 use tempfile::{TempDir, tempdir};
@@ -22,7 +24,10 @@ use crate::config::{Config, TokenSource};
 use crate::run::{Agent, Running, StartError};
 
 pub(crate) use client::{Client, ids, with_header, workload};
+use clock::Ahead;
 use fake::FakeServer;
+pub(crate) use fake::Jwts;
+pub(crate) use token_key::TokenKey;
 
 /// The time at which tests without a world happen.
 pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -70,6 +75,8 @@ pub(crate) struct World {
     address: SocketAddr,
     server_tasks: Tasks,
     dir: TempDir,
+    /// The agent's.
+    pub(crate) clock: Arc<Ahead>,
 }
 
 /// For everything that ought to happen at once.
@@ -83,7 +90,7 @@ impl World {
         let address = server.serve("127.0.0.1:0".parse().unwrap(), &server_tasks).await;
         let dir = tempdir().unwrap();
         std::fs::write(dir.path().join("bundle.pem"), server.bundle_pem()).unwrap();
-        Self { server, address, server_tasks, dir }
+        Self { server, address, server_tasks, dir, clock: Arc::default() }
     }
 
     /// The server goes away.
@@ -120,7 +127,8 @@ impl World {
     /// Starts the agent.
     pub(crate) async fn try_start(&self, config: Config) -> Result<StartedAgent, StartError> {
         let tasks = Tasks::default();
-        let started = Agent::start(config, Arc::new(SystemClock), &tasks).await;
+        let clock: Arc<Ahead> = Arc::clone(&self.clock);
+        let started = Agent::start(config, clock, &tasks).await;
         match started {
             Ok(running) => Ok(StartedAgent { running, tasks }),
             Err(error) => {

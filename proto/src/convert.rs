@@ -9,9 +9,11 @@
 //! | selectors | [`selectors`] |
 //! | registration entries, and what a mask selects of them | [`entries`] |
 //! | bundles | [`bundles`] |
+//! | the claims of a token | [`claims`] |
 //! | points in time | [`times`] |
 
 pub mod bundles;
+pub mod claims;
 pub mod entries;
 pub mod ids;
 pub mod selectors;

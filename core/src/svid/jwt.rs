@@ -122,6 +122,8 @@ impl JwtSvidContents {
 pub struct JwtSvid {
     /// Whose it is.
     pub subject: SpiffeId,
+    /// The name of the key that signed it.
+    pub key_id: String,
     /// When it ends.
     pub expires_at: UnixTime,
     /// Everything it claims.
@@ -179,7 +181,8 @@ impl JwtSvid {
             return Err(TokenError::Audience);
         }
         let expires_at = UnixTime::from_secs(claims.exp);
-        Ok(Self { subject, expires_at, claims: self::claims(&token.payload)? })
+        let claims = self::claims(&token.payload)?;
+        Ok(Self { subject, key_id: token.key_id, expires_at, claims })
     }
 }
 

@@ -1,4 +1,17 @@
 //! Through a real socket, with a real agent and a fake server.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | X.509-SVIDs, and what holds for every stream | here |
+//! | bundles, of every kind | `bundles` |
+//! | JWT-SVIDs: asked for | `jwt` |
+//! | JWT-SVIDs: remembered, and the server's answers | `remembered` |
+//! | JWT-SVIDs: judged | `validate` |
+
+mod bundles;
+mod jwt;
+mod remembered;
+mod validate;
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -17,7 +30,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
 
 use super::*;
-use crate::world::{Client, World, ids, ours, theirs, with_header};
+use crate::world::{Client, World, ids, ours, theirs};
 
 const NOBODY: (Code, &str) = (Code::PermissionDenied, "no identity issued");
 
@@ -105,22 +118,6 @@ async fn an_identity_that_changes_its_program_is_no_more() {
 }
 
 #[tokio::test]
-async fn bundles_are_named_after_their_trust_domain_and_pushed() {
-    let (world, _agent, client) = World::with(vec![ours("a")]).await;
-    let mut stream = client.bundles().await.unwrap();
-    let first = stream.next().await.unwrap();
-    assert_eq!(first.bundles.len(), 1);
-    assert_eq!(first.bundles["spiffe://example.org"], world.server.bundle_der());
-
-    world.server.add_authority();
-    let second = stream.next().await.unwrap();
-    assert_eq!(second.bundles["spiffe://example.org"], world.server.bundle_der());
-    assert_eq!(certificates(&second.bundles["spiffe://example.org"]).len(), 2);
-    world.server.delete("a");
-    assert_eq!(said(&stream.end().await), NOBODY);
-}
-
-#[tokio::test]
 async fn an_svid_is_renewed_on_an_open_stream() {
     let world = World::new().await;
     world.server.set_ttls(Duration::from_secs(3_600), Duration::from_secs(4));
@@ -156,21 +153,6 @@ async fn without_the_header_nothing_is_answered() {
         let status = api.fetch_jwtsvid(request().map(|()| JwtsvidRequest::default())).await;
         assert_eq!(said(&status.err().unwrap()), missing);
     }
-}
-
-#[tokio::test]
-async fn profiles_that_are_not_there_are_not_implemented() {
-    let (_world, _agent, client) = World::with(vec![ours("a")]).await;
-    let mut api = client.api;
-    let mut codes = vec![
-        api.fetch_jwtsvid(with_header(JwtsvidRequest::default())).await.err().unwrap().code(),
-        api.fetch_jwt_bundles(with_header(JwtBundlesRequest {})).await.err().unwrap().code(),
-        api.fetch_witsvid(with_header(WitsvidRequest::default())).await.err().unwrap().code(),
-        api.fetch_wit_bundles(with_header(WitBundlesRequest {})).await.err().unwrap().code(),
-    ];
-    let validate = with_header(ValidateJwtsvidRequest::default());
-    codes.push(api.validate_jwtsvid(validate).await.err().unwrap().code());
-    assert_eq!(codes, [Code::Unimplemented; 5]);
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use claviger_proto::claviger::psk::v1::psk_broker_client::PskBrokerClient;
 use claviger_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use claviger_proto::workload::{
-    X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
+    JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, ValidateJwtsvidRequest,
+    ValidateJwtsvidResponse, WitBundlesRequest, WitBundlesResponse, WitsvidRequest,
+    WitsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
 };
 use claviger_runtime::unix::connector;
 use hyper_util::rt::TokioIo;
@@ -59,6 +61,42 @@ impl Client {
     pub(crate) async fn bundles(&self) -> Result<Stream<X509BundlesResponse>, Status> {
         let request = with_header(X509BundlesRequest {});
         let opened = within(self.api.clone().fetch_x509_bundles(request)).await?;
+        Ok(Stream(opened.into_inner()))
+    }
+
+    /// The JWT-SVIDs for `audience`, of all identities or of the one named.
+    pub(crate) async fn jwts(&self, audience: &[&str], id: &str) -> Result<Vec<Jwtsvid>, Status> {
+        let audience = audience.iter().map(|&name| name.to_owned()).collect();
+        let request = with_header(JwtsvidRequest { audience, spiffe_id: id.to_owned() });
+        let answer = within(self.api.clone().fetch_jwtsvid(request)).await?;
+        Ok(answer.into_inner().svids)
+    }
+
+    pub(crate) async fn jwt_bundles(&self) -> Result<Stream<JwtBundlesResponse>, Status> {
+        let request = with_header(JwtBundlesRequest {});
+        let opened = within(self.api.clone().fetch_jwt_bundles(request)).await?;
+        Ok(Stream(opened.into_inner()))
+    }
+
+    pub(crate) async fn validate(
+        &self,
+        audience: &str,
+        svid: &str,
+    ) -> Result<ValidateJwtsvidResponse, Status> {
+        let (audience, svid) = (audience.to_owned(), svid.to_owned());
+        let request = with_header(ValidateJwtsvidRequest { audience, svid });
+        Ok(within(self.api.clone().validate_jwtsvid(request)).await?.into_inner())
+    }
+
+    pub(crate) async fn wits(&self, id: &str) -> Result<Stream<WitsvidResponse>, Status> {
+        let request = with_header(WitsvidRequest { spiffe_id: id.to_owned() });
+        let opened = within(self.api.clone().fetch_witsvid(request)).await?;
+        Ok(Stream(opened.into_inner()))
+    }
+
+    pub(crate) async fn wit_bundles(&self) -> Result<Stream<WitBundlesResponse>, Status> {
+        let request = with_header(WitBundlesRequest {});
+        let opened = within(self.api.clone().fetch_wit_bundles(request)).await?;
         Ok(Stream(opened.into_inner()))
     }
 

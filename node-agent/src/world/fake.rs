@@ -1,5 +1,12 @@
 //! A fake server: it speaks the real server's protocol over real TLS, and keeps nothing but what a
 //! test told it. What it does not check, the real server's own tests do.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | attestation, the stream of changes, PSKs | here |
+//! | SVIDs of every kind | `svids` |
+
+mod svids;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -11,6 +18,7 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use claviger_core::audit::{Checkpoint, Head, Link};
+use claviger_core::bundle::Bundle;
 use claviger_core::entry::{Entry, EntryId};
 use claviger_core::psk::derive::{EpochKeys, EpochRoot};
 use claviger_core::psk::identity::Serial;
@@ -21,8 +29,7 @@ use claviger_proto::claviger::agent::v1::agent_psk_server::{AgentPsk, AgentPskSe
 use claviger_proto::claviger::agent::v1::agent_sync_server::{AgentSync, AgentSyncServer};
 use claviger_proto::spire::server::agent::v1 as agent;
 use claviger_proto::spire::server::agent::v1::agent_server::{Agent, AgentServer};
-use claviger_proto::spire::server::svid::v1 as svid;
-use claviger_proto::spire::server::svid::v1::svid_server::{Svid, SvidServer};
+use claviger_proto::spire::server::svid::v1::svid_server::SvidServer;
 use claviger_proto::spire::types;
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::tls::{Identity, Limits, TlsIncoming, TlsPeer, server_config};
@@ -33,6 +40,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
 use super::authority::Authority;
+use super::token_key::TokenKey;
+
+pub(crate) use svids::Jwts;
 
 const SERVER: &str = "spiffe://example.org/spire/server";
 const TOKEN: &str = "good-token";
@@ -50,6 +60,13 @@ pub(crate) struct FakeServer {
 
 struct FakeState {
     authorities: Vec<Authority>,
+    /// The last one signs; so it is with both.
+    jwt_keys: Vec<TokenKey>,
+    wit_keys: Vec<TokenKey>,
+    federated: Vec<types::Bundle>,
+    /// Rises whenever any of these changes.
+    bundle_version: u64,
+    jwts: Jwts,
     checkpoints: EcdsaKeyPair,
     keys: EpochKeys,
     log: Vec<(EntryId, Option<Entry>)>,
@@ -57,6 +74,7 @@ struct FakeState {
     banned: bool,
     agent_ttl: Duration,
     workload_ttl: Duration,
+    jwt_ttl: Duration,
     psks: HashMap<String, wire::IssuePskRequest>,
 }
 
@@ -66,6 +84,8 @@ pub(crate) struct Counts {
     pub(crate) attested: usize,
     pub(crate) renewed: usize,
     pub(crate) svids: usize,
+    pub(crate) jwts: usize,
+    pub(crate) wits: usize,
     pub(crate) snapshots: usize,
 }
 
@@ -74,6 +94,11 @@ impl FakeServer {
         let root = Secret::copy_from(&[7; 32]).unwrap();
         let state = FakeState {
             authorities: vec![Authority::new()],
+            jwt_keys: vec![TokenKey::new("jwt-1")],
+            wit_keys: vec![TokenKey::new("wit-1")],
+            federated: Vec::new(),
+            bundle_version: 1,
+            jwts: Jwts::default(),
             checkpoints: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap(),
             keys: EpochKeys::new(EpochRoot(root)),
             log: Vec::new(),
@@ -81,6 +106,7 @@ impl FakeServer {
             banned: false,
             agent_ttl: Duration::from_secs(3_600),
             workload_ttl: Duration::from_secs(3_600),
+            jwt_ttl: Duration::from_secs(300),
             psks: HashMap::new(),
         };
         Self {
@@ -135,7 +161,19 @@ impl FakeServer {
 
     /// Publishes another authority.
     pub(crate) fn add_authority(&self) {
-        self.state().authorities.push(Authority::new());
+        self.change_bundle(|state| state.authorities.push(Authority::new()));
+    }
+
+    /// Publishes the bundle of another trust domain.
+    pub(crate) fn federate(&self, bundle: &Bundle) {
+        self.change_bundle(|state| state.federated.push(bundle.into()));
+    }
+
+    fn change_bundle(&self, change: impl FnOnce(&mut FakeState)) {
+        let mut state = self.state();
+        change(&mut state);
+        state.bundle_version += 1;
+        drop(state);
         self.changed.send_modify(|_| {});
     }
 
@@ -184,7 +222,7 @@ impl FakeServer {
     }
 
     /// The next response for an agent whose state ends at `from`.
-    fn response(&self, from: Option<u64>, authorities: usize) -> wire::SubscribeResponse {
+    fn response(&self, from: Option<u64>, bundle_version: u64) -> wire::SubscribeResponse {
         let mut state = self.state();
         let sequence = u64::try_from(state.log.len()).unwrap();
         let skip = from.map_or(0, |from| usize::try_from(from).unwrap());
@@ -204,8 +242,11 @@ impl FakeServer {
                 None => response.deletes.push(id.to_string()),
             }
         }
-        if authorities != state.authorities.len() {
+        if bundle_version != state.bundle_version {
             response.bundle = Some(state.bundle());
+            let upserts = state.federated.clone();
+            response.federated =
+                Some(wire::FederatedBundles { snapshot: true, upserts, deletes: Vec::new() });
         }
         response
     }
@@ -220,7 +261,9 @@ impl FakeState {
         types::Bundle {
             trust_domain: "example.org".to_owned(),
             x509_authorities: self.authorities.iter().map(authority).collect(),
-            sequence_number: self.authorities.len().try_into().unwrap(),
+            jwt_authorities: self.jwt_keys.iter().map(|key| (&key.authority()).into()).collect(),
+            wit_authorities: self.wit_keys.iter().map(|key| (&key.authority()).into()).collect(),
+            sequence_number: self.bundle_version,
             ..types::Bundle::default()
         }
     }
@@ -353,83 +396,13 @@ impl Agent for FakeServer {
     }
 }
 
-#[async_trait]
-impl Svid for FakeServer {
-    async fn batch_new_x509svid(
-        &self,
-        request: Request<svid::BatchNewX509svidRequest>,
-    ) -> Result<Response<svid::BatchNewX509svidResponse>, Status> {
-        self.admit(&request)?;
-        let mut state = self.state();
-        let one = |params: svid::NewX509svidParams| {
-            let entry = state.log.iter().rev().find(|(id, _)| id.as_str() == params.entry_id);
-            let id = entry.and_then(|(_, entry)| entry.as_ref()).map(|entry| &entry.spiffe_id);
-            let signed = match id {
-                Some(id) => state.sign(&params.csr, &id.to_string(), state.workload_ttl),
-                None => Err(Status::not_found("no such entry")),
-            };
-            let (code, svid) = match signed {
-                Ok(svid) => (0, Some(svid)),
-                Err(status) => (status.code().into(), None),
-            };
-            let status = Some(types::Status { code, message: String::new() });
-            svid::batch_new_x509svid_response::Result { status, svid }
-        };
-        let results: Vec<_> = request.into_inner().params.into_iter().map(one).collect();
-        state.counts.svids += results.len();
-        Ok(Response::new(svid::BatchNewX509svidResponse { results }))
-    }
-
-    async fn mint_x509svid(
-        &self,
-        _: Request<svid::MintX509svidRequest>,
-    ) -> Result<Response<svid::MintX509svidResponse>, Status> {
-        unimplemented()
-    }
-
-    async fn mint_jwtsvid(
-        &self,
-        _: Request<svid::MintJwtsvidRequest>,
-    ) -> Result<Response<svid::MintJwtsvidResponse>, Status> {
-        unimplemented()
-    }
-
-    async fn new_jwtsvid(
-        &self,
-        _: Request<svid::NewJwtsvidRequest>,
-    ) -> Result<Response<svid::NewJwtsvidResponse>, Status> {
-        unimplemented()
-    }
-
-    async fn new_downstream_x509ca(
-        &self,
-        _: Request<svid::NewDownstreamX509caRequest>,
-    ) -> Result<Response<svid::NewDownstreamX509caResponse>, Status> {
-        unimplemented()
-    }
-
-    async fn mint_witsvid(
-        &self,
-        _: Request<svid::MintWitsvidRequest>,
-    ) -> Result<Response<svid::MintWitsvidResponse>, Status> {
-        unimplemented()
-    }
-
-    async fn batch_new_witsvid(
-        &self,
-        _: Request<svid::BatchNewWitsvidRequest>,
-    ) -> Result<Response<svid::BatchNewWitsvidResponse>, Status> {
-        unimplemented()
-    }
-}
-
 /// What one agent has been told.
 struct Told {
     server: FakeServer,
     requests: Streaming<wire::SubscribeRequest>,
     changes: WatchStream<u64>,
     at: Option<u64>,
-    authorities: usize,
+    bundle_version: u64,
 }
 
 impl Told {
@@ -449,9 +422,9 @@ impl Told {
                     if self.server.state().banned {
                         return Err(Status::aborted("the subscription has ended"));
                     }
-                    let response = self.server.response(self.at, self.authorities);
+                    let response = self.server.response(self.at, self.bundle_version);
                     self.at = response.cursor.as_ref().map(|cursor| cursor.sequence);
-                    self.authorities = self.server.state().authorities.len();
+                    self.bundle_version = self.server.state().bundle_version;
                     return Ok(Some(response));
                 }
             }
@@ -478,7 +451,7 @@ impl AgentSync for FakeServer {
             requests,
             changes: WatchStream::new(self.changed.subscribe()),
             at: hello.cursor.map(|cursor| cursor.sequence),
-            authorities: 0,
+            bundle_version: 0,
         };
         let responses = futures_util::stream::try_unfold(told, |mut told| async move {
             Ok(told.next().await?.map(|response| (response, told)))
