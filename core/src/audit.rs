@@ -21,7 +21,7 @@ use crate::grant::{Grant, IssueJwt, IssueWit, IssueX509, PolicyDigest, Requester
 use crate::id::{SpiffeId, TrustDomain};
 use crate::psk::{PskBinding, PskTtl};
 use crate::selector::Selectors;
-use crate::svid::{DnsName, SvidTtl, Validity};
+use crate::svid::{DnsName, Profile, SvidTtl, Validity};
 use crate::time::UnixTime;
 
 /// The number of a record; the first is 1.
@@ -118,6 +118,9 @@ pub enum Event {
     },
     /// A signing authority was made and published.
     AuthorityPrepared {
+        /// What it signs; records of the first version, which leave it out, speak of certificates.
+        #[serde(default)]
+        profile: Profile,
         /// The digest of its public key.
         key: KeyDigest,
         /// When it is valid.
@@ -125,6 +128,9 @@ pub enum Event {
     },
     /// A signing authority began to sign.
     AuthorityActivated {
+        /// What it signs; records of the first version, which leave it out, speak of certificates.
+        #[serde(default)]
+        profile: Profile,
         /// The digest of its public key.
         key: KeyDigest,
     },
@@ -532,6 +538,16 @@ mod tests {
         renumbered[0].0 = 1;
         renumbered[1].0 = 2;
         assert_eq!(verify(&renumbered), Err(BrokenChain::Hash { sequence: 1 }));
+    }
+
+    #[test]
+    fn records_of_the_first_version_are_of_certificates() {
+        let key = "00".repeat(32);
+        let old = format!(r#"{{"time":7,"event":"authority_activated","key":"{key}"}}"#);
+        let event = serde_json::from_str::<Body>(&old).unwrap().event;
+        let profile = Profile::X509;
+        let key = serde_json::from_value(key.into()).unwrap();
+        assert_eq!(event, Event::AuthorityActivated { profile, key });
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | to find | look in |
 //! |---|---|
-//! | lifetimes, and what is in an X.509-SVID | here |
+//! | the profiles, lifetimes, and what is in an X.509-SVID | here |
 //! | JWT-SVIDs: contents and validation | [`jwt`] |
 //! | WIT-SVIDs: contents and validation | [`wit`] |
 
@@ -17,6 +17,37 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::SpiffeId;
 use crate::time::UnixTime;
+
+/// What an SVID is made of, and so what its authorities are.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// A certificate (X509-SVID).
+    #[default]
+    X509,
+    /// A token for an audience (JWT-SVID).
+    Jwt,
+    /// A token that is bound to a key (WIT-SVID).
+    Wit,
+}
+
+impl Profile {
+    /// The name in records, files and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::X509 => "x509",
+            Self::Jwt => "jwt",
+            Self::Wit => "wit",
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
 
 /// A DNS name in a certificate: lower-case labels of letters, digits and inner hyphens, at most 253
 /// bytes; the first label may be `*` (RFC 5280 §4.2.1.6, RFC 6125 §6.4.3).
@@ -229,6 +260,14 @@ mod tests {
         let decade = Validity { not_before: at(0), not_after: at(3_650 * DAY) };
         assert_eq!(decade.prepare_at(), at(3_620 * DAY));
         assert_eq!(decade.activate_at(), at(3_643 * DAY));
+    }
+
+    #[test]
+    fn profiles_are_written_by_their_names() {
+        for profile in [Profile::X509, Profile::Jwt, Profile::Wit] {
+            let json = serde_json::to_string(&profile).unwrap();
+            assert_eq!(json, format!("\"{profile}\""));
+        }
     }
 
     #[test]

@@ -1,40 +1,48 @@
-//! The signing authorities of the trust domain: the only code that signs certificates.
+//! The signing authorities of the trust domain: the only code that signs.
 //!
 //! | to find | look in |
 //! |---|---|
 //! | private keys on disk | [`keys`] |
 //! | which authority signs, and when the next one is made | [`slots`] |
 //! | what the certificates look like | [`x509`] |
+//! | what the tokens look like | `token` |
 //! | what we take from a certificate request | [`csr`] |
-//! | making, publishing and replacing authorities as time goes by | [`rotation`] |
+//! | the authorities of one profile, following each other | `succession` |
+//! | all of them as time goes by, and the bundle that shows them | [`rotation`] |
 //!
-//! [`Authority::sign`] takes a *recorded* grant by value: what is not in the audit log cannot be
-//! signed.
+//! Each profile (X.509, JWT, WIT) has authorities of its own. [`Authority`] takes a *recorded* grant
+//! by value: what is not in the audit log cannot be signed.
 
 pub mod csr;
 pub mod keys;
 pub mod rotation;
 pub mod slots;
+mod succession;
+mod token;
 pub mod x509;
 
+use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use claviger_core::bundle::Bundle;
-use claviger_core::grant::{Grant, IssueX509, Recorded};
+use claviger_core::grant::{Grant, IssueJwt, IssueWit, IssueX509, Recorded};
 use claviger_core::id::TrustDomain;
 use claviger_core::svid::Validity;
 use claviger_core::time::UnixTime;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
+use token::TokenSigner;
 use x509::Issuer;
 pub use x509::SignError;
 
 /// What signs right now, and whom the trust domain believes. Clones see the same.
 #[derive(Clone, Debug)]
 pub struct Authority {
-    issuer: Arc<ArcSwap<Issuer>>,
+    x509: Arc<ArcSwap<Issuer>>,
+    jwt: Arc<ArcSwap<TokenSigner>>,
+    wit: Arc<ArcSwap<TokenSigner>>,
     bundle: watch::Receiver<Arc<Bundle>>,
 }
 
@@ -50,7 +58,33 @@ impl Authority {
         grant: Recorded<Grant<IssueX509>>,
         now: UnixTime,
     ) -> Result<SignedSvid, SignError> {
-        self.issuer.load().sign(grant.into_inner().into_act(), now)
+        self.x509.load().sign(grant.into_inner().into_act(), now)
+    }
+
+    /// Signs the JWT-SVID that `grant` permits, issued at `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError`] if the key has expired.
+    pub fn sign_jwt(
+        &self,
+        grant: Recorded<Grant<IssueJwt>>,
+        now: UnixTime,
+    ) -> Result<SignedToken, SignError> {
+        self.jwt.load().sign_jwt(&grant.into_inner().into_act(), now)
+    }
+
+    /// Signs the WIT-SVID that `grant` permits, issued at `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError`] if the key has expired.
+    pub fn sign_wit(
+        &self,
+        grant: Recorded<Grant<IssueWit>>,
+        now: UnixTime,
+    ) -> Result<SignedToken, SignError> {
+        self.wit.load().sign_wit(&grant.into_inner().into_act(), now)
     }
 
     /// The bundle of the trust domain, and every later one.
@@ -75,4 +109,24 @@ pub struct SignedSvid {
     pub validity: Validity,
     /// The leaf's serial number: the content of the DER integer.
     pub serial: [u8; 16],
+}
+
+/// A token that was signed. It is a secret: whoever has a JWT-SVID can use it.
+#[derive(Clone)]
+pub struct SignedToken {
+    /// The token, in the compact form.
+    pub token: String,
+    /// Its `iat`.
+    pub issued_at: UnixTime,
+    /// Its `exp`.
+    pub expires_at: UnixTime,
+}
+
+impl fmt::Debug for SignedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedToken")
+            .field("issued_at", &self.issued_at)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
 }

@@ -10,6 +10,10 @@
 //! listen = "127.0.0.1:8081"             # where agents connect
 //! admin-socket = "/run/claviger/server.sock"
 //! x509-svid-ttl = "1h"
+//! jwt-svid-ttl = "5m"
+//! wit-svid-ttl = "1h"
+//! jwt-issuer = "https://oidc.example.org" # the `iss` of JWT-SVIDs; none by default
+//! wit-issuer = "example.org"            # the `iss` of WIT-SVIDs; none by default
 //! agent-svid-ttl = "1h"
 //! policy-dir = "/etc/claviger/policy"   # *.cedar; without it, the built-in policy (see `policy`)
 //!
@@ -63,6 +67,14 @@ pub struct Config {
     pub admin_socket: PathBuf,
     /// How long the X.509-SVID of a workload lasts if its entry does not say.
     pub x509_svid_ttl: SvidTtl,
+    /// How long a JWT-SVID lasts if its entry does not say.
+    pub jwt_svid_ttl: SvidTtl,
+    /// How long a WIT-SVID lasts.
+    pub wit_svid_ttl: SvidTtl,
+    /// The `iss` of JWT-SVIDs, for relying parties that know OpenID Connect and not SPIFFE.
+    pub jwt_issuer: Option<String>,
+    /// The `iss` of WIT-SVIDs. Nobody should discover keys by it (WIT-SVID §3.7).
+    pub wit_issuer: Option<String>,
     /// How long the X.509-SVID of an agent lasts.
     pub agent_svid_ttl: SvidTtl,
     /// Where the policies are; the built-in one applies if unset.
@@ -155,6 +167,10 @@ impl Config {
             data_dir,
             admin_socket: Self::ADMIN_SOCKET.into(),
             x509_svid_ttl: SvidTtl::HOUR,
+            jwt_svid_ttl: SvidTtl::FIVE_MINUTES,
+            wit_svid_ttl: SvidTtl::HOUR,
+            jwt_issuer: None,
+            wit_issuer: None,
             agent_svid_ttl: SvidTtl::HOUR,
             policy_dir: None,
             ca: CaConfig::default(),
@@ -194,16 +210,27 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         .value::<AbsolutePath>("admin-socket")
         .map_or_else(|| Config::ADMIN_SOCKET.into(), |path| path.0);
     check_socket(root, &admin_socket);
-    let x509_svid_ttl = svid_ttl(root, "x509-svid-ttl");
-    let agent_svid_ttl = svid_ttl(root, "agent-svid-ttl");
+    let x509_svid_ttl = svid_ttl(root, "x509-svid-ttl", SvidTtl::HOUR);
+    let jwt_svid_ttl = svid_ttl(root, "jwt-svid-ttl", SvidTtl::FIVE_MINUTES);
+    let wit_svid_ttl = svid_ttl(root, "wit-svid-ttl", SvidTtl::HOUR);
+    let agent_svid_ttl = svid_ttl(root, "agent-svid-ttl", SvidTtl::HOUR);
+    let jwt_issuer = issuer(root, "jwt-issuer");
+    let wit_issuer = issuer(root, "wit-issuer");
     let policy_dir = root.value::<AbsolutePath>("policy-dir").map(|path| path.0);
     let log = root.value("log").unwrap_or_default();
     let ca = root.table("ca", ca);
     let health = root.table("health", health);
     let limits = root.table("limits", limits);
-    let warnings = [("x509-svid-ttl", x509_svid_ttl), ("agent-svid-ttl", agent_svid_ttl)]
+    let lifetimes = [
+        ("x509-svid-ttl", x509_svid_ttl),
+        ("jwt-svid-ttl", jwt_svid_ttl),
+        ("wit-svid-ttl", wit_svid_ttl),
+        ("agent-svid-ttl", agent_svid_ttl),
+    ];
+    let warnings = lifetimes
         .into_iter()
         .filter_map(|(key, ttl)| cut_short(key, ttl, &ca))
+        .chain(shared_issuer(jwt_issuer.as_deref(), wit_issuer.as_deref()))
         .collect();
     if trust_domain.is_some() && health == Some(listen) && listen.port() != 0 {
         root.problem("health.listen", &listen, "is taken by `listen`; choose another port");
@@ -214,6 +241,10 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         data_dir: data_dir?.0,
         admin_socket,
         x509_svid_ttl,
+        jwt_svid_ttl,
+        wit_svid_ttl,
+        jwt_issuer,
+        wit_issuer,
         agent_svid_ttl,
         policy_dir,
         ca,
@@ -224,12 +255,37 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     })
 }
 
-fn svid_ttl(root: &mut Section<'_>, key: &'static str) -> SvidTtl {
-    let Some(span) = root.value::<Span>(key) else { return SvidTtl::HOUR };
+fn svid_ttl(root: &mut Section<'_>, key: &'static str, default: SvidTtl) -> SvidTtl {
+    let Some(span) = root.value::<Span>(key) else { return default };
     let secs = u32::try_from(span.0.as_secs()).unwrap_or(u32::MAX);
     SvidTtl::try_from(secs).unwrap_or_else(|error| {
         root.problem(key, &span, error);
-        SvidTtl::HOUR
+        default
+    })
+}
+
+/// The longest issuer, in bytes: it is in every token.
+const MAX_ISSUER: usize = 255;
+
+fn issuer(root: &mut Section<'_>, key: &'static str) -> Option<String> {
+    let issuer = root.value::<String>(key)?;
+    let printable = issuer.bytes().all(|byte| byte.is_ascii_graphic());
+    if !printable || !(1..=MAX_ISSUER).contains(&issuer.len()) {
+        let advice = format!("an issuer has 1 to {MAX_ISSUER} printable ASCII characters");
+        root.problem(key, &issuer, advice);
+    }
+    Some(issuer)
+}
+
+/// A WIT-SVID is no bearer token, and whoever finds keys by the issuer would take it for one
+/// (WIT-SVID §3.7).
+fn shared_issuer(jwt: Option<&str>, wit: Option<&str>) -> Option<Problem> {
+    wit.filter(|wit| jwt == Some(wit)).map(|wit| Problem {
+        key: "wit-issuer".to_owned(),
+        value: Some(wit.to_owned()),
+        advice: "is also the issuer of JWT-SVIDs, by which their keys are found; choose another, \
+                 or none"
+            .to_owned(),
     })
 }
 
@@ -358,6 +414,10 @@ mod tests {
             listen = "[::]:1"
             admin-socket = "/d/admin.sock"
             x509-svid-ttl = "5m"
+            jwt-svid-ttl = "1m"
+            wit-svid-ttl = "2m"
+            jwt-issuer = "https://oidc.example.org"
+            wit-issuer = "wit"
             agent-svid-ttl = "10m"
             policy-dir = "/p"
             ca = { ttl = "2h", organization = "Acme", country = "DE" }
@@ -374,6 +434,9 @@ mod tests {
         assert_eq!(config.listen.port(), 1);
         assert_eq!(config.admin_socket, Path::new("/d/admin.sock"));
         assert_eq!(config.x509_svid_ttl.as_secs(), 300);
+        assert_eq!((config.jwt_svid_ttl.as_secs(), config.wit_svid_ttl.as_secs()), (60, 120));
+        assert_eq!(config.jwt_issuer.as_deref(), Some("https://oidc.example.org"));
+        assert_eq!(config.wit_issuer.as_deref(), Some("wit"));
         assert_eq!(config.agent_svid_ttl.as_secs(), 600);
         assert_eq!(config.policy_dir.as_deref(), Some(Path::new("/p")));
         let ca = CaConfig {
@@ -461,6 +524,20 @@ mod tests {
             warning.to_string().contains("at most 4h or a `ca.ttl` of at least 1day 6h"),
             "{warning}"
         );
+    }
+
+    #[test]
+    fn issuers_are_text_and_differ() {
+        for bad in ["", "a b", &"a".repeat(256)] {
+            let text = format!("{MINIMAL}jwt-issuer = \"{bad}\"");
+            let problems = Config::parse(&text).unwrap_err().to_string();
+            assert!(problems.contains("1 to 255 printable"), "{problems}");
+        }
+        let same =
+            format!("{MINIMAL}jwt-issuer = \"https://a.org\"\nwit-issuer = \"https://a.org\"");
+        let config = Config::parse(&same).unwrap();
+        let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+        assert!(warning.to_string().contains("choose another"), "{warning}");
     }
 
     #[test]

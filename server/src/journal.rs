@@ -25,7 +25,7 @@ mod writer;
 use std::sync::Arc;
 
 use claviger_core::audit::{Event, Head};
-use claviger_core::grant::{Grant, IssueX509, Recorded};
+use claviger_core::grant::{Grant, IssueJwt, IssueWit, IssueX509, Recorded};
 use claviger_runtime::tasks::Tasks;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -172,7 +172,40 @@ impl Journal {
         &self,
         grants: Vec<Grant<IssueX509>>,
     ) -> Result<Vec<Recorded<Grant<IssueX509>>>, CommitError> {
-        let events = grants.iter().map(Event::of_x509).collect();
+        self.record_all(grants, Event::of_x509).await
+    }
+
+    /// Records that these JWT-SVIDs are about to be signed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::record`].
+    pub async fn record_jwt(
+        &self,
+        grants: Vec<Grant<IssueJwt>>,
+    ) -> Result<Vec<Recorded<Grant<IssueJwt>>>, CommitError> {
+        self.record_all(grants, Event::of_jwt).await
+    }
+
+    /// Records that these WIT-SVIDs are about to be signed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::record`].
+    pub async fn record_wit(
+        &self,
+        grants: Vec<Grant<IssueWit>>,
+    ) -> Result<Vec<Recorded<Grant<IssueWit>>>, CommitError> {
+        self.record_all(grants, Event::of_wit).await
+    }
+
+    /// One record for each grant, one write for all.
+    async fn record_all<T>(
+        &self,
+        grants: Vec<Grant<T>>,
+        event: fn(&Grant<T>) -> Event,
+    ) -> Result<Vec<Recorded<Grant<T>>>, CommitError> {
+        let events = grants.iter().map(event).collect();
         self.commit(Change { events, ..Change::default() }).await?;
         Ok(grants.into_iter().map(Recorded::assertion).collect())
     }

@@ -2,10 +2,14 @@
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
-/// Seconds until the authority that signs expires.
+/// Seconds until the authority that signs expires, by profile.
 pub const AUTHORITY_EXPIRES_IN_SECONDS: &str = "claviger_server_authority_expires_in_seconds";
 /// X.509-SVIDs signed.
 pub const X509_SVIDS_ISSUED: &str = "claviger_server_x509_svids_issued_total";
+/// JWT-SVIDs signed.
+pub const JWT_SVIDS_ISSUED: &str = "claviger_server_jwt_svids_issued_total";
+/// WIT-SVIDs signed.
+pub const WIT_SVIDS_ISSUED: &str = "claviger_server_wit_svids_issued_total";
 /// Registration entries.
 pub const ENTRIES: &str = "claviger_server_entries";
 /// Bundles of other trust domains.
@@ -34,9 +38,12 @@ pub fn describe() {
     describe_gauge!(
         AUTHORITY_EXPIRES_IN_SECONDS,
         Unit::Seconds,
-        "Seconds until the signing authority expires; its successor takes over long before"
+        "Seconds until the signing authority expires, by profile; its successor takes over long \
+         before"
     );
     describe_counter!(X509_SVIDS_ISSUED, "X.509-SVIDs signed");
+    describe_counter!(JWT_SVIDS_ISSUED, "JWT-SVIDs signed");
+    describe_counter!(WIT_SVIDS_ISSUED, "WIT-SVIDs signed");
     describe_gauge!(ENTRIES, "Registration entries");
     describe_gauge!(FEDERATED_BUNDLES, "Bundles of other trust domains");
     describe_gauge!(AGENTS, "Agents, banned ones included");

@@ -8,7 +8,9 @@ mod load;
 mod request;
 
 use cedar_policy::{Authorizer, Decision, PolicySet, Schema};
-use claviger_core::grant::{Grant, IssuePsk, IssueX509, PolicyDigest, PskProof, RedeemPsk};
+use claviger_core::grant::{
+    Grant, IssueJwt, IssuePsk, IssueWit, IssueX509, PolicyDigest, PskProof, RedeemPsk,
+};
 use claviger_core::id::TrustDomain;
 use claviger_core::time::UnixTime;
 use tracing::warn;
@@ -51,6 +53,26 @@ impl Policy {
     /// [`Denied`] unless a policy permits it.
     pub fn issue_x509(&self, act: IssueX509) -> Result<Grant<IssueX509>, Denied> {
         self.ask(&Question::issue_x509(&act, &self.trust_domain))?;
+        Ok(Grant::assertion(act, self.digest))
+    }
+
+    /// Decides about a JWT-SVID.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] unless a policy permits it.
+    pub fn issue_jwt(&self, act: IssueJwt) -> Result<Grant<IssueJwt>, Denied> {
+        self.ask(&Question::issue_jwt(&act, &self.trust_domain))?;
+        Ok(Grant::assertion(act, self.digest))
+    }
+
+    /// Decides about a WIT-SVID.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] unless a policy permits it.
+    pub fn issue_wit(&self, act: IssueWit) -> Result<Grant<IssueWit>, Denied> {
+        self.ask(&Question::issue_wit(&act, &self.trust_domain))?;
         Ok(Grant::assertion(act, self.digest))
     }
 
@@ -113,8 +135,12 @@ pub struct Denied {
 #[cfg(test)]
 mod tests {
     use claviger_core::grant::Requester;
+    use claviger_core::jose::PublicKey;
     use claviger_core::psk::{PskBinding, PskHash};
+    use claviger_core::svid::jwt::{Audience, JwtSvidContents};
+    use claviger_core::svid::wit::WitSvidContents;
     use claviger_core::svid::{SvidTtl, X509SvidContents};
+    use rcgen::PublicKeyData as _;
 
     use super::*;
 
@@ -136,6 +162,26 @@ mod tests {
             requester: Requester::Server,
             entry: None,
         }
+    }
+
+    fn jwt(subject: &str, audience: &[&str]) -> IssueJwt {
+        let contents = JwtSvidContents {
+            subject: subject.parse().unwrap(),
+            audience: Audience::new(audience.iter().map(ToString::to_string).collect()).unwrap(),
+            ttl: SvidTtl::FIVE_MINUTES,
+            jti: false,
+        };
+        IssueJwt { contents, requester: Requester::Server, entry: None }
+    }
+
+    fn wit(subject: &str) -> IssueWit {
+        let spki = rcgen::KeyPair::generate().unwrap().subject_public_key_info();
+        let contents = WitSvidContents {
+            subject: subject.parse().unwrap(),
+            key: PublicKey::from_spki(&spki).unwrap(),
+            ttl: SvidTtl::HOUR,
+        };
+        IssueWit { contents, requester: Requester::Operator { uid: 0 }, entry: None }
     }
 
     fn binding(client: &str, server: &str) -> PskBinding {
@@ -163,6 +209,8 @@ mod tests {
     fn nothing_is_permitted_by_default() {
         let policy = policy("");
         policy.issue_x509(x509("spiffe://example.org/web")).unwrap_err();
+        policy.issue_jwt(jwt("spiffe://example.org/web", &["db"])).unwrap_err();
+        policy.issue_wit(wit("spiffe://example.org/web")).unwrap_err();
         policy
             .issue_psk(issue("spiffe://example.org/web", "spiffe://example.org/db"), NOW)
             .unwrap_err();
@@ -176,6 +224,14 @@ mod tests {
         let grant = policy.issue_x509(x509("spiffe://example.org/web")).unwrap();
         assert_eq!(grant.policy(), policy.digest());
         policy.issue_x509(x509("spiffe://other.org/web")).unwrap_err();
+        for policy in [&policy, &self::policy(DEV)] {
+            let (ours, theirs) = ("spiffe://example.org/web", "spiffe://other.org/web");
+            let grant = policy.issue_jwt(jwt(ours, &["db"])).unwrap();
+            assert_eq!(grant.policy(), policy.digest());
+            assert_eq!(policy.issue_wit(wit(ours)).unwrap().policy(), policy.digest());
+            policy.issue_jwt(jwt(theirs, &["db"])).unwrap_err();
+            policy.issue_wit(wit(theirs)).unwrap_err();
+        }
         let (web, db) = ("spiffe://example.org/web", "spiffe://example.org/db");
         assert_eq!(policy.issue_psk(issue(web, db), NOW).unwrap().act().binding, binding(web, db));
         policy.issue_psk(issue(web, "spiffe://other.org/db"), NOW).unwrap_err();
@@ -222,6 +278,27 @@ mod tests {
         policy.issue_psk(issue(db, web), NOW).unwrap_err();
         policy.issue_psk(issue(web, db), UnixTime::from_secs(999)).unwrap_err();
         assert_eq!(policy.issue_x509(x509(web)).unwrap().policy(), policy.digest());
+    }
+
+    #[test]
+    fn policies_see_audiences_and_tell_the_profiles_apart() {
+        let policy = policy(
+            r#"
+            permit (principal, action == Action::"issue_jwt", resource)
+            when { ["db", "cache"].containsAll(context.audience) && context.ttl_seconds <= 300 };
+            permit (principal, action == Action::"issue_wit", resource)
+            when { context.requester == "operator" && context.ttl_seconds == 3600 };
+            "#,
+        );
+        let web = "spiffe://example.org/web";
+        let act = jwt(web, &["cache", "db"]);
+        assert_eq!(policy.issue_jwt(act.clone()).unwrap().act().contents, act.contents);
+        let denied = policy.issue_jwt(jwt(web, &["db", "other"])).unwrap_err();
+        assert_eq!(denied.action, "issue_jwt");
+        assert_eq!(policy.issue_wit(wit(web)).unwrap().policy(), policy.digest());
+        let agents = IssueWit { requester: Requester::Server, ..wit(web) };
+        assert_eq!(policy.issue_wit(agents).unwrap_err().action, "issue_wit");
+        policy.issue_x509(x509(web)).unwrap_err();
     }
 
     #[test]

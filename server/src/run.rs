@@ -31,8 +31,8 @@ use tonic::transport::server::{Router, Server as Grpc};
 use tonic_health::ServingStatus;
 
 use crate::api::issuance::Issuance;
+use crate::api::svid::Lifetimes;
 use crate::api::{self, MAX_REQUEST, Shared};
-use crate::ca::keys::KeyFolder;
 use crate::ca::rotation::{Rotation, RotationError};
 use crate::config::Config;
 use crate::journal::{Change, CommitError};
@@ -78,11 +78,9 @@ impl Server {
             Storage::open(&config.data_dir, Arc::clone(&clock), &trust_domain, tasks).await?;
         let policy = load_policy(&config, &storage).await?;
 
-        let keys = KeyFolder::new(storage.directory.keys());
-        let (ca, journal) = (config.ca.clone(), storage.journal.clone());
+        let (keys, journal) = (storage.directory.keys(), storage.journal.clone());
         let (rotation, authority) =
-            Rotation::open(trust_domain.clone(), keys, ca, journal.clone(), Arc::clone(&clock))
-                .await?;
+            Rotation::open(keys, &config, journal.clone(), Arc::clone(&clock)).await?;
         let registry =
             Registry::open(trust_domain, config.limits, journal.clone(), Arc::clone(&clock), tasks)
                 .await?;
@@ -202,7 +200,7 @@ struct Services {
 impl Services {
     fn new(config: &Config, shared: Shared, tasks: &Tasks) -> Self {
         let agent = api::agent::Service::new(shared.clone(), config.agent_svid_ttl);
-        let svid = api::svid::Service { shared: shared.clone(), default_ttl: config.x509_svid_ttl };
+        let svid = api::svid::Service { shared: shared.clone(), lifetimes: Lifetimes::of(config) };
         let sync = api::sync::Service { shared: shared.clone(), tasks: tasks.clone() };
         let admin = api::admin::Service { shared: shared.clone(), stop: tasks.token() };
         Self {

@@ -1,12 +1,16 @@
-//! From permission to certificate: decide, record, sign.
+//! From permission to SVID: decide, record, sign.
 //!
 //! The types hold the order: the policy makes the grants, the journal turns them into recorded ones,
-//! and the authority signs nothing else.
+//! and the authority signs nothing else. What differs from one profile to the other is in [`acts`].
+
+pub mod acts;
 
 use std::sync::Arc;
 
-use claviger_core::grant::IssueX509;
+use claviger_core::grant::Grant;
+use claviger_core::id::SpiffeId;
 use claviger_core::time::Clock;
+use claviger_proto::convert::times;
 use claviger_proto::spire::types;
 use claviger_runtime::telemetry::Chain;
 use metrics::counter;
@@ -15,12 +19,12 @@ use tracing::{info, warn};
 
 use super::not_committed;
 use crate::ca::csr::CsrError;
-use crate::ca::{Authority, SignError, SignedSvid};
+use crate::ca::{Authority, SignError, SignedSvid, SignedToken};
 use crate::journal::{CommitError, Journal};
-use crate::metrics as names;
 use crate::policy::{Denied, Policy};
+use acts::Issue;
 
-/// The way to a certificate.
+/// The way to an SVID.
 #[derive(Clone, Debug)]
 pub struct Issuance {
     /// Decides.
@@ -39,18 +43,18 @@ impl Issuance {
     /// # Errors
     ///
     /// [`IssueError`]; then nothing was signed.
-    pub async fn issue(&self, act: IssueX509) -> Result<SignedSvid, IssueError> {
+    pub async fn issue<A: Issue>(&self, act: A) -> Result<A::Svid, IssueError> {
         let issued = self.issue_all(vec![act]).await.pop();
         issued.unwrap_or(Err(IssueError::Record(CommitError::Stopped)))
     }
 
     /// Issues SVIDs: a decision and a record for each, one write for all. The answers are in the
     /// order of the questions.
-    pub async fn issue_all(&self, acts: Vec<IssueX509>) -> Vec<Result<SignedSvid, IssueError>> {
+    pub async fn issue_all<A: Issue>(&self, acts: Vec<A>) -> Vec<Result<A::Svid, IssueError>> {
         let mut answers = Vec::with_capacity(acts.len());
         let mut grants = Vec::with_capacity(acts.len());
         for act in acts {
-            match self.policy.issue_x509(act) {
+            match act.decide(&self.policy) {
                 Ok(grant) => {
                     grants.push(grant);
                     answers.push(None);
@@ -66,30 +70,30 @@ impl Issuance {
             .collect()
     }
 
-    async fn record_and_sign(
+    async fn record_and_sign<A: Issue>(
         &self,
-        grants: Vec<claviger_core::grant::Grant<IssueX509>>,
-    ) -> Vec<Result<SignedSvid, IssueError>> {
+        grants: Vec<Grant<A>>,
+    ) -> Vec<Result<A::Svid, IssueError>> {
         if grants.is_empty() {
             return Vec::new();
         }
         let asked = grants.len();
-        let recorded = match self.journal.record_x509(grants).await {
+        let recorded = match A::record(&self.journal, grants).await {
             Ok(recorded) => recorded,
             Err(error) => {
                 return (0..asked).map(|_| Err(IssueError::Record(error.clone()))).collect();
             }
         };
         let now = self.clock.now();
-        let sign = |grant| Ok(self.authority.sign(grant, now)?);
+        let sign = |grant| Ok(A::sign(&self.authority, grant, now)?);
         let signed: Vec<_> = recorded.into_iter().map(sign).collect();
         let good = signed.iter().filter(|svid: &&Result<_, _>| svid.is_ok()).count();
-        counter!(names::X509_SVIDS_ISSUED).increment(good.try_into().unwrap_or(u64::MAX));
+        counter!(A::COUNTER).increment(good.try_into().unwrap_or(u64::MAX));
         signed
     }
 }
 
-/// Why no certificate was issued.
+/// Why no SVID was issued.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// The request is not one.
@@ -111,15 +115,15 @@ impl From<IssueError> for Status {
         match &error {
             IssueError::Csr(_) => Self::invalid_argument(error.to_string()),
             IssueError::Denied(denied) => {
-                info!(%denied, "X.509-SVID refused");
+                info!(%denied, "SVID refused");
                 Self::permission_denied("not permitted by policy")
             }
             IssueError::Record(commit) => {
-                warn!(error = %Chain(&error), "X.509-SVID not issued");
+                warn!(error = %Chain(&error), "SVID not issued");
                 not_committed(commit)
             }
             IssueError::Sign(_) => {
-                warn!(error = %Chain(&error), "X.509-SVID not issued");
+                warn!(error = %Chain(&error), "SVID not issued");
                 Self::internal("the signing authority failed; see the server's log")
             }
         }
@@ -127,11 +131,33 @@ impl From<IssueError> for Status {
 }
 
 /// The SVID as SPIRE's API has it.
-pub(crate) fn to_wire(id: &claviger_core::id::SpiffeId, svid: &SignedSvid) -> types::X509svid {
+pub(crate) fn to_wire(id: &SpiffeId, svid: &SignedSvid) -> types::X509svid {
     types::X509svid {
         cert_chain: svid.chain.iter().map(|der| der.to_vec().into()).collect(),
         id: Some(id.into()),
-        expires_at: claviger_proto::convert::times::to_wire(svid.validity.not_after),
+        expires_at: times::to_wire(svid.validity.not_after),
+        hint: String::new(),
+    }
+}
+
+/// The JWT-SVID as SPIRE's API has it.
+pub(crate) fn jwt_to_wire(id: &SpiffeId, svid: SignedToken) -> types::Jwtsvid {
+    types::Jwtsvid {
+        token: svid.token,
+        id: Some(id.into()),
+        expires_at: times::to_wire(svid.expires_at),
+        issued_at: times::to_wire(svid.issued_at),
+        hint: String::new(),
+    }
+}
+
+/// The WIT-SVID as SPIRE's API has it.
+pub(crate) fn wit_to_wire(id: &SpiffeId, svid: SignedToken) -> types::Witsvid {
+    types::Witsvid {
+        token: svid.token,
+        id: Some(id.into()),
+        expires_at: times::to_wire(svid.expires_at),
+        issued_at: times::to_wire(svid.issued_at),
         hint: String::new(),
     }
 }

@@ -1,21 +1,33 @@
 //! SPIRE's SVID API: agents have the SVIDs of their workloads signed, the operator mints.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | SVIDs for agents, one entry each | here |
+//! | what the operator mints, outside of registration | `mint` |
+
+mod mint;
 
 use claviger_core::entry::{Entry, EntryId};
-use claviger_core::grant::{IssueX509, Requester};
+use claviger_core::grant::{IssueJwt, IssueWit, IssueX509};
+use claviger_core::jose::PublicKey;
+use claviger_core::svid::jwt::{Audience, JwtSvidContents};
+use claviger_core::svid::wit::WitSvidContents;
 use claviger_core::svid::{SvidTtl, X509SvidContents};
 use claviger_proto::spire::server::svid::v1::{
     BatchNewWitsvidRequest, BatchNewWitsvidResponse, BatchNewX509svidRequest,
     BatchNewX509svidResponse, MintJwtsvidRequest, MintJwtsvidResponse, MintWitsvidRequest,
     MintWitsvidResponse, MintX509svidRequest, MintX509svidResponse, NewDownstreamX509caRequest,
-    NewDownstreamX509caResponse, NewJwtsvidRequest, NewJwtsvidResponse, NewX509svidParams,
-    batch_new_x509svid_response, svid_server,
+    NewDownstreamX509caResponse, NewJwtsvidRequest, NewJwtsvidResponse, NewWitsvidParams,
+    NewX509svidParams, batch_new_witsvid_response, batch_new_x509svid_response, svid_server,
 };
 use claviger_proto::spire::types;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::issuance::{IssueError, to_wire};
+use super::issuance::acts::Issue;
+use super::issuance::{IssueError, jwt_to_wire, to_wire, wit_to_wire};
 use super::{Shared, caller, check_batch};
 use crate::ca::csr::Csr;
+use crate::config::Config;
 use crate::registry::agents::Agent;
 
 /// The most SVIDs signed in one call, as with SPIRE.
@@ -26,44 +38,84 @@ const MAX_SVIDS: usize = 500;
 pub struct Service {
     /// What the services share.
     pub shared: Shared,
-    /// How long an X.509-SVID lasts if its entry does not say.
-    pub default_ttl: SvidTtl,
+    /// How long SVIDs last if nobody says.
+    pub lifetimes: Lifetimes,
+}
+
+/// How long SVIDs last if neither their entry nor their request says.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    x509: SvidTtl,
+    jwt: SvidTtl,
+    wit: SvidTtl,
+}
+
+impl Lifetimes {
+    /// As configured.
+    #[must_use]
+    pub const fn of(config: &Config) -> Self {
+        Self { x509: config.x509_svid_ttl, jwt: config.jwt_svid_ttl, wit: config.wit_svid_ttl }
+    }
 }
 
 impl Service {
-    /// What `agent` asks for, if one of its entries entitles it.
-    fn act(&self, agent: &Agent, params: &NewX509svidParams) -> Result<(Entry, IssueX509), Status> {
-        let id: EntryId = params
-            .entry_id
-            .parse()
-            .map_err(|error| Status::invalid_argument(format!("entry_id: {error}")))?;
+    /// The entry that `agent` names, if it is one of its own.
+    fn entry(&self, agent: &Agent, id: &str) -> Result<Entry, Status> {
+        let id: EntryId =
+            id.parse().map_err(|error| Status::invalid_argument(format!("entry_id: {error}")))?;
         let entry = self.shared.registry.authorized_entry(&agent.id, &id);
         // The same answer whether the entry belongs to somebody else or does not exist.
         let entry = entry.ok_or_else(|| Status::not_found("no such entry for this agent"))?;
-        let entry = entry.to_entry();
+        Ok(entry.to_entry())
+    }
+
+    fn x509(&self, agent: &Agent, params: &NewX509svidParams) -> Planned<IssueX509> {
+        let entry = self.entry(agent, &params.entry_id)?;
         let csr = Csr::parse(&params.csr).map_err(IssueError::Csr)?;
         let contents = X509SvidContents {
             subject: entry.spiffe_id.clone(),
             dns_names: entry.dns_names.clone(),
-            ttl: entry.x509_svid_ttl.unwrap_or(self.default_ttl),
+            ttl: entry.x509_svid_ttl.unwrap_or(self.lifetimes.x509),
         };
-        let act = IssueX509 {
-            contents,
-            public_key: csr.into_spki(),
-            requester: caller::requester(agent),
-            entry: Some(id),
-        };
+        let (requester, public_key) = (caller::requester(agent), csr.into_spki());
+        let act = IssueX509 { contents, public_key, requester, entry: Some(entry.id.clone()) };
         Ok((entry, act))
     }
 
-    async fn batch(
+    fn jwt(&self, agent: &Agent, request: NewJwtsvidRequest) -> Planned<IssueJwt> {
+        let audience = audience(request.audience)?;
+        let entry = self.entry(agent, &request.entry_id)?;
+        let contents = JwtSvidContents {
+            subject: entry.spiffe_id.clone(),
+            audience,
+            ttl: entry.jwt_svid_ttl.unwrap_or(self.lifetimes.jwt),
+            jti: entry.jwt_jti,
+        };
+        let requester = caller::requester(agent);
+        let act = IssueJwt { contents, requester, entry: Some(entry.id.clone()) };
+        Ok((entry, act))
+    }
+
+    fn wit(&self, agent: &Agent, params: &NewWitsvidParams) -> Planned<IssueWit> {
+        let entry = self.entry(agent, &params.entry_id)?;
+        let contents = WitSvidContents {
+            subject: entry.spiffe_id.clone(),
+            key: public_key(&params.public_key)?,
+            ttl: self.lifetimes.wit,
+        };
+        let requester = caller::requester(agent);
+        let act = IssueWit { contents, requester, entry: Some(entry.id.clone()) };
+        Ok((entry, act))
+    }
+
+    /// Issues what was planned, each by itself. The answers are in the order of the plans.
+    async fn batch<A: Issue>(
         &self,
-        agent: &Agent,
-        params: Vec<NewX509svidParams>,
-    ) -> Vec<batch_new_x509svid_response::Result> {
-        let (mut plan, mut acts) = (Vec::with_capacity(params.len()), Vec::new());
-        for params in params {
-            plan.push(self.act(agent, &params).map(|(entry, act)| {
+        plans: Vec<Planned<A>>,
+    ) -> Vec<Result<(Entry, A::Svid), Status>> {
+        let (mut entries, mut acts) = (Vec::with_capacity(plans.len()), Vec::new());
+        for plan in plans {
+            entries.push(plan.map(|(entry, act)| {
                 acts.push(act);
                 entry
             }));
@@ -72,18 +124,30 @@ impl Service {
         let mut finish = |entry: Result<Entry, Status>| {
             let entry = entry?;
             let svid = issued.next().ok_or_else(|| Status::internal("an answer is missing"))??;
-            Ok(types::X509svid { hint: entry.hint, ..to_wire(&entry.spiffe_id, &svid) })
+            Ok((entry, svid))
         };
-        plan.into_iter().map(|entry| result(finish(entry))).collect()
+        entries.into_iter().map(&mut finish).collect()
     }
 }
 
-fn result(svid: Result<types::X509svid, Status>) -> batch_new_x509svid_response::Result {
-    let (status, svid) = match svid {
-        Ok(svid) => (types::Status::default(), Some(svid)),
-        Err(status) => (to_status(&status), None),
-    };
-    batch_new_x509svid_response::Result { status: Some(status), svid }
+/// What is to be issued, and for which entry; or why nothing is.
+type Planned<A> = Result<(Entry, A), Status>;
+
+fn audience(names: Vec<String>) -> Result<Audience, Status> {
+    Audience::new(names).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn public_key(spki: &[u8]) -> Result<PublicKey, Status> {
+    PublicKey::from_spki(spki)
+        .map_err(|error| Status::invalid_argument(format!("public_key: {error}")))
+}
+
+/// One item of a batch: its status, and what it holds if that is good.
+fn item<T>(outcome: Result<T, Status>) -> (Option<types::Status>, Option<T>) {
+    match outcome {
+        Ok(value) => (Some(types::Status::default()), Some(value)),
+        Err(status) => (Some(to_status(&status)), None),
+    }
 }
 
 /// The status of one item of a batch.
@@ -100,8 +164,46 @@ impl svid_server::Svid for Service {
         let agent = caller::agent(&self.shared, &request).await?;
         let params = request.into_inner().params;
         check_batch(params.len(), MAX_SVIDS)?;
-        let results = self.batch(&agent, params).await;
+        let plans = params.iter().map(|params| self.x509(&agent, params)).collect();
+        let answer = |outcome: Result<(Entry, _), Status>| {
+            let (status, svid) = item(outcome.map(|(entry, svid)| types::X509svid {
+                hint: entry.hint,
+                ..to_wire(&entry.spiffe_id, &svid)
+            }));
+            batch_new_x509svid_response::Result { status, svid }
+        };
+        let results = self.batch(plans).await.into_iter().map(answer).collect();
         Ok(Response::new(BatchNewX509svidResponse { results }))
+    }
+
+    async fn new_jwtsvid(
+        &self,
+        request: Request<NewJwtsvidRequest>,
+    ) -> Result<Response<NewJwtsvidResponse>, Status> {
+        let agent = caller::agent(&self.shared, &request).await?;
+        let (entry, act) = self.jwt(&agent, request.into_inner())?;
+        let svid = self.shared.issuance.issue(act).await?;
+        let svid = types::Jwtsvid { hint: entry.hint, ..jwt_to_wire(&entry.spiffe_id, svid) };
+        Ok(Response::new(NewJwtsvidResponse { svid: Some(svid) }))
+    }
+
+    async fn batch_new_witsvid(
+        &self,
+        request: Request<BatchNewWitsvidRequest>,
+    ) -> Result<Response<BatchNewWitsvidResponse>, Status> {
+        let agent = caller::agent(&self.shared, &request).await?;
+        let params = request.into_inner().params;
+        check_batch(params.len(), MAX_SVIDS)?;
+        let plans = params.iter().map(|params| self.wit(&agent, params)).collect();
+        let answer = |outcome: Result<(Entry, _), Status>| {
+            let (status, svid) = item(outcome.map(|(entry, svid)| types::Witsvid {
+                hint: entry.hint,
+                ..wit_to_wire(&entry.spiffe_id, svid)
+            }));
+            batch_new_witsvid_response::Result { status, svid }
+        };
+        let results = self.batch(plans).await.into_iter().map(answer).collect();
+        Ok(Response::new(BatchNewWitsvidResponse { results }))
     }
 
     async fn mint_x509svid(
@@ -109,50 +211,26 @@ impl svid_server::Svid for Service {
         request: Request<MintX509svidRequest>,
     ) -> Result<Response<MintX509svidResponse>, Status> {
         let requester = caller::operator(&request)?;
-        let request = request.into_inner();
-        let csr = Csr::parse(&request.csr).map_err(IssueError::Csr)?;
-        let (subject, dns_names) = csr.names().map_err(IssueError::Csr)?;
-        if subject.trust_domain() != self.shared.registry.trust_domain() {
-            let text = format!("csr: `{subject}` is not in this server's trust domain");
-            return Err(Status::invalid_argument(text));
-        }
-        if subject.is_trust_domain() || subject.is_reserved() {
-            let text = format!("csr: `{subject}` is not a workload's identity");
-            return Err(Status::invalid_argument(text));
-        }
-        let ttl = ttl(request.ttl)?.unwrap_or(self.default_ttl);
-        let act = mint(subject.clone(), dns_names, ttl, csr, requester);
-        let svid = self.shared.issuance.issue(act).await?;
-        let svid = Some(to_wire(&subject, &svid));
-        Ok(Response::new(MintX509svidResponse { svid }))
+        let svid = self.mint_x509(request.get_ref(), requester).await?;
+        Ok(Response::new(MintX509svidResponse { svid: Some(svid) }))
     }
 
     async fn mint_jwtsvid(
         &self,
-        _request: Request<MintJwtsvidRequest>,
+        request: Request<MintJwtsvidRequest>,
     ) -> Result<Response<MintJwtsvidResponse>, Status> {
-        Err(only_x509())
-    }
-
-    async fn new_jwtsvid(
-        &self,
-        _request: Request<NewJwtsvidRequest>,
-    ) -> Result<Response<NewJwtsvidResponse>, Status> {
-        Err(only_x509())
+        let requester = caller::operator(&request)?;
+        let svid = self.mint_jwt(request.into_inner(), requester).await?;
+        Ok(Response::new(MintJwtsvidResponse { svid: Some(svid) }))
     }
 
     async fn mint_witsvid(
         &self,
-        _request: Request<MintWitsvidRequest>,
+        request: Request<MintWitsvidRequest>,
     ) -> Result<Response<MintWitsvidResponse>, Status> {
-        Err(only_x509())
-    }
-
-    async fn batch_new_witsvid(
-        &self,
-        _request: Request<BatchNewWitsvidRequest>,
-    ) -> Result<Response<BatchNewWitsvidResponse>, Status> {
-        Err(only_x509())
+        let requester = caller::operator(&request)?;
+        let svid = self.mint_wit(request.into_inner(), requester).await?;
+        Ok(Response::new(MintWitsvidResponse { svid: Some(svid) }))
     }
 
     async fn new_downstream_x509ca(
@@ -161,29 +239,4 @@ impl svid_server::Svid for Service {
     ) -> Result<Response<NewDownstreamX509caResponse>, Status> {
         Err(Status::unimplemented("this version of Claviger has no downstream authorities"))
     }
-}
-
-fn mint(
-    subject: claviger_core::id::SpiffeId,
-    dns_names: Vec<claviger_core::svid::DnsName>,
-    ttl: SvidTtl,
-    csr: Csr,
-    requester: Requester,
-) -> IssueX509 {
-    let contents = X509SvidContents { subject, dns_names, ttl };
-    IssueX509 { contents, public_key: csr.into_spki(), requester, entry: None }
-}
-
-/// A lifetime in seconds, where 0 leaves it to us.
-fn ttl(seconds: i32) -> Result<Option<SvidTtl>, Status> {
-    if seconds == 0 {
-        return Ok(None);
-    }
-    let malformed = |error: String| Status::invalid_argument(format!("ttl: {error}"));
-    let seconds = u32::try_from(seconds).map_err(|error| malformed(error.to_string()))?;
-    SvidTtl::try_from(seconds).map(Some).map_err(|error| malformed(error.to_string()))
-}
-
-fn only_x509() -> Status {
-    Status::unimplemented("this version of Claviger issues X.509-SVIDs and one-time PSKs only")
 }

@@ -8,4 +8,5 @@ mod operator;
 mod psks;
 mod svids;
 mod sync;
+mod tokens;
 mod world;

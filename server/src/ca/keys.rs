@@ -1,7 +1,8 @@
 //! The private keys of authorities, on disk.
 //!
-//! One file per key, `keys/x509-<id>.key`, PKCS#8 in DER, readable by the server's user only. Memory
-//! that held a key is wiped; while it is in use, it is the crypto library's.
+//! One file per key, named after what it signs (`keys/x509-<id>.key`, `jwt-<id>.key`,
+//! `wit-<id>.key`), PKCS#8 in DER, readable by the server's user only. Memory that held a key is
+//! wiped; while it is in use, it is the crypto library's.
 
 use std::fmt;
 use std::fs;
@@ -10,7 +11,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair,
+    EcdsaSigningAlgorithm, KeyPair as _,
+};
+use claviger_core::evidence::KeyDigest;
+use claviger_core::svid::Profile;
 use rcgen::{PublicKeyData, SignatureAlgorithm, SigningKey};
 use zeroize::Zeroizing;
 
@@ -25,18 +31,42 @@ pub struct AuthorityKey {
 }
 
 impl AuthorityKey {
-    /// A new key, and its PKCS#8 form to keep.
+    /// A new key for `profile`, and its PKCS#8 form to keep.
     ///
     /// # Errors
     ///
     /// [`KeyFileError::Generate`] if there is no randomness.
-    pub fn generate() -> Result<(Self, Zeroizing<Vec<u8>>), KeyFileError> {
+    pub fn generate(profile: Profile) -> Result<(Self, Zeroizing<Vec<u8>>), KeyFileError> {
         let generate = || {
-            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)?;
+            let pair = EcdsaKeyPair::generate(algorithm(profile))?;
             let pkcs8 = Zeroizing::new(pair.to_pkcs8v1()?.as_ref().to_vec());
             Ok((Self { pair }, pkcs8))
         };
         generate().map_err(|_unspecified: aws_lc_rs::error::Unspecified| KeyFileError::Generate)
+    }
+
+    /// Names the key without carrying it.
+    #[must_use]
+    pub fn digest(&self) -> KeyDigest {
+        KeyDigest::of_spki(&self.subject_public_key_info())
+    }
+
+    /// Signs `message`, in the form that the key's profile has it in.
+    ///
+    /// # Errors
+    ///
+    /// None that is known of: with a sound key and randomness there is always a signature.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, aws_lc_rs::error::Unspecified> {
+        Ok(self.pair.sign(&SystemRandom::new(), message)?.as_ref().to_vec())
+    }
+}
+
+/// In certificates a signature is ASN.1 (RFC 5758 §3.2), in tokens it is two numbers of 32 bytes
+/// (RFC 7518 §3.4).
+fn algorithm(profile: Profile) -> &'static EcdsaSigningAlgorithm {
+    match profile {
+        Profile::X509 => &ECDSA_P256_SHA256_ASN1_SIGNING,
+        Profile::Jwt | Profile::Wit => &ECDSA_P256_SHA256_FIXED_SIGNING,
     }
 }
 
@@ -52,8 +82,7 @@ impl PublicKeyData for AuthorityKey {
 
 impl SigningKey for AuthorityKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        let signature = self.pair.sign(&SystemRandom::new(), message);
-        Ok(signature.map_err(|_unspecified| rcgen::Error::RingUnspecified)?.as_ref().to_vec())
+        Self::sign(self, message).map_err(|_unspecified| rcgen::Error::RingUnspecified)
     }
 }
 
@@ -63,15 +92,18 @@ impl fmt::Debug for AuthorityKey {
     }
 }
 
-/// The folder of the keys; other keys than the authorities' lie there too.
+/// The keys of one profile, in a folder where others lie too.
 #[derive(Clone, Debug)]
-pub struct KeyFolder(PathBuf);
+pub struct KeyFolder {
+    folder: PathBuf,
+    profile: Profile,
+}
 
 impl KeyFolder {
-    /// The keys in `folder`, which exists and is the server's alone.
+    /// The keys for `profile` in `folder`, which exists and is the server's alone.
     #[must_use]
-    pub const fn new(folder: PathBuf) -> Self {
-        Self(folder)
+    pub const fn new(folder: PathBuf, profile: Profile) -> Self {
+        Self { folder, profile }
     }
 
     /// Writes the key named `id`; it would survive a power cut when this returns.
@@ -99,33 +131,33 @@ impl KeyFolder {
         }
         let pkcs8 = secret_file::read(&path, MAX_BYTES).map_err(failed)?;
         pkcs8
-            .and_then(|pkcs8| {
-                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8).ok()
-            })
+            .and_then(|pkcs8| EcdsaKeyPair::from_pkcs8(algorithm(self.profile), &pkcs8).ok())
             .map(|pair| AuthorityKey { pair })
             .ok_or(KeyFileError::Damaged { path })
     }
 
-    /// Removes every key but those named in `keep`.
+    /// Removes every key of this profile but those named in `keep`.
     ///
     /// # Errors
     ///
     /// [`KeyFileError::Io`].
     pub fn keep_only(&self, keep: &[String]) -> Result<(), KeyFileError> {
-        let failed = |source| KeyFileError::io("clean up", &self.0, source);
+        let failed = |source| KeyFileError::io("clean up", &self.folder, source);
+        let ours = format!("{}-", self.profile);
         let kept: Vec<_> = keep.iter().map(|id| self.path(id)).collect();
-        for entry in fs::read_dir(&self.0).map_err(failed)? {
+        for entry in fs::read_dir(&self.folder).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.starts_with("x509-") && !kept.contains(&path) {
+            if name.starts_with(&ours) && !kept.contains(&path) {
                 secret_file::destroy(&path).map_err(failed)?;
             }
         }
         Ok(())
     }
 
-    fn path(&self, id: &str) -> PathBuf {
-        self.0.join(format!("x509-{id}.key"))
+    /// Where the key named `id` is.
+    pub(super) fn path(&self, id: &str) -> PathBuf {
+        self.folder.join(format!("{}-{id}.key", self.profile))
     }
 }
 
@@ -175,13 +207,19 @@ impl KeyFileError {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use claviger_core::jose::{Algorithm, PublicKey};
+
     use super::*;
+
+    fn folder(path: &Path) -> KeyFolder {
+        KeyFolder::new(path.into(), Profile::X509)
+    }
 
     #[test]
     fn a_key_comes_back_as_it_went() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = KeyFolder::new(dir.path().into());
-        let (key, pkcs8) = AuthorityKey::generate().unwrap();
+        let folder = folder(dir.path());
+        let (key, pkcs8) = AuthorityKey::generate(Profile::X509).unwrap();
         folder.write("a", &pkcs8).unwrap();
         assert_eq!(folder.read("a").unwrap().der_bytes(), key.der_bytes());
         let path = dir.path().join("x509-a.key");
@@ -192,23 +230,25 @@ mod tests {
     #[test]
     fn what_is_no_longer_needed_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = KeyFolder::new(dir.path().into());
-        let (_, pkcs8) = AuthorityKey::generate().unwrap();
+        let folder = folder(dir.path());
+        let (_, pkcs8) = AuthorityKey::generate(Profile::X509).unwrap();
         folder.write("a", &pkcs8).unwrap();
         folder.write("b", &pkcs8).unwrap();
         fs::write(dir.path().join("x509-c.new"), "left by a crash").unwrap();
+        fs::write(dir.path().join("jwt-a.key"), "another profile's").unwrap();
         folder.keep_only(&["b".to_owned()]).unwrap();
         folder.read("b").unwrap();
-        let names: Vec<_> =
+        let mut names: Vec<_> =
             fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(names, ["x509-b.key"]);
+        names.sort();
+        assert_eq!(names, ["jwt-a.key", "x509-b.key"]);
     }
 
     #[test]
     fn a_key_that_others_can_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = KeyFolder::new(dir.path().into());
-        let (_, pkcs8) = AuthorityKey::generate().unwrap();
+        let folder = folder(dir.path());
+        let (_, pkcs8) = AuthorityKey::generate(Profile::X509).unwrap();
         folder.write("a", &pkcs8).unwrap();
         let path = dir.path().join("x509-a.key");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
@@ -219,10 +259,21 @@ mod tests {
     #[test]
     fn a_key_that_is_missing_or_damaged_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = KeyFolder::new(dir.path().into());
+        let folder = folder(dir.path());
         let error = folder.read("a").unwrap_err().to_string();
         assert!(error.contains("x509-a.key"), "{error}");
         folder.write("a", b"junk").unwrap();
         assert!(matches!(folder.read("a").unwrap_err(), KeyFileError::Damaged { .. }));
+    }
+
+    #[test]
+    fn tokens_are_signed_as_tokens_are() {
+        for profile in [Profile::Jwt, Profile::Wit] {
+            let (key, _) = AuthorityKey::generate(profile).unwrap();
+            let public = PublicKey::from_spki(&key.subject_public_key_info()).unwrap();
+            let signature = key.sign(b"message").unwrap();
+            assert_eq!(signature.len(), 64);
+            assert!(public.verifies(Algorithm::Es256, b"message", &signature));
+        }
     }
 }

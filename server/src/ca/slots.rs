@@ -5,40 +5,46 @@
 //! a sixth is left ([`Validity::activate_at`]). Who has been replaced stays in the bundle until its
 //! own end, for what it signed.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+//!
+//! The schedule is the same for certificates and for tokens; what an authority shows of itself, `A`,
+//! is not.
+
 use claviger_core::evidence::KeyDigest;
 use claviger_core::svid::Validity;
 use claviger_core::time::UnixTime;
-use rustls_pki_types::CertificateDer;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-/// Every authority that the trust domain believes, as it is stored.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+/// Every authority of one profile that the trust domain believes, as it is stored.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Slots {
+pub struct Slots<A> {
     /// Rises with every change to the set of authorities (SPIFFE bundle §4.1.1).
     sequence: u64,
     /// Oldest first.
-    authorities: Vec<Slot>,
+    authorities: Vec<Slot<A>>,
+}
+
+impl<A> Default for Slots<A> {
+    fn default() -> Self {
+        Self { sequence: 0, authorities: Vec::new() }
+    }
 }
 
 /// One authority.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Slot {
+pub struct Slot<A> {
     /// The digest of its public key.
     pub key: KeyDigest,
-    /// Its certificate.
-    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
-    pub certificate: CertificateDer<'static>,
+    /// What it shows of itself.
+    #[serde(flatten)]
+    pub public: A,
     /// When it is valid.
     pub validity: Validity,
     /// How far it has come.
     pub state: State,
 }
 
-impl Slot {
+impl<A> Slot<A> {
     /// Names its key file.
     #[must_use]
     pub fn id(&self) -> String {
@@ -69,7 +75,7 @@ pub enum Step {
     Activate,
 }
 
-impl Slots {
+impl<A> Slots<A> {
     /// What is due at `now`, if anything.
     #[must_use]
     pub fn due(&self, now: UnixTime) -> Option<Step> {
@@ -98,23 +104,23 @@ impl Slots {
 
     /// Who signs.
     #[must_use]
-    pub fn active(&self) -> Option<&Slot> {
+    pub fn active(&self) -> Option<&Slot<A>> {
         self.in_state(State::Active)
     }
 
     /// Who will sign next.
     #[must_use]
-    pub fn prepared(&self) -> Option<&Slot> {
+    pub fn prepared(&self) -> Option<&Slot<A>> {
         self.in_state(State::Prepared)
     }
 
-    fn in_state(&self, state: State) -> Option<&Slot> {
+    fn in_state(&self, state: State) -> Option<&Slot<A>> {
         self.authorities.iter().find(|slot| slot.state == state)
     }
 
     /// Every authority, oldest first.
     #[must_use]
-    pub fn authorities(&self) -> &[Slot] {
+    pub fn authorities(&self) -> &[Slot<A>] {
         &self.authorities
     }
 
@@ -126,7 +132,7 @@ impl Slots {
 
     /// With one authority more.
     #[must_use]
-    pub fn with_prepared(mut self, slot: Slot) -> Self {
+    pub fn with_prepared(mut self, slot: Slot<A>) -> Self {
         self.authorities.push(slot);
         self.sequence = self.sequence.saturating_add(1);
         self
@@ -157,17 +163,6 @@ fn after_second(time: UnixTime) -> UnixTime {
     time.after(std::time::Duration::from_secs(1))
 }
 
-fn to_base64<S: Serializer>(der: &CertificateDer<'_>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&STANDARD.encode(der))
-}
-
-fn from_base64<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<CertificateDer<'static>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    STANDARD.decode(text).map(Into::into).map_err(serde::de::Error::custom)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -175,15 +170,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ca::x509::Certificate;
+
+    type Slots = super::Slots<Certificate>;
 
     fn at(secs: u64) -> UnixTime {
         UnixTime::from_secs(secs)
     }
 
-    fn slot(number: u8, now: u64) -> Slot {
+    fn slot(number: u8, now: u64) -> Slot<Certificate> {
         Slot {
             key: KeyDigest::of_spki(&[number]),
-            certificate: vec![number].into(),
+            public: Certificate { certificate: vec![number].into() },
             validity: Validity { not_before: at(now), not_after: at(now + 600) },
             state: State::Prepared,
         }
@@ -229,14 +227,18 @@ mod tests {
         assert_eq!(slots.due(at(5_000)), Some(Step::Prepare));
     }
 
+    /// As the first version wrote them, which knew certificates only.
     #[test]
-    fn slots_are_stored_as_they_are() {
-        let slots = Slots::default().with_prepared(slot(1, 0)).with_activated();
-        let json = serde_json::to_string(&slots).unwrap();
-        let back: Slots = serde_json::from_str(&json).unwrap();
-        assert_eq!(serde_json::to_string(&back).unwrap(), json);
-        assert_eq!(back.active().unwrap().certificate, slot(1, 0).certificate);
-        assert!(json.contains("\"state\":\"active\""), "{json}");
+    fn slots_are_stored_as_they_always_were() {
+        let json = format!(
+            r#"{{"sequence":1,"authorities":[{{"key":"{}","certificate":"AQ==","#,
+            KeyDigest::of_spki(&[1])
+        ) + r#""validity":{"not_before":0,"not_after":600},"state":"active"}]}"#;
+        let slots: Slots = serde_json::from_str(&json).unwrap();
+        assert_eq!(slots.active().unwrap().public, slot(1, 0).public);
+        assert_eq!(serde_json::to_string(&slots).unwrap(), json);
+        let made = Slots::default().with_prepared(slot(1, 0)).with_activated();
+        assert_eq!(serde_json::to_string(&made).unwrap(), json);
     }
 
     proptest! {

@@ -3,10 +3,12 @@
 use std::fmt;
 
 use aws_lc_rs::rand;
-use claviger_core::evidence::KeyDigest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use claviger_core::bundle::{Bundle, X509Authority};
 use claviger_core::grant::IssueX509;
 use claviger_core::id::TrustDomain;
-use claviger_core::svid::Validity;
+use claviger_core::svid::{Profile, Validity};
 use claviger_core::time::UnixTime;
 use rcgen::string::PrintableString;
 use rcgen::{
@@ -15,6 +17,7 @@ use rcgen::{
     SignatureAlgorithm,
 };
 use rustls_pki_types::CertificateDer;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use x509_parser::oid_registry::{
     OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION,
@@ -26,7 +29,61 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::SignedSvid;
 use super::keys::AuthorityKey;
+use super::slots::Slot;
+use super::succession::Craft;
 use crate::config::CaConfig;
+
+/// How authorities for certificates are made.
+#[derive(Debug)]
+pub(super) struct X509 {
+    pub(super) trust_domain: TrustDomain,
+    pub(super) names: CaConfig,
+}
+
+impl Craft for X509 {
+    type Public = Certificate;
+    type Signer = Issuer;
+
+    fn profile(&self) -> Profile {
+        Profile::X509
+    }
+
+    fn public(&self, key: &AuthorityKey, validity: Validity) -> Result<Certificate, SignError> {
+        let certificate = self_signed(key, &self.trust_domain, validity, &self.names)?;
+        Ok(Certificate { certificate })
+    }
+
+    fn signer(&self, key: AuthorityKey, slot: &Slot<Certificate>) -> Result<Issuer, SignError> {
+        Issuer::new(key, &slot.public.certificate, slot.validity, self.names.clone())
+    }
+
+    fn publish(&self, slots: &[Slot<Certificate>], bundle: &mut Bundle) {
+        let authority = |slot: &Slot<Certificate>| X509Authority {
+            der: slot.public.certificate.to_vec().into(),
+            tainted: false,
+        };
+        bundle.x509_authorities = slots.iter().map(authority).collect();
+    }
+}
+
+/// An authority's certificate, as it is stored.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Certificate {
+    /// In DER.
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    pub certificate: CertificateDer<'static>,
+}
+
+fn to_base64<S: Serializer>(der: &CertificateDer<'_>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(der))
+}
+
+fn from_base64<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<CertificateDer<'static>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    STANDARD.decode(text).map(Into::into).map_err(serde::de::Error::custom)
+}
 
 /// Signs as one authority.
 pub(super) struct Issuer {
@@ -97,7 +154,7 @@ pub(super) fn self_signed(
     params.subject_alt_names = vec![SanType::URI(trust_domain.id().to_string().try_into()?)];
     let mut subject = names(organization)?;
     // Authorities that follow each other must differ by name: some verifiers look them up by it.
-    let mut number = KeyDigest::of_spki(&key.subject_public_key_info()).to_string();
+    let mut number = key.digest().to_string();
     number.truncate(32);
     subject.push(DnType::CustomDnType(SERIAL_NUMBER.to_vec()), printable(&number)?);
     params.distinguished_name = subject;
@@ -239,11 +296,14 @@ pub enum SignError {
     #[error("{0} is later than a certificate can say")]
     Date(UnixTime),
     /// The operating system gives no random bytes.
-    #[error("no random bytes for a serial number")]
+    #[error("no random bytes")]
     NoRandomness,
     /// The certificate cannot be put together.
     #[error("the certificate cannot be made")]
     Certificate(#[from] rcgen::Error),
+    /// The token cannot be signed.
+    #[error("the token cannot be signed")]
+    Token,
 }
 
 #[cfg(test)]
@@ -269,7 +329,7 @@ mod tests {
 
     fn authority() -> (Issuer, CertificateDer<'static>) {
         let validity = Validity::of_authority(NOW, std::time::Duration::from_secs(DAY));
-        let (key, _pkcs8) = AuthorityKey::generate().unwrap();
+        let (key, _pkcs8) = AuthorityKey::generate(Profile::X509).unwrap();
         let certificate = self_signed(&key, &domain(), validity, &names()).unwrap();
         // A later configuration must not change who the issuer is.
         let later = CaConfig { organization: "Renamed".to_owned(), ..names() };

@@ -7,9 +7,10 @@ use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression,
     Schema,
 };
-use claviger_core::grant::{IssueX509, Requester};
+use claviger_core::grant::{IssueJwt, IssueWit, IssueX509, Requester};
 use claviger_core::id::{SpiffeId, TrustDomain};
 use claviger_core::psk::PskBinding;
+use claviger_core::svid::SvidTtl;
 use claviger_core::time::UnixTime;
 
 /// A question does not fit the schema: a mistake in this file, never in a policy.
@@ -19,6 +20,8 @@ type MalformedQuestion = Box<dyn Error + Send + Sync>;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Action {
     IssueX509,
+    IssueJwt,
+    IssueWit,
     IssuePsk,
     RedeemPsk,
     RedeemPskByIdentity,
@@ -29,6 +32,8 @@ impl Action {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::IssueX509 => "issue_x509",
+            Self::IssueJwt => "issue_jwt",
+            Self::IssueWit => "issue_wit",
             Self::IssuePsk => "issue_psk",
             Self::RedeemPsk => "redeem_psk",
             Self::RedeemPskByIdentity => "redeem_psk_by_identity",
@@ -53,22 +58,35 @@ enum Resource {
 
 impl Question {
     pub(super) fn issue_x509(act: &IssueX509, trust_domain: &TrustDomain) -> Self {
-        let requester = match act.requester {
-            Requester::Agent(_) => "agent",
-            Requester::Operator { .. } => "operator",
-            Requester::Server => "server",
-        };
         let names = act.contents.dns_names.iter().map(|name| text(name.as_str()));
-        let context = vec![
-            ("requester".to_owned(), text(requester)),
-            ("dns_names".to_owned(), RestrictedExpression::new_set(names)),
-            ("ttl_seconds".to_owned(), seconds(act.contents.ttl.as_secs().into())),
-        ];
+        let names = ("dns_names".to_owned(), RestrictedExpression::new_set(names));
+        let context = svid(&act.requester, act.contents.ttl).into_iter().chain([names]);
         Self {
             action: Action::IssueX509,
             principal: act.contents.subject.clone(),
             resource: Resource::TrustDomain(trust_domain.clone()),
-            context,
+            context: context.collect(),
+        }
+    }
+
+    pub(super) fn issue_jwt(act: &IssueJwt, trust_domain: &TrustDomain) -> Self {
+        let names = act.contents.audience.names().iter().map(|name| text(name));
+        let audience = ("audience".to_owned(), RestrictedExpression::new_set(names));
+        let context = svid(&act.requester, act.contents.ttl).into_iter().chain([audience]);
+        Self {
+            action: Action::IssueJwt,
+            principal: act.contents.subject.clone(),
+            resource: Resource::TrustDomain(trust_domain.clone()),
+            context: context.collect(),
+        }
+    }
+
+    pub(super) fn issue_wit(act: &IssueWit, trust_domain: &TrustDomain) -> Self {
+        Self {
+            action: Action::IssueWit,
+            principal: act.contents.subject.clone(),
+            resource: Resource::TrustDomain(trust_domain.clone()),
+            context: svid(&act.requester, act.contents.ttl).into(),
         }
     }
 
@@ -123,6 +141,19 @@ impl Question {
         // tests do it.
         Ok((request, Entities::from_entities(entities, None)?))
     }
+}
+
+/// What a policy sees of every SVID.
+fn svid(requester: &Requester, ttl: SvidTtl) -> [(String, RestrictedExpression); 2] {
+    let requester = match requester {
+        Requester::Agent(_) => "agent",
+        Requester::Operator { .. } => "operator",
+        Requester::Server => "server",
+    };
+    [
+        ("requester".to_owned(), text(requester)),
+        ("ttl_seconds".to_owned(), seconds(ttl.as_secs().into())),
+    ]
 }
 
 fn identity(id: &SpiffeId) -> Result<Entity, MalformedQuestion> {

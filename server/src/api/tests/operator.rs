@@ -36,26 +36,30 @@ async fn the_log_is_read_from_either_end() {
             "policy_loaded",
             "authority_prepared",
             "authority_activated",
+            "authority_prepared",
+            "authority_activated",
+            "authority_prepared",
+            "authority_activated",
             "x509_svid_issued"
         ],
         "how a server starts"
     );
     let by = ReadAuditRequest::default;
-    assert_eq!(read(&world, ReadAuditRequest { last: 2, ..by() }).await, [5, 6]);
+    assert_eq!(read(&world, ReadAuditRequest { last: 2, ..by() }).await, [9, 10]);
     assert_eq!(read(&world, ReadAuditRequest { last: 99, limit: 2, ..by() }).await, [1, 2]);
-    assert_eq!(read(&world, ReadAuditRequest { from_sequence: 5, ..by() }).await, [5, 6]);
-    assert_eq!(read(&world, ReadAuditRequest { from_sequence: 7, ..by() }).await, [0; 0]);
+    assert_eq!(read(&world, ReadAuditRequest { from_sequence: 9, ..by() }).await, [9, 10]);
+    assert_eq!(read(&world, ReadAuditRequest { from_sequence: 11, ..by() }).await, [0; 0]);
 }
 
 #[tokio::test]
 async fn the_log_is_followed_as_it_grows() {
     let world = world().await;
-    let request = ReadAuditRequest { follow: true, from_sequence: 7, ..Default::default() };
+    let request = ReadAuditRequest { follow: true, from_sequence: 11, ..Default::default() };
     let records = AdminClient::new(world.operator()).read_audit(request).await.unwrap();
     let mut records = records.into_inner();
     let (record, _node) = tokio::join!(records.message(), world.token());
     let record = record.unwrap().unwrap();
-    assert_eq!(record.sequence, 7);
+    assert_eq!(record.sequence, 11);
     assert!(String::from_utf8(record.body).unwrap().contains("join_token_created"));
     world.stop().await;
     assert!(records.message().await.unwrap().is_none(), "following ends with the server");
@@ -69,7 +73,7 @@ async fn a_checkpoint_names_the_end_of_the_log() {
         .await
         .unwrap()
         .into_inner();
-    assert_eq!((checkpoint.epoch, checkpoint.sequence, checkpoint.time), (1, 6, NOW));
+    assert_eq!((checkpoint.epoch, checkpoint.sequence, checkpoint.time), (1, 10, NOW));
 }
 
 #[tokio::test]
@@ -78,7 +82,7 @@ async fn a_bundle_shows_what_its_mask_names() {
     let mask = BundleMask { sequence_number: true, ..BundleMask::default() };
     let request = GetBundleRequest { output_mask: Some(mask) };
     let bundle = bundles(&world.operator()).get_bundle(request).await.unwrap().into_inner();
-    assert_eq!((bundle.trust_domain.as_str(), bundle.sequence_number), ("example.org", 1));
+    assert_eq!((bundle.trust_domain.as_str(), bundle.sequence_number), ("example.org", 3));
     assert!(bundle.x509_authorities.is_empty());
     let all = bundles(&world.operator()).get_bundle(GetBundleRequest::default()).await.unwrap();
     let der = &all.into_inner().x509_authorities[0].asn1;

@@ -1,8 +1,7 @@
 //! Signing, for agents and for the operator.
 
 use claviger_proto::spire::server::svid::v1::{
-    BatchNewX509svidRequest, MintJwtsvidRequest, MintX509svidRequest, NewX509svidParams,
-    batch_new_x509svid_response,
+    BatchNewX509svidRequest, MintX509svidRequest, NewX509svidParams, batch_new_x509svid_response,
 };
 use claviger_proto::spire::types;
 use claviger_runtime::tls::{Leaf, verify_svid};
@@ -135,12 +134,4 @@ async fn the_operator_mints_for_workloads_of_the_trust_domain() {
     refused(mint(&world, fresh(), 0).await, Code::InvalidArgument, "0 URI names");
     let short = mint(&world, named("spiffe://example.org/web"), 1).await;
     refused(short, Code::InvalidArgument, "ttl: ");
-}
-
-#[tokio::test]
-async fn what_belongs_to_later_versions_says_so() {
-    let world = world().await;
-    let mut client = svids(&world.operator());
-    let answer = client.mint_jwtsvid(MintJwtsvidRequest::default()).await;
-    refused(answer, Code::Unimplemented, "this version");
 }

@@ -1,0 +1,211 @@
+//! The authorities of one profile, following each other.
+//!
+//! Whatever changes is first written, together with its audit record, and then takes effect: a
+//! crash in between leaves a key file that nobody uses, and nothing else.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use claviger_core::audit::Event;
+use claviger_core::bundle::Bundle;
+use claviger_core::svid::{Profile, Validity};
+use claviger_core::time::UnixTime;
+use metrics::gauge;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tracing::info;
+
+use super::keys::{AuthorityKey, KeyFolder};
+use super::rotation::RotationError;
+use super::slots::{Slot, Slots, State, Step};
+use super::x509::SignError;
+use crate::journal::{Change, Journal};
+use crate::metrics as names;
+use crate::store::{Space, Write};
+
+/// What sets the authorities of one profile apart from another's.
+pub(super) trait Craft: Debug + Send + Sync + 'static {
+    /// What an authority shows of itself.
+    type Public: Clone + Debug + DeserializeOwned + Send + Serialize + Sync;
+    /// An authority at work.
+    type Signer: Debug + Send + Sync;
+
+    /// What they sign.
+    fn profile(&self) -> Profile;
+
+    /// What the authority that has `key` shows of itself.
+    fn public(&self, key: &AuthorityKey, validity: Validity) -> Result<Self::Public, SignError>;
+
+    /// The authority in `slot` at work.
+    fn signer(
+        &self,
+        key: AuthorityKey,
+        slot: &Slot<Self::Public>,
+    ) -> Result<Self::Signer, SignError>;
+
+    /// Puts the authorities into their place in the bundle.
+    fn publish(&self, slots: &[Slot<Self::Public>], bundle: &mut Bundle);
+}
+
+/// The authorities of one profile.
+#[derive(Debug)]
+pub(super) struct Succession<C: Craft> {
+    workshop: Workshop<C>,
+    slots: Slots<C::Public>,
+    signer: Arc<ArcSwap<C::Signer>>,
+}
+
+impl<C: Craft> Succession<C> {
+    /// Takes up the authorities that are stored, and makes what is missing at `now`, so that there
+    /// is one that signs.
+    pub(super) async fn open(workshop: Workshop<C>, now: UnixTime) -> Result<Self, RotationError> {
+        let mut slots = workshop.stored().await?;
+        while let Some(step) = slots.due(now) {
+            slots = workshop.take(step, slots, now).await?;
+        }
+        let signer = Arc::new(ArcSwap::from_pointee(workshop.signer(&slots)?));
+        let succession = Self { workshop, slots, signer };
+        succession.tidy()?;
+        Ok(succession)
+    }
+
+    /// Whoever signs, now and later.
+    pub(super) fn signer(&self) -> Arc<ArcSwap<C::Signer>> {
+        Arc::clone(&self.signer)
+    }
+
+    /// Puts the authorities into their place in the bundle.
+    pub(super) fn publish(&self, bundle: &mut Bundle) {
+        self.workshop.craft.publish(self.slots.authorities(), bundle);
+    }
+
+    /// The number of this set of authorities; rises by one with every change to it.
+    pub(super) const fn sequence(&self) -> u64 {
+        self.slots.sequence()
+    }
+
+    /// When something is due again, at the latest.
+    pub(super) fn next_due(&self) -> UnixTime {
+        self.slots.next_due()
+    }
+
+    /// Does everything that is due at `now`, and publishes in `bundle` what changes: a new
+    /// authority before it signs.
+    pub(super) async fn advance(
+        &mut self,
+        now: UnixTime,
+        bundle: &watch::Sender<Arc<Bundle>>,
+    ) -> Result<(), RotationError> {
+        while let Some(step) = self.slots.due(now) {
+            let slots = self.workshop.take(step, self.slots.clone(), now).await?;
+            self.slots = slots;
+            match step {
+                Step::Prepare | Step::Prune => bundle.send_modify(|bundle| {
+                    let bundle = Arc::make_mut(bundle);
+                    self.publish(bundle);
+                    bundle.sequence = bundle.sequence.saturating_add(1);
+                }),
+                Step::Activate => {
+                    self.signer.store(Arc::new(self.workshop.signer(&self.slots)?));
+                    self.tidy()?;
+                }
+            }
+        }
+        if let Some(active) = self.slots.active() {
+            let left = active.validity.not_after.since(now).as_secs_f64();
+            let profile = self.workshop.craft.profile().name();
+            gauge!(names::AUTHORITY_EXPIRES_IN_SECONDS, "profile" => profile).set(left);
+        }
+        Ok(())
+    }
+
+    /// Removes the keys that sign nothing any more.
+    fn tidy(&self) -> Result<(), RotationError> {
+        let needed = self.slots.authorities().iter().filter(|slot| slot.state != State::Retired);
+        Ok(self.workshop.keys.keep_only(&needed.map(Slot::id).collect::<Vec<_>>())?)
+    }
+}
+
+/// What it takes to make authorities.
+#[derive(Debug)]
+pub(super) struct Workshop<C> {
+    pub(super) craft: C,
+    pub(super) keys: KeyFolder,
+    /// How long each lasts.
+    pub(super) ttl: Duration,
+    pub(super) journal: Journal,
+}
+
+impl<C: Craft> Workshop<C> {
+    async fn stored(&self) -> Result<Slots<C::Public>, RotationError> {
+        let place = place(self.craft.profile());
+        match self.journal.store().get(Space::Authorities, place).await? {
+            Some(json) => serde_json::from_slice(&json).map_err(RotationError::Damaged),
+            None => Ok(Slots::default()),
+        }
+    }
+
+    /// Does one step and writes it down.
+    async fn take(
+        &self,
+        step: Step,
+        slots: Slots<C::Public>,
+        now: UnixTime,
+    ) -> Result<Slots<C::Public>, RotationError> {
+        let profile = self.craft.profile();
+        let (slots, events) = match step {
+            Step::Prune => (slots.without_expired(now), Vec::new()),
+            Step::Prepare => {
+                let slot = self.make(now)?;
+                let (key, validity) = (slot.key, slot.validity);
+                info!(%profile, %key, not_after = %validity.not_after, "authority prepared");
+                let prepared = Event::AuthorityPrepared { profile, key, validity };
+                (slots.with_prepared(slot), vec![prepared])
+            }
+            Step::Activate => {
+                let slots = slots.with_activated();
+                // Whose key is lost must not be written down as the one that signs.
+                self.signer(&slots)?;
+                let key = slots.active().ok_or(RotationError::NoAuthority)?.key;
+                info!(%profile, %key, "authority activated");
+                (slots, vec![Event::AuthorityActivated { profile, key }])
+            }
+        };
+        let value = serde_json::to_vec(&slots).map_err(RotationError::Damaged)?;
+        let write = Write::put(Space::Authorities, place(profile), value);
+        self.journal.commit(Change { writes: vec![write], events, ..Change::default() }).await?;
+        Ok(slots)
+    }
+
+    /// A new authority whose key is safe on disk.
+    fn make(&self, now: UnixTime) -> Result<Slot<C::Public>, RotationError> {
+        let (key, pkcs8) = AuthorityKey::generate(self.craft.profile())?;
+        let validity = Validity::of_authority(now, self.ttl);
+        let public = self.craft.public(&key, validity)?;
+        let slot = Slot { key: key.digest(), public, validity, state: State::Prepared };
+        self.keys.write(&slot.id(), &pkcs8)?;
+        Ok(slot)
+    }
+
+    /// Who signs.
+    fn signer(&self, slots: &Slots<C::Public>) -> Result<C::Signer, RotationError> {
+        let active = slots.active().ok_or(RotationError::NoAuthority)?;
+        let key = self.keys.read(&active.id())?;
+        if key.digest() != active.key {
+            return Err(RotationError::OtherKey(self.keys.path(&active.id())));
+        }
+        Ok(self.craft.signer(key, active)?)
+    }
+}
+
+/// Where the slots are stored. Those of certificates were the first.
+const fn place(profile: Profile) -> &'static [u8] {
+    match profile {
+        Profile::X509 => b"slots",
+        Profile::Jwt => b"slots/jwt",
+        Profile::Wit => b"slots/wit",
+    }
+}
