@@ -16,7 +16,7 @@ mod hpack;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -67,10 +67,16 @@ impl Edited {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while self.ready.is_empty() {
-            self.ready.shrink_to(CHUNK);
             let mut chunk = [0; CHUNK];
             let mut chunk = ReadBuf::new(&mut chunk);
-            ready!(stream.as_mut().poll_read(cx, &mut chunk))?;
+            match stream.as_mut().poll_read(cx, &mut chunk) {
+                Poll::Ready(read) => read?,
+                // Most connections have nothing to say most of the time.
+                Poll::Pending => {
+                    self.ready.shrink_to_fit();
+                    return Poll::Pending;
+                }
+            }
             if chunk.filled().is_empty() {
                 // The end; h2 sees what we saw.
                 self.ready.extend(self.held.drain(..));
