@@ -46,6 +46,11 @@ impl Failure {
         Self { remedy: Some(remedy.to_string()), ..self }
     }
 
+    /// The same, and what it happened to.
+    pub(crate) fn within(self, place: impl fmt::Display) -> Self {
+        Self { problem: format!("{place}: {}", self.problem), ..self }
+    }
+
     /// Tells the user, and says how the process ends.
     pub(crate) fn report(&self) -> ExitCode {
         let code = match self.kind {

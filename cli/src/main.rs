@@ -7,6 +7,7 @@
 //! | the main job, shown end to end | [`demo`] |
 //! | talking to a server and to an agent | [`admin`], [`workload`], [`connection`] |
 //! | where their sockets are | [`socket`] |
+//! | SPIRE's spelling of flags | [`spelling`] |
 //! | what is printed, and how it ends when it fails | [`console`], [`failure`], [`status`] |
 //! | certificates and keys as files | [`pem`], [`files`] |
 
@@ -25,6 +26,7 @@ mod pem;
 #[cfg(any(feature = "server", feature = "agent"))]
 mod run;
 mod socket;
+mod spelling;
 mod status;
 mod times;
 mod workload;
@@ -34,7 +36,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let args = match args::Args::try_parse() {
+    let args = match args::Args::try_parse_from(spelling::with_two_hyphens(std::env::args_os())) {
         Ok(args) => args,
         // Help and versions arrive as errors, too; each knows its stream and its exit code.
         Err(usage) => {

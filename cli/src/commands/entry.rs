@@ -2,6 +2,7 @@
 
 mod create;
 mod document;
+mod federation;
 mod fields;
 mod filter;
 mod listing;
@@ -143,7 +144,8 @@ impl Update {
         let answer = server.ask(&doing, server.entries().batch_update_entry(request)).await?;
         let result = admin::only(&doing, answer.results)?;
         admin::item(&doing, result.status)?;
-        console.answer(&Listing::of(result.entry.as_slice()))
+        console.answer(&Listing::of(result.entry.as_slice()))?;
+        federation::warn(&server, result.entry.as_slice()).await
     }
 }
 

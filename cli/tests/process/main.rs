@@ -2,8 +2,10 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
+mod conformance;
 mod demo;
 mod dev;
+mod federation;
 mod kill;
 mod outage;
 

@@ -1,7 +1,5 @@
 //! `claviger entry create`.
 
-use std::fs::File as OsFile;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,12 +15,14 @@ use claviger_proto::spire::server::entry::v1::{
 use claviger_proto::spire::types;
 
 use super::document;
+use super::federation;
 use super::fields::Fields;
 use super::listing::{Listing, Spread};
 use crate::admin::{self, Server};
 use crate::commands::selection;
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::files;
 use crate::socket::AdminSocket;
 
 #[derive(Args, Debug)]
@@ -91,6 +91,7 @@ impl Create {
         if !created.is_empty() {
             console.answer(&listing)?;
         }
+        federation::warn(&server, &created).await?;
         refusal.or(late).map_or(Ok(()), Err)
     }
 
@@ -121,18 +122,7 @@ fn read(path: &Path) -> Result<Vec<types::Entry>, Failure> {
     const MAX_BYTES: u64 = 64 << 20;
 
     let shown = path.display();
-    let unreadable = |error| Failure::usage(format_args!("cannot read `{shown}`: {error}"));
-    let source: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        Box::new(OsFile::open(path).map_err(unreadable)?)
-    };
-    let mut text = Vec::new();
-    source.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(unreadable)?;
-    if MAX_BYTES < u64::try_from(text.len()).unwrap_or(u64::MAX) {
-        return Err(Failure::usage(format_args!("`{shown}` is larger than {MAX_BYTES} bytes"))
-            .try_this("split it"));
-    }
+    let text = files::read(path, MAX_BYTES)?;
     let file: document::File = serde_json::from_slice(&text).map_err(|error| {
         Failure::usage(format_args!("`{shown}` is no file of entries: {error}"))
             .try_this("write `{\"entries\":[…]}` as `claviger entry show --output json` prints it")
@@ -221,18 +211,12 @@ async fn spread(server: &Server, created: &[types::Entry], secs: u32) -> Result<
     Ok(Spread { reached: answer.reached, pending: answer.pending })
 }
 
+/// Agents that are not connected are not waited for.
 fn late(spread: &Spread, secs: u32) -> Option<Failure> {
-    if !spread.pending.is_empty() {
-        let pending = spread.pending.join(", ");
-        return Some(
-            Failure::failed(format_args!("not yet served after {secs} s by {pending}")).try_this(
-                "look at the agent's log; the entry stays, and is served once it gets there",
-            ),
-        );
-    }
-    spread.reached.is_empty().then(|| {
-        Failure::failed("the entry is there, but no connected agent is concerned by it")
-            .try_this("check the parent with `claviger agent list`, and that its agent runs")
+    let pending = spread.pending.join(", ");
+    (!pending.is_empty()).then(|| {
+        Failure::failed(format_args!("not yet served after {secs} s by {pending}"))
+            .try_this("look at the agent's log; the entry stays, and is served once it gets there")
     })
 }
 
@@ -249,7 +233,7 @@ mod tests {
         assert!(late(&spread(&["spiffe://a/x"], &[]), 10).is_none());
         let told = late(&spread(&["spiffe://a/x"], &["spiffe://a/y"]), 10).unwrap().to_string();
         assert!(told.contains("spiffe://a/y") && told.contains("10 s"), "{told}");
-        assert!(late(&spread(&[], &[]), 10).is_some());
+        assert!(late(&spread(&[], &[]), 10).is_none(), "nobody to wait for");
     }
 
     #[test]

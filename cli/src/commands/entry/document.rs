@@ -3,6 +3,7 @@
 use claviger_core::id::SpiffeId;
 use claviger_core::selector::Selector;
 use claviger_proto::spire::types;
+use claviger_proto::spire::types::entry::AdditionalAttributes;
 use serde::{Deserialize, Serialize};
 
 use crate::commands::selection;
@@ -37,10 +38,19 @@ pub(super) struct Document {
     dns_names: Vec<String>,
     store_svid: bool,
     hint: String,
+    additional_attributes: Attributes,
     /// The server's; ignored in a file.
     revision_number: i64,
     /// The server's; ignored in a file.
     created_at: i64,
+}
+
+/// What SPIRE keeps apart from the other fields.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+struct Attributes {
+    disable_x509_svid_prefetch: bool,
+    jwt_svid_include_jti: bool,
 }
 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -48,6 +58,22 @@ pub(super) struct Document {
 struct SelectorDocument {
     r#type: String,
     value: String,
+}
+
+impl From<AdditionalAttributes> for Attributes {
+    fn from(wire: AdditionalAttributes) -> Self {
+        let AdditionalAttributes { disable_x509_svid_prefetch, jwt_svid_include_jti } = wire;
+        Self { disable_x509_svid_prefetch, jwt_svid_include_jti }
+    }
+}
+
+impl From<Attributes> for Option<AdditionalAttributes> {
+    /// Unset if none is, as with SPIRE.
+    fn from(attributes: Attributes) -> Self {
+        let Attributes { disable_x509_svid_prefetch, jwt_svid_include_jti } = attributes;
+        (attributes != Attributes::default())
+            .then_some(AdditionalAttributes { disable_x509_svid_prefetch, jwt_svid_include_jti })
+    }
 }
 
 impl From<&types::Entry> for Document {
@@ -70,6 +96,7 @@ impl From<&types::Entry> for Document {
             dns_names: wire.dns_names.clone(),
             store_svid: wire.store_svid,
             hint: wire.hint.clone(),
+            additional_attributes: wire.additional_attributes.unwrap_or_default().into(),
             revision_number: wire.revision_number,
             created_at: wire.created_at,
         }
@@ -106,6 +133,7 @@ impl TryFrom<Document> for types::Entry {
             dns_names: document.dns_names,
             store_svid: document.store_svid,
             hint: document.hint,
+            additional_attributes: document.additional_attributes.into(),
             ..Self::default()
         })
     }
@@ -119,12 +147,19 @@ mod tests {
     fn spires_file_is_read() {
         let file = r#"{"entries":[{"selectors":[{"type":"unix","value":"uid:1111"}],
             "spiffe_id":"spiffe://example.org/Blog","parent_id":"spiffe://example.org/agent",
-            "x509_svid_ttl":200,"admin":true,"entryExpiry":7}]}"#;
+            "x509_svid_ttl":200,"admin":true,"entryExpiry":7,"dns_names":["blog"],
+            "federates_with":["spiffe://other.org"],"downstream":true,"store_svid":true,"hint":"h",
+            "jwt_svid_ttl":60,"additional_attributes":{"jwt_svid_include_jti":true}}]}"#;
         let mut file: File = serde_json::from_str(file).unwrap();
         let entry = types::Entry::try_from(file.entries.remove(0)).unwrap();
         assert_eq!(entry.spiffe_id.unwrap().path, "/Blog");
         assert_eq!(entry.selectors[0].value, "uid:1111");
-        assert_eq!((entry.x509_svid_ttl, entry.admin, entry.expires_at), (200, true, 7));
+        assert_eq!((entry.x509_svid_ttl, entry.jwt_svid_ttl, entry.expires_at), (200, 60, 7));
+        assert!(entry.admin && entry.downstream && entry.store_svid);
+        assert_eq!((entry.dns_names[0].as_str(), entry.hint.as_str()), ("blog", "h"));
+        assert_eq!(entry.federates_with, ["spiffe://other.org"]);
+        let attributes = entry.additional_attributes.unwrap();
+        assert!(attributes.jwt_svid_include_jti && !attributes.disable_x509_svid_prefetch);
     }
 
     #[test]
@@ -135,6 +170,10 @@ mod tests {
             parent_id: Some(types::Spiffeid { trust_domain: "a.org".into(), path: "/p".into() }),
             selectors: vec![types::Selector { r#type: "unix".into(), value: "uid:1".into() }],
             hint: "h".into(),
+            additional_attributes: Some(AdditionalAttributes {
+                disable_x509_svid_prefetch: true,
+                jwt_svid_include_jti: false,
+            }),
             ..types::Entry::default()
         };
         let json = serde_json::to_string(&Document::from(&wire)).unwrap();

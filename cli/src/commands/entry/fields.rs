@@ -4,11 +4,13 @@ use clap::Args;
 use claviger_core::id::TrustDomain;
 use claviger_core::svid::{DnsName, SvidTtl};
 use claviger_proto::spire::types;
+use claviger_proto::spire::types::entry::AdditionalAttributes;
 
 use crate::commands::selection;
 
 /// What may be said about an entry beyond who gets it.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "SPIRE's entries have these five")]
 pub(crate) struct Fields {
     /// A DNS name for the X.509-SVID; may be repeated
     #[arg(long = "dns-name", aliases = ["dnsName", "dns"], value_name = "NAME")]
@@ -38,6 +40,14 @@ pub(crate) struct Fields {
     #[arg(long, alias = "storeSVID")]
     store_svid: bool,
 
+    /// The agent asks for an X.509-SVID when the process does, and not beforehand
+    #[arg(long, alias = "disableX509SVIDPrefetch")]
+    disable_x509_svid_prefetch: bool,
+
+    /// Every JWT-SVID has an id of its own (`jti`), and is given out once
+    #[arg(long, alias = "jwtSVIDIncludeJTI")]
+    jwt_svid_include_jti: bool,
+
     /// When the entry ends, in seconds since 1970; never if not given
     #[arg(
         long,
@@ -57,6 +67,10 @@ pub(crate) struct Fields {
 impl From<Fields> for types::Entry {
     /// The entry without its name, identity, parent and selectors.
     fn from(fields: Fields) -> Self {
+        let attributes = AdditionalAttributes {
+            disable_x509_svid_prefetch: fields.disable_x509_svid_prefetch,
+            jwt_svid_include_jti: fields.jwt_svid_include_jti,
+        };
         Self {
             x509_svid_ttl: seconds(fields.x509_svid_ttl),
             jwt_svid_ttl: seconds(fields.jwt_svid_ttl),
@@ -67,6 +81,8 @@ impl From<Fields> for types::Entry {
             dns_names: fields.dns_names.iter().map(ToString::to_string).collect(),
             store_svid: fields.store_svid,
             hint: fields.hint,
+            additional_attributes: (attributes != AdditionalAttributes::default())
+                .then_some(attributes),
             ..Self::default()
         }
     }

@@ -42,6 +42,9 @@ impl fmt::Display for Listing<'_> {
         let header = ["ENTRY ID", "SPIFFE ID", "PARENT", "SELECTORS", "MORE"];
         f.write_str(&console::table(header, rows))?;
         let Some(spread) = &self.spread else { return Ok(()) };
+        if spread.reached.is_empty() && spread.pending.is_empty() {
+            f.write_str("\nno connected agent is concerned")?;
+        }
         for agent in &spread.reached {
             write!(f, "\nserved by {agent}")?;
         }
@@ -72,6 +75,9 @@ fn more(entry: &types::Entry) -> String {
     say(entry.store_svid, "store SVID".into());
     say(entry.x509_svid_ttl != 0, format!("X.509 {} s", entry.x509_svid_ttl));
     say(entry.jwt_svid_ttl != 0, format!("JWT {} s", entry.jwt_svid_ttl));
+    let attributes = entry.additional_attributes.unwrap_or_default();
+    say(attributes.disable_x509_svid_prefetch, "X.509 on demand".into());
+    say(attributes.jwt_svid_include_jti, "JWT with jti".into());
     say(!entry.hint.is_empty(), format!("hint {}", entry.hint));
     say(entry.expires_at != 0, format!("ends {}", times::show(entry.expires_at)));
     lines.extend(entry.dns_names.iter().map(|name| format!("DNS {name}")));
@@ -109,6 +115,19 @@ e1        spiffe://a.org/web  spiffe://a.org/node  unix:uid:1    hint main
     }
 
     #[test]
+    fn after_a_wait_it_is_said_who_serves_them() {
+        let entries = entries();
+        let mut listing = Listing::of(&entries);
+        listing.spread = Some(Spread { reached: Vec::new(), pending: Vec::new() });
+        let nobody = listing.to_string();
+        assert!(nobody.ends_with("\nno connected agent is concerned"), "{nobody}");
+        let reached = vec!["spiffe://a.org/node".to_owned()];
+        listing.spread = Some(Spread { reached, pending: Vec::new() });
+        let somebody = listing.to_string();
+        assert!(somebody.ends_with("\nserved by spiffe://a.org/node"), "{somebody}");
+    }
+
+    #[test]
     fn json_has_every_field() {
         let mut entries = entries();
         entries[0].selectors.truncate(1);
@@ -119,6 +138,8 @@ e1        spiffe://a.org/web  spiffe://a.org/node  unix:uid:1    hint main
             + r#""selectors":[{"type":"unix","value":"uid:1"}],"x509_svid_ttl":0,"#
             + r#""jwt_svid_ttl":0,"federates_with":[],"admin":false,"downstream":false,"#
             + r#""expires_at":0,"dns_names":["web"],"store_svid":false,"hint":"main","#
+            + r#""additional_attributes":{"disable_x509_svid_prefetch":false,"#
+            + r#""jwt_svid_include_jti":false},"#
             + r#""revision_number":0,"created_at":0}]"#;
         assert_eq!(serde_json::to_string(&listing).unwrap(), format!("{want}}}"));
         listing.spread =
