@@ -9,6 +9,7 @@
 //! | trust domains and SPIFFE IDs | [`id`] |
 //! | facts about a process or a node | [`selector`] |
 //! | who is entitled to which identity | [`entry`] |
+//! | why somebody gets no identity, and what they lack | [`reason`] |
 //! | what a verifier vouches for | [`evidence`] |
 //! | what X.509-, JWT- and WIT-SVIDs contain, and when they are renewed | [`svid`] |
 //! | the keys that speak for a trust domain, and their JSON form | [`bundle`] |
@@ -33,6 +34,7 @@ pub mod id;
 pub mod jose;
 pub mod once;
 pub mod psk;
+pub mod reason;
 pub mod secret;
 pub mod selector;
 pub mod svid;

@@ -54,6 +54,12 @@ impl Selector {
         &self.kind
     }
 
+    /// What the fact is about, such as `uid`: the value up to its first colon.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.value.split_once(':').map_or(&self.value, |(name, _)| name)
+    }
+
     /// The fact, such as `uid:1000`.
     #[must_use]
     pub fn value(&self) -> &str {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use claviger_attestors::unix::{AttestError, Attestor, Caller};
 use claviger_core::selector::Selectors;
 use claviger_runtime::telemetry::Chain;
-use claviger_runtime::unix::Peer;
+use claviger_runtime::unix::{NoProcess, Peer};
 use tokio::time::Instant;
 use tonic::{Request, Status};
 use tracing::{debug, warn};
@@ -47,6 +47,16 @@ pub(crate) fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
     peer.ok_or_else(|| Status::internal("the connection does not say who is at its other end"))
 }
 
+/// The process that a request names by its number.
+pub(crate) fn process(pid: i32) -> Result<Peer, Status> {
+    let number = u32::try_from(pid).ok().filter(|pid| *pid != 0);
+    let number = number.ok_or_else(|| Status::invalid_argument("pid: name a positive number"))?;
+    Peer::by_number(number).map_err(|error| match error {
+        NoProcess::Unknown(_) => Status::not_found(error.to_string()),
+        NoProcess::Io(_) => Status::internal(Chain(&error).to_string()),
+    })
+}
+
 /// What a caller learns when nothing is found out about it.
 pub(crate) fn not_attested(error: &AttestError) -> Status {
     match error {
@@ -58,6 +68,11 @@ pub(crate) fn not_attested(error: &AttestError) -> Status {
         | AttestError::Stopping
         | AttestError::Io { .. } => Status::unavailable("the caller cannot be attested now"),
     }
+}
+
+/// Whether a user may see whatever the agent sees: root, and the agent's own.
+pub(crate) fn is_operator(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 
 /// What a process without an identity is told, in the words that clients look for.

@@ -10,6 +10,9 @@
 //! trust-bundle-path = "/etc/claviger/bundle.pem"     # required; see `claviger bundle show`
 //! socket-path = "/run/claviger/agent.sock"           # where workloads connect
 //! join-token-file = "/etc/claviger/join-token"       # or join-token = "…"; for the first start
+//! admin-socket-path = "/run/claviger/agent-admin.sock" # none by default
+//! admin-socket-mode = "0600"                         # delegates must be let in: "0770", say
+//! authorized-delegates = ["spiffe://example.org/proxy"] # who may ask for anybody's SVIDs
 //!
 //! [health]
 //! listen = "127.0.0.1:8083"                          # no endpoint by default
@@ -40,6 +43,7 @@
 //! There is no setting to believe the first server that answers: an agent that does is an agent of
 //! whoever answers first.
 
+mod doors;
 mod sds;
 
 use std::net::SocketAddr;
@@ -55,6 +59,7 @@ use claviger_runtime::unix;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
+pub use doors::AdminSocket;
 pub use sds::Sds;
 
 /// An agent's settings.
@@ -70,6 +75,8 @@ pub struct Config {
     pub trust_bundle_path: PathBuf,
     /// Where workloads connect.
     pub socket_path: PathBuf,
+    /// Where the operator asks, and delegates; nowhere if unset.
+    pub admin: Option<AdminSocket>,
     /// The token by which it attests; not needed while it has an identity.
     pub join_token: Option<TokenSource>,
     /// Where health checks are answered; nowhere if unset.
@@ -149,6 +156,7 @@ impl Config {
             data_dir,
             trust_bundle_path,
             socket_path: Self::SOCKET_PATH.into(),
+            admin: None,
             join_token: None,
             health: None,
             log: LogConfig::default(),
@@ -186,7 +194,9 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         "trust-bundle-path",
         "name a file with what `claviger bundle show` prints on the server",
     );
-    let socket_path = socket_path(root);
+    let socket_path =
+        doors::socket_path(root, "socket-path").unwrap_or_else(|| Config::SOCKET_PATH.into());
+    let admin = doors::admin_socket(root, trust_domain.as_ref());
     let join_token = join_token(root);
     let health = root.table("health", |health| health.value("listen"));
     let log = root.value("log").unwrap_or_default();
@@ -199,6 +209,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         data_dir: data_dir?.0,
         trust_bundle_path: trust_bundle_path?.0,
         socket_path,
+        admin,
         join_token,
         health,
         log,
@@ -206,20 +217,6 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         sds,
         limits,
     })
-}
-
-/// A socket's path has room for 107 bytes (unix(7)).
-fn socket_path(root: &mut Section<'_>) -> PathBuf {
-    const MAX: usize = 107;
-    let path = root.value::<AbsolutePath>("socket-path");
-    let path = path.map_or_else(|| Config::SOCKET_PATH.into(), |path| path.0);
-    let length = path.as_os_str().len();
-    if MAX < length {
-        let advice =
-            format!("is {length} bytes long, the limit is {MAX}; choose a shorter directory");
-        root.problem("socket-path", &path.display(), advice);
-    }
-    path
 }
 
 fn join_token(root: &mut Section<'_>) -> Option<TokenSource> {
@@ -297,6 +294,9 @@ mod tests {
             "{MINIMAL}{}",
             r#"
             socket-path = "/s"
+            admin-socket-path = "/a"
+            admin-socket-mode = "0770"
+            authorized-delegates = ["spiffe://example.org/proxy"]
             join-token-file = "/t"
             health = { listen = "127.0.0.1:2" }
             log = { level = "debug", format = "json" }
@@ -316,6 +316,9 @@ mod tests {
         ))
         .unwrap();
         assert_eq!(config.socket_path, Path::new("/s"));
+        let delegates = ["spiffe://example.org/proxy".parse().unwrap()].into();
+        let admin = AdminSocket { path: "/a".into(), mode: 0o770, delegates };
+        assert_eq!(config.admin, Some(admin));
         assert!(
             matches!(config.join_token, Some(TokenSource::File(path)) if path == Path::new("/t"))
         );
@@ -377,6 +380,19 @@ mod tests {
             &[
                 "sds.default-svid-name = spiffe://a/b: choose 1 to 255 characters that are no SPIFFE ID",
                 "sds.default-all-bundles-name = ALL: is the name of another resource already; choose another",
+            ],
+        );
+        refuses(
+            "admin-socket-mode = \"0644\"\nauthorized-delegates = [\"spiffe://other.org/x\"]",
+            &[
+                "authorized-delegates = spiffe://other.org/x: name workloads of the agent's own trust domain",
+                "admin-socket-mode = set: means nothing without `admin-socket-path`; say where it is",
+            ],
+        );
+        refuses(
+            "admin-socket-path = \"/a\"\nadmin-socket-mode = \"0170\"",
+            &[
+                "admin-socket-mode = \"0170\": write the mode in octal, such as \"0600\" or \"0770\"",
             ],
         );
         refuses(

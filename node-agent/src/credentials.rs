@@ -20,7 +20,7 @@ use claviger_core::entry::{Entry, EntryId};
 use claviger_core::id::TrustDomain;
 use claviger_core::svid::Validity;
 
-pub(crate) use book::Book;
+pub(crate) use book::{Book, LeftOut};
 pub(crate) use keeper::{Keeper, Outputs};
 pub(crate) use served::ServedBundle;
 pub(crate) use snapshot::{Identity, Snapshot};

@@ -13,6 +13,8 @@
 //! | what every service that answers from snapshots shares: streams, and whom they are about | `streams` |
 //! | the SPIFFE Workload API | `workload_api` |
 //! | Envoy's secret discovery service | `sds` |
+//! | the admin socket: why a process has its identities, and no others | `admin`, `explain` |
+//! | SVIDs for those who act for workloads: SPIRE's Delegated Identity | `delegated` |
 //! | one-time PSKs | `psk_broker` |
 //!
 //! Data flows one way: `sync` hears of an entry, `credentials` gets an SVID for it and publishes a
@@ -23,9 +25,13 @@ pub mod config;
 pub mod identity;
 pub mod run;
 
+mod admin;
 mod attestation;
 mod backoff;
 mod credentials;
+mod delegated;
+mod details;
+mod explain;
 mod files;
 mod grpc_health;
 mod keys;

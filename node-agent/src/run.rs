@@ -1,57 +1,27 @@
-//! Starting an agent: a table of contents.
+//! Starting an agent: a table of contents. Its sockets are opened in `doors`.
+
+mod doors;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use claviger_attestors::unix::Attestor;
 use claviger_core::id::SpiffeId;
 use claviger_core::time::Clock;
-use claviger_proto::claviger::psk::v1::psk_broker_server::PskBrokerServer;
-use claviger_proto::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
-use claviger_proto::workload::FILE_DESCRIPTOR_SET;
-use claviger_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use claviger_runtime::health::{BindEndpointError, Endpoint, Health};
-use claviger_runtime::slots::Slots;
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::telemetry::{InitMetricsError, Metrics};
-use claviger_runtime::unix::{BindError, Listener};
+use claviger_runtime::unix::BindError;
 use tokio::sync::{mpsc, watch};
-use tonic::transport::Channel;
-use tonic::transport::server::{Router, Server as Grpc};
-use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server as reflection;
 
-use crate::attestation::Attestation;
 use crate::config::Config;
-use crate::credentials::{Book, Keeper, Outputs, Snapshot};
+use crate::credentials::{Book, Keeper, Outputs};
 use crate::files::{DataDir, DataDirError};
-use crate::grpc_health::GrpcHealth;
 use crate::identity::{self, EstablishError, Renewal, Standing};
-use crate::psk_broker::PskBroker;
-use crate::sds::Sds;
 use crate::streams::Desk;
 use crate::sync::{LoadWitnessError, Sync, UPDATES, Witness};
-use crate::tokens::Tokens;
-use crate::workload_api::WorkloadApi;
 
-/// Everybody on the machine may ask; what they get depends on who they are.
-const SOCKET_MODE: u32 = 0o777;
-
-/// The most bytes of one request. The largest one names two identities and a digest or two.
-const MAX_REQUEST: usize = 64 << 10;
-
-/// The same of an Envoy's. Its first one lists every extension that it was built with.
-const MAX_SDS_REQUEST: usize = 1 << 20;
-
-/// The most bytes of a request's headers.
-const MAX_HEADERS: u32 = 16 << 10;
-
-/// Calls at a time on one connection. A workload needs two streams and a key now and then.
-const MAX_STREAMS: u32 = 256;
-
-/// How often an idle connection is asked whether it is still there, and how long it may take.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+use doors::Doors;
 
 /// An agent.
 #[derive(Debug)]
@@ -90,8 +60,13 @@ impl Agent {
         let (link, links) = watch::channel(None);
         let (snapshots, current) = watch::channel(None);
         serve_health(&config, &health, tasks).await?;
-        let door = Door { snapshots: current, link: links.clone(), health: health.clone() };
-        door.open(&config, &clock, tasks)?;
+        let doors = Doors {
+            desk: Desk::new(&config, current, &clock, tasks),
+            link: links.clone(),
+            health: health.clone(),
+            agent: Arc::default(),
+        };
+        doors.open(&config, tasks)?;
 
         let stop = tasks.token();
         let agent = identity::Agent::establish(&config, &dir, &clock, &stop).await?;
@@ -121,6 +96,7 @@ impl Agent {
             clock: Arc::clone(&clock),
         };
         let id = agent.id.clone();
+        drop(doors.agent.set(id.clone()));
         let renewal = Renewal { agent, dir, link, standing, clock };
         tasks.spawn("credentials", |stop| keeper.run(stop));
         tasks.spawn("sync", |stop| sync.run(stop));
@@ -135,72 +111,6 @@ async fn serve_health(config: &Config, health: &Health, tasks: &Tasks) -> Result
         endpoint.serve(tasks, health.clone(), Metrics::init(tasks)?);
     }
     Ok(())
-}
-
-/// The socket, and what answers behind it.
-struct Door {
-    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
-    link: watch::Receiver<Option<Channel>>,
-    health: Health,
-}
-
-impl Door {
-    fn open(
-        self,
-        config: &Config,
-        clock: &Arc<dyn Clock>,
-        tasks: &Tasks,
-    ) -> Result<(), StartError> {
-        let listener = Listener::bind(&config.socket_path, SOCKET_MODE, config.limits.connections)?;
-        let router = self.router(config, clock, tasks)?;
-        tasks.spawn("workload api", |stop| async move {
-            let incoming = listener.incoming();
-            Ok(router.serve_with_incoming_shutdown(incoming, stop.cancelled()).await?)
-        });
-        Ok(())
-    }
-
-    fn router(
-        self,
-        config: &Config,
-        clock: &Arc<dyn Clock>,
-        tasks: &Tasks,
-    ) -> Result<Router, StartError> {
-        let attestation = Attestation::new(Attestor::new(config.unix, Arc::clone(clock)));
-        let desk = Desk {
-            attestation,
-            snapshots: self.snapshots,
-            slots: Slots::new(config.limits.streams, config.limits.streams_per_uid),
-            clock: Arc::clone(clock),
-            stop: tasks.token(),
-        };
-        let sds = config.sds.enabled.then(|| {
-            let sds = Sds { desk: desk.clone(), config: Arc::new(config.sds.clone()) };
-            SecretDiscoveryServiceServer::new(sds).max_decoding_message_size(MAX_SDS_REQUEST)
-        });
-        let tokens = Tokens::new(self.link.clone(), desk.snapshots.clone(), Arc::clone(clock));
-        let workload_api = WorkloadApi { desk: desk.clone(), tokens };
-        let broker = PskBroker { desk, link: self.link };
-        let health = GrpcHealth { health: self.health, stop: tasks.token() };
-        // Of the Workload API alone: it must not look extended (SPIFFE Workload Endpoint §7).
-        let reflection = || {
-            reflection::Builder::configure()
-                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        };
-        Ok(Grpc::builder()
-            .max_concurrent_streams(MAX_STREAMS)
-            .http2_keepalive_interval(Some(KEEPALIVE))
-            .http2_keepalive_timeout(Some(KEEPALIVE))
-            .http2_max_header_list_size(MAX_HEADERS)
-            .add_service(
-                SpiffeWorkloadApiServer::new(workload_api).max_decoding_message_size(MAX_REQUEST),
-            )
-            .add_optional_service(sds)
-            .add_service(PskBrokerServer::new(broker).max_decoding_message_size(MAX_REQUEST))
-            .add_service(HealthServer::new(health).max_decoding_message_size(MAX_REQUEST))
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?))
-    }
 }
 
 /// An agent could not start.

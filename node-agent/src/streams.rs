@@ -3,16 +3,18 @@
 //!
 //! Nothing waits for the server here: every answer is made from the snapshot of the moment.
 
+mod refusal;
 mod watcher;
 
 use std::pin::Pin;
 use std::sync::Arc;
 
-use claviger_attestors::unix::AttestError;
+use claviger_attestors::unix::{AttestError, Attestor};
 use claviger_core::entry::Entry;
 use claviger_core::selector::Selectors;
 use claviger_core::time::{Clock, UnixTime};
 use claviger_runtime::slots::{Slot, Slots};
+use claviger_runtime::tasks::Tasks;
 use claviger_runtime::unix::Peer;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::watch;
@@ -21,8 +23,10 @@ use tonic::Status;
 use tracing::debug;
 
 use crate::attestation::{Attestation, NO_IDENTITY, not_attested};
+use crate::config::Config;
 use crate::credentials::Snapshot;
 
+pub(crate) use refusal::Throttle;
 pub(crate) use watcher::Watcher;
 
 /// Where callers are served.
@@ -38,6 +42,8 @@ pub(crate) struct Desk {
     pub(crate) clock: Arc<dyn Clock>,
     /// Fires when streams are to end.
     pub(crate) stop: CancellationToken,
+    /// How often the log says why somebody gets nothing.
+    pub(crate) refusals: Arc<Throttle>,
 }
 
 /// The messages of an open stream.
@@ -74,6 +80,11 @@ pub(crate) trait Subject: Send + Sync {
 
     /// Waits until there is nobody left to speak of.
     fn ended(&self) -> impl Future<Output = ()> + Send;
+
+    /// What is said if they have no identity.
+    fn nobody(&self, _desk: &Desk, _snapshot: &Snapshot, _facts: &Self::Facts) -> Status {
+        Status::permission_denied(NO_IDENTITY)
+    }
 }
 
 /// Whoever asks, about itself.
@@ -87,9 +98,30 @@ impl Subject for Peer {
     async fn ended(&self) {
         self.exited().await;
     }
+
+    fn nobody(&self, desk: &Desk, snapshot: &Snapshot, facts: &Selectors) -> Status {
+        refusal::nobody(desk, snapshot, self, facts)
+    }
 }
 
 impl Desk {
+    /// A desk that serves as `config` says, from the newest of `snapshots`.
+    pub(crate) fn new(
+        config: &Config,
+        snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+        clock: &Arc<dyn Clock>,
+        tasks: &Tasks,
+    ) -> Self {
+        Self {
+            attestation: Attestation::new(Attestor::new(config.unix, Arc::clone(clock))),
+            snapshots,
+            slots: Slots::new(config.limits.streams, config.limits.streams_per_uid),
+            clock: Arc::clone(clock),
+            stop: tasks.token(),
+            refusals: Arc::default(),
+        }
+    }
+
     /// What is known at this moment.
     pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, Status> {
         self.snapshots.borrow().clone().ok_or_else(unheard)
@@ -101,7 +133,7 @@ impl Desk {
         let facts = self.attestation.facts(peer).await.map_err(|error| not_attested(&error))?;
         let admitted = snapshot.admitted(&facts, self.clock.now());
         if admitted.is_empty() {
-            return Err(Status::permission_denied(NO_IDENTITY));
+            return Err(refusal::nobody(self, &snapshot, peer, &facts));
         }
         Ok(admitted.into_iter().map(|identity| Arc::clone(&identity.entry)).collect())
     }

@@ -59,7 +59,9 @@ pub(crate) struct Token {
     /// Which key signed it.
     key_id: String,
     /// When it ends.
-    expires_at: UnixTime,
+    pub(crate) expires_at: UnixTime,
+    /// When it was made, if it says so; otherwise the beginning of time.
+    pub(crate) issued_at: UnixTime,
 }
 
 /// Which token: the very entry it is for, as it is now, and the audience.
@@ -175,7 +177,7 @@ impl Tokens {
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { jwt: _, key_id, expires_at } = self;
+        let Self { jwt: _, key_id, expires_at, issued_at: _ } = self;
         f.debug_struct("Token")
             .field("key_id", key_id)
             .field("expires_at", expires_at)

@@ -7,12 +7,13 @@ mod clock;
 mod fake;
 mod token_key;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use claviger_core::bundle::Bundle;
 use claviger_core::entry::Entry;
 use claviger_core::selector::Selectors;
 use claviger_core::time::UnixTime;
@@ -20,7 +21,8 @@ use claviger_runtime::health::{Health, State};
 use claviger_runtime::tasks::{Drain, Tasks};
 use tempfile::{TempDir, tempdir};
 
-use crate::config::{Config, TokenSource};
+use crate::config::{AdminSocket, Config, TokenSource};
+use crate::credentials::{Identity, LeftOut, ServedBundle, Snapshot};
 use crate::run::{Agent, Running, StartError};
 
 pub(crate) use client::{Client, ids, with_header, workload};
@@ -69,6 +71,14 @@ pub(crate) fn theirs(id: &str) -> Entry {
     entry(id, &["unix:path:/nonexistent"])
 }
 
+/// What is known of `entries` before any SVID has come.
+pub(crate) fn snapshot_of(entries: Vec<Entry>, left_out: Vec<LeftOut>) -> Snapshot {
+    let own = ServedBundle::from(Bundle::empty("example.org".parse().unwrap()));
+    let identity = |entry| Identity { entry: Arc::new(entry), svid: None, refusal: None };
+    let identities = entries.into_iter().map(identity).collect();
+    Snapshot::new(Arc::new(own), BTreeMap::new(), identities, left_out.into())
+}
+
 /// A fake server and a directory for agents.
 pub(crate) struct World {
     pub(crate) server: FakeServer,
@@ -115,6 +125,7 @@ impl World {
             self.dir.path().join("bundle.pem"),
         );
         config.socket_path = self.socket();
+        config.admin = Some(AdminSocket::at(self.admin_socket()));
         config.join_token = Some(TokenSource::Inline("good-token".parse().unwrap()));
         config
     }
@@ -122,6 +133,11 @@ impl World {
     /// Where the agent listens.
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("agent.sock")
+    }
+
+    /// Where its operator asks.
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.dir.path().join("admin.sock")
     }
 
     /// Starts the agent.

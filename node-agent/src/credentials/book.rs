@@ -1,5 +1,7 @@
 //! Which entries there are, which SVID each has, and what is to be done next. Time is an argument.
 
+mod left_out;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use bytes::Bytes;
 use claviger_core::bundle::Bundle;
 use claviger_core::entry::{Entry, EntryId};
 use claviger_core::id::TrustDomain;
+use claviger_core::reason::Reason;
 use claviger_core::time::UnixTime;
 use tracing::{error, warn};
 
@@ -23,11 +26,16 @@ const MAX_FEDERATED: usize = 1_000;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(60);
 
+pub(crate) use left_out::LeftOut;
+
+use left_out::AllLeftOut;
+
 /// Entries and their SVIDs.
 #[derive(Debug)]
 pub(crate) struct Book {
     limit: usize,
     held: BTreeMap<EntryId, Held>,
+    left_out: AllLeftOut,
     /// Our own trust domain's.
     bundle: Option<Arc<ServedBundle>>,
     federated: BTreeMap<TrustDomain, Arc<ServedBundle>>,
@@ -48,6 +56,8 @@ struct Held {
     failures: u32,
     /// Whether the last failure was that nobody answered.
     unanswered: bool,
+    /// What the server said when it last refused an SVID, until it gives one.
+    refusal: Option<Arc<str>>,
     /// The change that brought the entry, until the first answer about its SVID.
     unsettled: Option<u64>,
 }
@@ -55,11 +65,11 @@ struct Held {
 /// What came of asking for an SVID for an entry.
 pub(super) type Answer = (Arc<Entry>, Result<WorkloadSvid, NotIssued>);
 
-/// Why there is no SVID for an entry. The details have been logged.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// Why there is no SVID for an entry. It has been logged.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum NotIssued {
     /// The server does not want to, or its answer is of no use.
-    Refused,
+    Refused(Arc<str>),
     /// The server did not answer.
     Unanswered,
 }
@@ -70,6 +80,7 @@ impl Book {
         Self {
             limit,
             held: BTreeMap::new(),
+            left_out: AllLeftOut::default(),
             bundle: None,
             federated: BTreeMap::new(),
             cursor: None,
@@ -83,11 +94,13 @@ impl Book {
         if snapshot {
             let ids: BTreeSet<&EntryId> = upserts.iter().map(|entry| &entry.id).collect();
             self.held.retain(|id, _| ids.contains(id));
+            self.left_out.retain(&ids);
             // Another log counts from another start.
             self.held.values_mut().for_each(|held| held.unsettled = None);
         }
         for id in deletes {
             self.held.remove(&id);
+            self.left_out.remove(&id);
         }
         self.cursor = cursor.or_else(|| self.cursor.take());
         let sequence = self.cursor.as_ref().map_or(0, |cursor| cursor.sequence);
@@ -106,9 +119,11 @@ impl Book {
     }
 
     fn upsert(&mut self, entry: Entry, sequence: u64, now: UnixTime) {
+        self.left_out.remove(&entry.id);
         if entry.store_svid {
             // Such an SVID is for a secret store, and never for whoever asks on the socket.
             self.held.remove(&entry.id);
+            self.left_out.insert(Arc::new(entry), Reason::ForSecretStore);
             return;
         }
         let is_full = self.limit <= self.held.len();
@@ -121,6 +136,7 @@ impl Book {
                     limit = self.limit,
                     "too many entries for this agent, this one is left out; raise `limits.entries`"
                 );
+                self.left_out.insert(Arc::new(entry), Reason::OverEntryLimit);
             }
             None => {
                 self.held.insert(entry.id.clone(), Held::new(entry, sequence, now));
@@ -187,11 +203,18 @@ impl Book {
                 Ok(svid) => {
                     self.changed = true;
                     held.failures = 0;
+                    held.refusal = None;
                     // Should it be short-lived beyond reason, do not ask more than once a second.
                     held.due = svid.validity.renew_at(jitter()).max(now.after(FIRST_PAUSE));
                     held.svid = Some(Arc::new(svid));
                 }
-                Err(NotIssued::Refused | NotIssued::Unanswered) => {
+                Err(why) => {
+                    if let NotIssued::Refused(said) = why
+                        && held.refusal.as_ref() != Some(&said)
+                    {
+                        self.changed = true;
+                        held.refusal = Some(said);
+                    }
                     held.due = now.after(pause(held.failures));
                     held.failures = held.failures.saturating_add(1);
                 }
@@ -220,9 +243,10 @@ impl Book {
 
     /// Drops what has ended: an expired SVID is never served.
     pub(super) fn drop_ended(&mut self, now: UnixTime) {
-        let before = self.held.len();
-        self.held.retain(|_, held| !held.entry.expired(now));
-        self.changed |= self.held.len() != before;
+        for (_, ended) in self.held.extract_if(.., |_, held| held.entry.expired(now)) {
+            self.changed = true;
+            self.left_out.insert(ended.entry, Reason::EntryExpired);
+        }
         for held in self.held.values_mut() {
             if held.svid.as_ref().is_some_and(|svid| svid.validity.not_after < now) {
                 let Entry { id, spiffe_id, .. } = &*held.entry;
@@ -244,12 +268,16 @@ impl Book {
     }
 
     /// What can be given out; nothing is known before there is a bundle.
-    pub(super) fn snapshot(&self) -> Option<Snapshot> {
-        let identity =
-            |held: &Held| Identity { entry: Arc::clone(&held.entry), svid: held.svid.clone() };
+    pub(super) fn snapshot(&mut self) -> Option<Snapshot> {
+        let left_out = self.left_out.list();
+        let identity = |held: &Held| Identity {
+            entry: Arc::clone(&held.entry),
+            svid: held.svid.clone(),
+            refusal: held.refusal.clone(),
+        };
         let bundle = self.bundle.as_ref()?;
         let (own, federated) = (Arc::clone(bundle), self.federated.clone());
-        Some(Snapshot::new(own, federated, self.held.values().map(identity).collect()))
+        Some(Snapshot::new(own, federated, self.held.values().map(identity).collect(), left_out))
     }
 }
 
@@ -264,6 +292,7 @@ impl Held {
             asked: false,
             failures: 0,
             unanswered: false,
+            refusal: None,
             unsettled: Some(sequence),
         }
     }

@@ -25,6 +25,9 @@ use crate::keys::{Key, KeyError};
 use crate::metrics;
 use crate::server::Said;
 
+/// The most characters of a refusal that are kept, for those who ask why.
+const MAX_SAID: usize = 200;
+
 /// For one batch.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -86,7 +89,8 @@ fn take(entry: Arc<Entry>, key: Key, result: batch_new_x509svid_response::Result
         Err(error) => {
             warn!(entry = %entry.id, id = %entry.spiffe_id, error = %Chain(&error), "no SVID");
             metrics::svids_failed(1);
-            (entry, Err(NotIssued::Refused))
+            let said = Chain(&error).to_string().chars().take(MAX_SAID).collect::<String>();
+            (entry, Err(NotIssued::Refused(said.into())))
         }
     }
 }

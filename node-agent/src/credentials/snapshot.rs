@@ -8,7 +8,7 @@ use claviger_core::id::TrustDomain;
 use claviger_core::selector::{Selector, Selectors};
 use claviger_core::time::UnixTime;
 
-use super::{ServedBundle, WorkloadSvid};
+use super::{LeftOut, ServedBundle, WorkloadSvid};
 
 /// Every identity that can be given out, and the bundles to verify peers with.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub(crate) struct Snapshot {
     federated: BTreeMap<TrustDomain, Arc<ServedBundle>>,
     /// Oldest entry first.
     identities: Vec<Identity>,
+    left_out: Arc<[LeftOut]>,
     /// Where the identities are that ask for a selector, each under one of those it asks for.
     by_selector: HashMap<Selector, Vec<usize>>,
 }
@@ -28,6 +29,8 @@ pub(crate) struct Identity {
     pub(crate) entry: Arc<Entry>,
     /// What proves it.
     pub(crate) svid: Option<Arc<WorkloadSvid>>,
+    /// What the server said when it last refused to prove it, if it has not done so since.
+    pub(crate) refusal: Option<Arc<str>>,
 }
 
 impl Identity {
@@ -39,10 +42,11 @@ impl Identity {
 
 impl Snapshot {
     /// The snapshot of these identities.
-    pub(super) fn new(
+    pub(crate) fn new(
         own: Arc<ServedBundle>,
         federated: BTreeMap<TrustDomain, Arc<ServedBundle>>,
         mut identities: Vec<Identity>,
+        left_out: Arc<[LeftOut]>,
     ) -> Self {
         // The default identity is the first, so the order must not depend on chance.
         identities.sort_by(|a, b| {
@@ -55,13 +59,19 @@ impl Snapshot {
                 by_selector.entry(selector.clone()).or_default().push(at);
             }
         }
-        Self { own, federated, identities, by_selector }
+        Self { own, federated, identities, left_out, by_selector }
     }
 
     /// The same without anybody in it.
     pub(super) fn emptied(&self) -> Self {
         let (own, federated) = (Arc::clone(&self.own), self.federated.clone());
-        Self { own, federated, identities: Vec::new(), by_selector: HashMap::new() }
+        Self {
+            own,
+            federated,
+            identities: Vec::new(),
+            left_out: Arc::default(),
+            by_selector: HashMap::new(),
+        }
     }
 
     /// The trust domain.
@@ -74,11 +84,6 @@ impl Snapshot {
         &self.own
     }
 
-    /// The bundle of another trust domain, if it is known.
-    pub(crate) fn federated(&self, trust_domain: &TrustDomain) -> Option<&Arc<ServedBundle>> {
-        self.federated.get(trust_domain)
-    }
-
     /// The bundles of the other trust domains that one of `identities` federates with, by name, each
     /// once; those that are not known are left out.
     pub(crate) fn federated_with<'a>(
@@ -87,6 +92,21 @@ impl Snapshot {
     ) -> BTreeMap<&'a TrustDomain, &'a Arc<ServedBundle>> {
         let wanted = identities.iter().flat_map(|identity| &identity.entry.federates_with);
         wanted.filter_map(|domain| self.federated.get_key_value(domain)).collect()
+    }
+
+    /// Every bundle that is known, the own trust domain's first.
+    pub(crate) fn bundles(&self) -> impl Iterator<Item = &ServedBundle> {
+        std::iter::once(&*self.own).chain(self.federated.values().map(|served| &**served))
+    }
+
+    /// Every identity, whoever is entitled to it.
+    pub(crate) fn identities(&self) -> &[Identity] {
+        &self.identities
+    }
+
+    /// Entries that nobody is served by.
+    pub(crate) fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
     }
 
     /// The identities of a process with these facts, oldest entry first.
@@ -120,10 +140,10 @@ mod tests {
     }
 
     fn snapshot(entries: Vec<Entry>) -> Snapshot {
-        let identity = |entry| Identity { entry: Arc::new(entry), svid: None };
+        let identity = |entry| Identity { entry: Arc::new(entry), svid: None, refusal: None };
         let federated = ["a.org", "b.org"].map(|name| (name.parse().unwrap(), served(name)));
         let identities = entries.into_iter().map(identity).collect();
-        Snapshot::new(served("example.org"), federated.into(), identities)
+        Snapshot::new(served("example.org"), federated.into(), identities, Arc::default())
     }
 
     fn admitted(snapshot: &Snapshot, facts: &[&str]) -> Vec<String> {

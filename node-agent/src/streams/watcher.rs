@@ -70,14 +70,14 @@ impl<S: Subject, M: Clone + PartialEq, C: Compose<S::Facts, M>> Watcher<S, M, C>
         let facts = self.subject.facts(&self.desk.attestation).await;
         let facts = facts.map_err(|error| not_attested(&error))?;
         let answer = (self.compose)(&snapshot, &facts, self.desk.clock.now());
-        self.facts = Some(facts);
+        let facts = self.facts.insert(facts);
         match answer {
             Answer::Message(message) if self.last.as_ref() != Some(&message) => {
                 self.last = Some(message.clone());
                 Ok(Some(message))
             }
             Answer::Message(_) | Answer::Soon => Ok(None),
-            Answer::Nobody => Err(Status::permission_denied(NO_IDENTITY)),
+            Answer::Nobody => Err(self.subject.nobody(&self.desk, &snapshot, facts)),
             Answer::Refused(status) => Err(status),
         }
     }

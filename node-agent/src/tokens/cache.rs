@@ -111,7 +111,7 @@ mod tests {
     fn token(length: usize) -> Arc<Token> {
         let jwt = Zeroizing::new("x".repeat(length));
         let expires_at = NOW.after(Duration::from_secs(60));
-        Arc::new(Token { jwt, key_id: "k".to_owned(), expires_at })
+        Arc::new(Token { jwt, key_id: "k".to_owned(), expires_at, issued_at: NOW })
     }
 
     #[test]

@@ -82,7 +82,9 @@ impl Request {
                 checked => break checked?,
             }
         };
-        Ok(Arc::new(Token { jwt, key_id: svid.key_id, expires_at: svid.expires_at }))
+        let issued_at = svid.claims.get("iat").and_then(Value::as_u64).unwrap_or_default();
+        let (issued_at, expires_at) = (UnixTime::from_secs(issued_at), svid.expires_at);
+        Ok(Arc::new(Token { jwt, key_id: svid.key_id, expires_at, issued_at }))
     }
 }
 

@@ -62,15 +62,19 @@ fn issue(book: &mut Book, now: UnixTime) -> usize {
     count
 }
 
-fn fail(book: &mut Book, now: UnixTime, why: NotIssued) -> usize {
+fn fail(book: &mut Book, now: UnixTime, why: &NotIssued) -> usize {
     let due = book.take_due(now);
     let count = due.len();
-    book.settle(due.into_iter().map(|entry| (entry, Err(why))).collect(), now, || 0);
+    book.settle(due.into_iter().map(|entry| (entry, Err(why.clone()))).collect(), now, || 0);
     count
 }
 
+fn refused() -> NotIssued {
+    NotIssued::Refused("no".into())
+}
+
 /// The ids that have an SVID, and those that wait for one.
-fn shown(book: &Book) -> (Vec<String>, Vec<String>) {
+fn shown(book: &mut Book) -> (Vec<String>, Vec<String>) {
     let facts: Selectors = ["unix:uid:1".parse().unwrap()].into();
     let snapshot = book.snapshot().unwrap();
     let (with, without): (Vec<_>, Vec<_>) =
@@ -97,7 +101,7 @@ fn a_new_entry_is_asked_for_at_once_and_once() {
     assert_eq!(book.take_due(NOW), []);
     assert_eq!(book.next_event(), None);
     book.settle(vec![(Arc::clone(&due[0]), Ok(svid(NOW)))], NOW, || 0);
-    assert_eq!(shown(&book).0, ["a"]);
+    assert_eq!(shown(&mut book).0, ["a"]);
 }
 
 #[test]
@@ -109,7 +113,7 @@ fn a_change_is_applied_when_its_svids_are_there_or_refused() {
     book.apply(update(5, vec![one("b")]), NOW);
     book.apply(update(6, vec![]), NOW);
     assert_eq!(book.applied(), Some(at(4)));
-    fail(&mut book, NOW, NotIssued::Refused);
+    fail(&mut book, NOW, &refused());
     assert_eq!(book.applied(), Some(at(6)));
 }
 
@@ -120,7 +124,7 @@ fn a_bundle_alone_moves_nothing_else() {
     let bundle = Some(bundle(&[false, false]));
     book.apply(Update { cursor: None, bundle, ..update(0, Vec::new()) }, NOW);
     assert_eq!(book.applied(), Some(at(1)));
-    assert_eq!(shown(&book).0, ["a"]);
+    assert_eq!(shown(&mut book).0, ["a"]);
     assert_eq!(book.snapshot().unwrap().bundle().x509.len(), 6);
 }
 
@@ -140,15 +144,15 @@ fn an_svid_that_cannot_be_renewed_is_served_until_it_ends() {
     let mut book = book(vec![one("a")]);
     issue(&mut book, NOW);
     for secs in (1_900..3_600).step_by(60) {
-        fail(&mut book, later(secs), NotIssued::Unanswered);
+        fail(&mut book, later(secs), &NotIssued::Unanswered);
         book.drop_ended(later(secs));
-        assert_eq!(shown(&book).0, ["a"]);
+        assert_eq!(shown(&mut book).0, ["a"]);
     }
     book.drop_ended(later(3_600));
-    assert_eq!(shown(&book).0, ["a"], "the last second counts");
+    assert_eq!(shown(&mut book).0, ["a"], "the last second counts");
     assert_eq!(book.next_event().unwrap().max(later(3_601)), later(3_601));
     book.drop_ended(later(3_601));
-    assert_eq!(shown(&book), (vec![], vec!["a".to_owned()]));
+    assert_eq!(shown(&mut book), (vec![], vec!["a".to_owned()]));
 }
 
 #[test]
@@ -157,7 +161,7 @@ fn failures_are_repeated_ever_more_slowly() {
     let mut now = NOW;
     let mut pauses = Vec::new();
     for _ in 0..8 {
-        assert_eq!(fail(&mut book, now, NotIssued::Refused), 1);
+        assert_eq!(fail(&mut book, now, &refused()), 1);
         let next = book.next_event().unwrap();
         pauses.push(next.since(now).as_secs());
         now = next;
@@ -167,9 +171,9 @@ fn failures_are_repeated_ever_more_slowly() {
 
 #[test]
 fn what_nobody_answered_is_repeated_when_the_server_is_heard_of() {
-    for (why, repeated) in [(NotIssued::Unanswered, 1), (NotIssued::Refused, 0)] {
+    for (why, repeated) in [(NotIssued::Unanswered, 1), (refused(), 0)] {
         let mut book = book(vec![one("a")]);
-        fail(&mut book, NOW, why);
+        fail(&mut book, NOW, &why);
         assert_eq!(book.take_due(NOW), []);
         book.apply(update(2, Vec::new()), NOW);
         assert_eq!(book.take_due(NOW).len(), repeated, "{why:?}");
@@ -180,13 +184,18 @@ fn what_nobody_answered_is_repeated_when_the_server_is_heard_of() {
 fn only_what_changed_is_published() {
     let mut book = book(vec![one("a")]);
     assert!(book.take_changed().is_some() && book.take_changed().is_none());
-    fail(&mut book, NOW, NotIssued::Refused);
+    fail(&mut book, NOW, &NotIssued::Unanswered);
     assert!(book.take_changed().is_none());
-    issue(&mut book, later(1));
+    fail(&mut book, later(1), &refused());
+    let told = book.take_changed().unwrap().identities()[0].refusal.clone();
+    assert_eq!(told.as_deref(), Some("no"));
+    fail(&mut book, later(5), &refused());
+    assert!(book.take_changed().is_none(), "the same refusal");
+    issue(&mut book, later(60));
     assert!(book.take_changed().is_some());
-    book.drop_ended(later(2));
+    book.drop_ended(later(61));
     assert!(book.take_changed().is_none());
-    book.drop_ended(later(3_602));
+    book.drop_ended(later(3_661));
     assert!(book.take_changed().is_some());
 }
 
@@ -197,7 +206,7 @@ fn a_deleted_entry_is_gone_even_if_its_svid_comes_later() {
     let deletes = vec!["a".parse().unwrap()];
     book.apply(Update { deletes, ..update(2, Vec::new()) }, NOW);
     book.settle(due.into_iter().map(|e| (e, Ok(svid(NOW)))).collect(), NOW, || 0);
-    assert_eq!(shown(&book), (vec!["b".to_owned()], vec![]));
+    assert_eq!(shown(&mut book), (vec!["b".to_owned()], vec![]));
 }
 
 #[test]
@@ -205,7 +214,7 @@ fn a_snapshot_replaces_everything_and_keeps_what_stays() {
     let mut book = book(vec![one("a"), one("b")]);
     issue(&mut book, NOW);
     book.apply(snapshot(9, vec![one("b"), one("c")]), NOW);
-    assert_eq!(shown(&book), (vec!["b".to_owned()], vec!["c".to_owned()]));
+    assert_eq!(shown(&mut book), (vec!["b".to_owned()], vec!["c".to_owned()]));
     assert_eq!(issue(&mut book, NOW), 1);
 }
 
@@ -215,12 +224,12 @@ fn an_entry_that_means_another_certificate_waits_for_it() {
     issue(&mut book, NOW);
     let renamed = Entry { spiffe_id: "spiffe://example.org/new".parse().unwrap(), ..one("a") };
     book.apply(update(2, vec![renamed.clone()]), NOW);
-    assert_eq!(shown(&book).1, ["a"]);
+    assert_eq!(shown(&mut book).1, ["a"]);
     assert_eq!(issue(&mut book, NOW), 1);
 
     // One that means the same certificate keeps it.
     book.apply(update(3, vec![Entry { hint: "new".to_owned(), ..renamed }]), NOW);
-    assert_eq!(shown(&book).0, ["a"]);
+    assert_eq!(shown(&mut book).0, ["a"]);
     assert_eq!(issue(&mut book, NOW), 0);
 }
 
@@ -231,7 +240,7 @@ fn an_answer_for_an_entry_as_it_was_is_not_used() {
     let renamed = Entry { spiffe_id: "spiffe://example.org/new".parse().unwrap(), ..one("a") };
     book.apply(update(2, vec![renamed]), NOW);
     book.settle(vec![(Arc::clone(&due[0]), Ok(svid(NOW)))], NOW, || 0);
-    assert_eq!(shown(&book).1, ["a"]);
+    assert_eq!(shown(&mut book).1, ["a"]);
     assert_eq!(book.take_due(NOW).len(), 1);
 }
 
@@ -261,6 +270,33 @@ fn a_tainted_authority_renews_everything_once() {
     assert_eq!(issue(&mut book, NOW), 2);
     book.apply(tainted(3), NOW);
     assert_eq!(issue(&mut book, NOW), 0);
+}
+
+#[test]
+fn who_is_left_out_is_remembered_with_the_reason() {
+    let reasons = |book: &mut Book| {
+        let snapshot = book.snapshot().unwrap();
+        let of = |left: &LeftOut| (left.entry.id.to_string(), left.reason);
+        snapshot.left_out().iter().map(of).collect::<Vec<_>>()
+    };
+    let mut book = Book::new(1);
+    let stored = Entry { store_svid: true, ..one("stored") };
+    let ends = Entry { expires_at: Some(later(5)), ..one("ends") };
+    book.apply(snapshot(1, vec![ends, stored, one("too-many")]), NOW);
+    book.drop_ended(later(5));
+    assert_eq!(
+        reasons(&mut book),
+        [
+            ("ends".to_owned(), Reason::EntryExpired),
+            ("stored".to_owned(), Reason::ForSecretStore),
+            ("too-many".to_owned(), Reason::OverEntryLimit),
+        ]
+    );
+    let deletes = vec!["stored".parse().unwrap()];
+    book.apply(Update { deletes, ..update(2, vec![one("ends")]) }, later(5));
+    assert_eq!(reasons(&mut book), [("too-many".to_owned(), Reason::OverEntryLimit)]);
+    book.apply(snapshot(3, vec![one("ends")]), later(5));
+    assert_eq!(reasons(&mut book), []);
 }
 
 #[test]

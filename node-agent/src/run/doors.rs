@@ -1,0 +1,111 @@
+//! The agent's sockets.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use claviger_core::id::SpiffeId;
+use claviger_proto::claviger::psk::v1::psk_broker_server::PskBrokerServer;
+use claviger_proto::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
+use claviger_proto::workload::FILE_DESCRIPTOR_SET;
+use claviger_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
+use claviger_runtime::health::Health;
+use claviger_runtime::tasks::Tasks;
+use claviger_runtime::unix::Listener;
+use tokio::sync::watch;
+use tonic::transport::Channel;
+use tonic::transport::server::{Router, Server as Grpc};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::server as reflection;
+
+use super::StartError;
+use crate::admin::{self, NodeAdmin};
+use crate::config::Config;
+use crate::delegated::Delegates;
+use crate::grpc_health::GrpcHealth;
+use crate::psk_broker::PskBroker;
+use crate::sds::Sds;
+use crate::streams::Desk;
+use crate::tokens::Tokens;
+use crate::workload_api::WorkloadApi;
+
+/// Everybody on the machine may ask; what they get depends on who they are.
+const SOCKET_MODE: u32 = 0o777;
+
+/// The most bytes of one request. The largest one names two identities and a digest or two.
+const MAX_REQUEST: usize = 64 << 10;
+
+/// The same of an Envoy's. Its first one lists every extension that it was built with.
+const MAX_SDS_REQUEST: usize = 1 << 20;
+
+/// The most bytes of a request's headers.
+const MAX_HEADERS: u32 = 16 << 10;
+
+/// Calls at a time on one connection. A workload needs two streams and a key now and then.
+const MAX_STREAMS: u32 = 256;
+
+/// How often an idle connection is asked whether it is still there, and how long it may take.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// What answers behind the sockets.
+pub(super) struct Doors {
+    /// Where callers are served.
+    pub(super) desk: Desk,
+    /// The way to the server.
+    pub(super) link: watch::Receiver<Option<Channel>>,
+    /// How the agent is.
+    pub(super) health: Health,
+    /// Who it is, once it is somebody.
+    pub(super) agent: Arc<OnceLock<SpiffeId>>,
+}
+
+impl Doors {
+    /// Opens all that the configuration names.
+    pub(super) fn open(&self, config: &Config, tasks: &Tasks) -> Result<(), StartError> {
+        let desk = &self.desk;
+        let tokens =
+            Tokens::new(self.link.clone(), desk.snapshots.clone(), Arc::clone(&desk.clock));
+        let limits = config.limits.connections;
+        let listener = Listener::bind(&config.socket_path, SOCKET_MODE, limits)?;
+        let router = self.router(config, tokens.clone())?;
+        if let Some(socket) = &config.admin {
+            let admin = NodeAdmin { desk: desk.clone(), agent: Arc::clone(&self.agent) };
+            let authorized = Arc::new(socket.delegates.clone());
+            let delegates = Delegates { desk: desk.clone(), tokens, authorized };
+            admin::open(socket, limits, admin::Services { admin, delegates }, tasks)?;
+        }
+        tasks.spawn("workload api", |stop| async move {
+            let incoming = listener.incoming();
+            Ok(router.serve_with_incoming_shutdown(incoming, stop.cancelled()).await?)
+        });
+        Ok(())
+    }
+
+    fn router(&self, config: &Config, tokens: Tokens) -> Result<Router, StartError> {
+        let desk = &self.desk;
+        let sds = config.sds.enabled.then(|| {
+            let sds = Sds { desk: desk.clone(), config: Arc::new(config.sds.clone()) };
+            SecretDiscoveryServiceServer::new(sds).max_decoding_message_size(MAX_SDS_REQUEST)
+        });
+        let workload_api = WorkloadApi { desk: desk.clone(), tokens };
+        let broker = PskBroker { desk: desk.clone(), link: self.link.clone() };
+        let health = GrpcHealth { health: self.health.clone(), stop: desk.stop.clone() };
+        // Of the Workload API alone: it must not look extended (SPIFFE Workload Endpoint §7).
+        let reflection = || {
+            reflection::Builder::configure()
+                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        };
+        Ok(Grpc::builder()
+            .max_concurrent_streams(MAX_STREAMS)
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE))
+            .http2_max_header_list_size(MAX_HEADERS)
+            .add_service(
+                SpiffeWorkloadApiServer::new(workload_api).max_decoding_message_size(MAX_REQUEST),
+            )
+            .add_optional_service(sds)
+            .add_service(PskBrokerServer::new(broker).max_decoding_message_size(MAX_REQUEST))
+            .add_service(HealthServer::new(health).max_decoding_message_size(MAX_REQUEST))
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?))
+    }
+}
