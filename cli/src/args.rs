@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "server")]
 use crate::commands::server;
-use crate::commands::{agent, audit, bundle, entry, healthcheck, psk, svid, token};
+use crate::commands::{agent, audit, bundle, conformance, entry, healthcheck, psk, svid, token};
 use crate::console::{Console, Format};
 use crate::failure::Failure;
 
@@ -46,6 +46,7 @@ enum Command {
     #[cfg(all(feature = "server", feature = "agent", feature = "shim"))]
     #[command(hide = true)]
     DemoWorkload(crate::commands::demo::Workload),
+    Conformance(conformance::Conformance),
     Healthcheck(healthcheck::Healthcheck),
     #[command(subcommand)]
     Token(token::Command),
@@ -84,6 +85,7 @@ impl Command {
             Self::Demo(demo) => demo.run(console).await,
             #[cfg(all(feature = "server", feature = "agent", feature = "shim"))]
             Self::DemoWorkload(workload) => workload.run().await,
+            Self::Conformance(conformance) => conformance.run(console).await,
             Self::Healthcheck(healthcheck) => healthcheck.run(console).await,
             Self::Token(command) => command.run(console).await,
             Self::Entry(command) => command.run(console).await,

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod audit;
 pub(crate) mod bundle;
+pub(crate) mod conformance;
 #[cfg(all(feature = "server", feature = "agent", feature = "shim"))]
 pub(crate) mod demo;
 #[cfg(all(feature = "server", feature = "agent"))]

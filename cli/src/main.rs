@@ -5,6 +5,7 @@
 //! | what can be typed | [`args`], and each file of [`commands`] for its noun |
 //! | server and agent together, to try things out | [`dev`] |
 //! | the main job, shown end to end | [`demo`] |
+//! | the SPIFFE conformance suite | [`conformance`] |
 //! | talking to a server and to an agent | [`admin`], [`workload`], [`connection`] |
 //! | where their sockets are | [`socket`] |
 //! | SPIRE's spelling of flags | [`spelling`] |
@@ -14,6 +15,7 @@
 mod admin;
 mod args;
 mod commands;
+mod conformance;
 mod connection;
 mod console;
 #[cfg(all(feature = "server", feature = "agent", feature = "shim"))]

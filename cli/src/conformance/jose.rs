@@ -165,11 +165,11 @@ mod tests {
 
     #[test]
     fn another_key_or_another_text_is_seen() {
-        let other = SIGNED.replacen("eyJpc3Mi", "eyJpc3Mg", 1);
         let parts: Vec<_> = SIGNED.split('.').collect();
         let broken = format!("{}.{}.{}", parts[0], parts[1], parts[2].replace('D', "E"));
         assert_eq!(Token::parse(&broken).unwrap().is_signed_by(&key()), Some(false));
-        assert!(Token::parse(&other).is_err() || other != SIGNED);
+        let other = format!("{}.{}.{}", parts[0], URL_SAFE_NO_PAD.encode("{}"), parts[2]);
+        assert_eq!(Token::parse(&other).unwrap().is_signed_by(&key()), Some(false));
         let mut swapped = key();
         swapped.insert("kty".into(), "RSA".into());
         assert_eq!(Token::parse(SIGNED).unwrap().is_signed_by(&swapped), Some(false));

@@ -78,8 +78,11 @@ fn unseen(observed: &Observed, notes: &mut Notes) {
             "what a validator makes of well-signed tokens that break the rule; see --foreign-domain",
         );
     }
-    if first.wit.first.is_unimplemented() && first.wit_bundles.first.is_unimplemented() {
-        notes.all_unseen((17..=17).chain(41..=52), "the WIT profile is not served");
+    if first.wit.first.is_unimplemented() {
+        notes.all_unseen((17..=17).chain(41..=51), "the WIT profile is not served");
+    }
+    if first.wit_bundles.first.is_unimplemented() {
+        notes.unseen(52, "the WIT profile is not served");
     }
     notes.unseen(5, "whether it says UNAVAILABLE while it starts or has too much to do");
     notes.unseen(11, "whether a stream ends when the last identity is withdrawn");

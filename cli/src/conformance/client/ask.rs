@@ -1,7 +1,5 @@
 //! Single requests, well-formed or not.
 
-use std::borrow::Cow;
-
 use claviger_proto::workload::{
     JwtBundlesRequest, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
     ValidateJwtsvidResponse, WitBundlesRequest, WitsvidRequest, WitsvidResponse,
@@ -31,7 +29,7 @@ pub(in crate::conformance) enum Ask {
     },
     Validate {
         audience: String,
-        token: Cow<'static, str>,
+        token: String,
     },
 }
 

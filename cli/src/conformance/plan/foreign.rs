@@ -76,7 +76,7 @@ impl Mint<'_> {
             level: Level::Must,
             expected,
             what: format!("ValidateJWTSVID of a federated trust domain's token, {what}"),
-            ask: Ask::Validate { audience: self.grounds.audience.to_owned(), token: token.into() },
+            ask: Ask::Validate { audience: self.grounds.audience.to_owned(), token },
             want,
         }
     }

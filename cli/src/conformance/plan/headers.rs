@@ -3,7 +3,6 @@
 use tonic::Code;
 
 use super::{Grounds, INVALID, Level, Plan, Want};
-use crate::conformance::answer::Answer;
 use crate::conformance::client::{Ask, Rpc};
 
 /// All wrong. What HTTP/2 does not carry unharmed, such as a blank at the end, is not among them.
@@ -57,7 +56,7 @@ fn is_unimplemented(grounds: &Grounds<'_>, rpc: Rpc) -> bool {
         Rpc::FetchJwtBundles => first.jwt_bundles.first.is_unimplemented(),
         Rpc::FetchWitSvid => first.wit.first.is_unimplemented(),
         Rpc::FetchWitBundles => first.wit_bundles.first.is_unimplemented(),
-        Rpc::Other => matches!(first.x509.first, Answer::Late),
+        Rpc::Other => false,
     }
 }
 
