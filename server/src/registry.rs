@@ -10,6 +10,7 @@
 //! | entries in memory, and what they are looked up by | `entries` |
 //! | which entries an agent may serve | `authorized` |
 //! | the rules for new and changed entries | [`draft`] |
+//! | what a workload matches or nearly matches, and on which agent | [`explain`] |
 //! | the ordered log of changes | `log` |
 //! | telling connected agents | [`subscribers`] |
 //! | what is known about agents | [`agents`] |
@@ -22,6 +23,7 @@ pub mod agents;
 mod authorized;
 pub mod draft;
 mod entries;
+pub mod explain;
 pub mod federation;
 pub mod filter;
 #[cfg(test)]

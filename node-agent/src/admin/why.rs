@@ -79,7 +79,7 @@ fn told(identity: &Identity, now: UnixTime) -> wire::Identity {
         entry_id: entry.id.to_string(),
         spiffe_id: entry.spiffe_id.to_string(),
         hint: entry.hint.clone(),
-        svid_not_after: identity.svid_at(now).map_or(0, |svid| svid.validity.not_after.as_secs()),
+        svid_not_after: identity.x509.peek(now).map_or(0, |svid| svid.validity.not_after.as_secs()),
         reason: reason.map(|reason| reason.name().to_owned()).unwrap_or_default(),
         detail,
     }
@@ -96,5 +96,6 @@ fn near_miss(miss: NearMiss<'_>) -> wire::NearMiss {
         reason: miss.reason.name().to_owned(),
         detail: miss.reason.words().to_owned(),
         missing: miss.missing.into_iter().map(missing).collect(),
+        selectors: selectors::list(&miss.entry.selectors),
     }
 }

@@ -1,5 +1,7 @@
 //! What an operator asks beyond SPIRE's API, on the admin socket.
 
+mod explain;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,8 +9,8 @@ use std::time::Duration;
 
 use claviger_core::entry::EntryId;
 use claviger_proto::claviger::admin::v1::{
-    AuditRecord as WireRecord, GetCheckpointRequest, ReadAuditRequest, WaitForEntriesRequest,
-    WaitForEntriesResponse, admin_server,
+    AuditRecord as WireRecord, ExplainRequest, ExplainResponse, GetCheckpointRequest,
+    ReadAuditRequest, WaitForEntriesRequest, WaitForEntriesResponse, admin_server,
 };
 use claviger_proto::claviger::agent::v1::SignedCheckpoint;
 use claviger_runtime::telemetry::Chain;
@@ -105,6 +107,14 @@ impl admin_server::Admin for Service {
             list.push(agent);
         }
         Ok(Response::new(answer))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<ExplainRequest>,
+    ) -> Result<Response<ExplainResponse>, Status> {
+        caller::operator(&request)?;
+        explain::explain(&self.shared.registry, request.into_inner()).map(Response::new)
     }
 }
 

@@ -83,6 +83,11 @@ impl Above {
         self.identities.iter().copied()
     }
 
+    /// The selectors of every node alias among them.
+    pub(super) fn aliases(&self) -> &[Selectors] {
+        &self.aliases
+    }
+
     /// Whether an agent may be among them by its selectors.
     pub(super) const fn has_aliases(&self) -> bool {
         !self.aliases.is_empty()

@@ -20,7 +20,7 @@ use crate::store::{Order, Space, Store};
 
 #[derive(Debug)]
 pub(super) struct State {
-    server: Key,
+    pub(super) server: Key,
     pub(super) entries: Entries,
     pub(super) agents: BTreeMap<SpiffeId, Arc<Agent>>,
     pub(super) log: Log,
@@ -69,7 +69,7 @@ impl State {
         self.agents.range::<SpiffeId, _>((from, Bound::Unbounded)).map(|(_, agent)| agent)
     }
 
-    fn active(&self, agent: &SpiffeId) -> Result<&Agent, NotAnAgent> {
+    pub(super) fn active(&self, agent: &SpiffeId) -> Result<&Agent, NotAnAgent> {
         let agent = self.agents.get(agent).ok_or(NotAnAgent::Unknown)?;
         if agent.banned { Err(NotAnAgent::Banned) } else { Ok(agent) }
     }
@@ -104,7 +104,7 @@ impl State {
             .any(|parent| self.above(parent, now).includes(key, &agent.selectors))
     }
 
-    fn above(&self, parent: Key, now: UnixTime) -> Above {
+    pub(super) fn above(&self, parent: Key, now: UnixTime) -> Above {
         Above::parent(&self.entries, parent, self.server, now)
     }
 

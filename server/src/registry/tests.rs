@@ -1,3 +1,4 @@
+mod explain;
 mod federation;
 
 use claviger_core::evidence::KeyDigest;
