@@ -18,7 +18,8 @@ const WORKLOAD_API: &str = "proto/workloadapi.proto";
 
 /// Certificates and bundles: made once, served to many. `Bytes` shares them between responses, and
 /// wipes a key if it was made with `Bytes::from_owner` from an owner that does.
-const SHARED_BYTES: [&str; 9] = [
+const SHARED_BYTES: [&str; 10] = [
+    ".claviger.agent.v1.RevocationLists",
     ".X509SVID",
     ".X509SVIDResponse",
     ".X509BundlesResponse",

@@ -248,6 +248,19 @@ pub enum Event {
         /// The policies that permitted it.
         policy: PolicyDigest,
     },
+    /// An X.509-SVID is withdrawn before it ends.
+    X509SvidRevoked {
+        /// Its serial number, hexadecimal.
+        serial: String,
+        /// The identity in it.
+        subject: SpiffeId,
+        /// The key of the authority that signed it.
+        authority: KeyDigest,
+        /// When it would have ended.
+        expires_at: UnixTime,
+        /// Who asked.
+        requester: Requester,
+    },
     /// A JWT-SVID is about to be signed.
     JwtSvidIssued {
         /// The identity in it.

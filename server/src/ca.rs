@@ -7,6 +7,7 @@
 //! | what the certificates look like | [`x509`] |
 //! | what the tokens look like | `token` |
 //! | what we take from a certificate request | [`csr`] |
+//! | X.509-SVIDs that were withdrawn, and the lists that say so | [`revocation`] |
 //! | the authorities of one profile, following each other | `succession` |
 //! | all of them as time goes by, and the bundle that shows them | [`rotation`] |
 //!
@@ -15,6 +16,7 @@
 
 pub mod csr;
 pub mod keys;
+pub mod revocation;
 pub mod rotation;
 pub mod slots;
 mod succession;

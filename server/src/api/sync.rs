@@ -11,7 +11,7 @@ use claviger_core::audit::{Checkpoint, Head, Link};
 use claviger_core::bundle::Bundle;
 use claviger_core::time::UnixTime;
 use claviger_proto::claviger::agent::v1::{
-    self as wire, Cursor, SubscribeRequest, SubscribeResponse, agent_sync_server,
+    self as wire, Cursor, RevocationLists, SubscribeRequest, SubscribeResponse, agent_sync_server,
     subscribe_request::Step,
 };
 use claviger_proto::spire::types;
@@ -27,6 +27,7 @@ use tracing::{error, info, warn};
 
 use super::{Shared, caller};
 use crate::audit::{SignedCheckpoint, Verdict};
+use crate::ca::revocation::Lists;
 use crate::registry::agents::Agent;
 use crate::registry::federation::Federated;
 use crate::registry::subscribers::{Subscription, Update};
@@ -97,6 +98,7 @@ impl Service {
             bundle: self.shared.issuance.authority.bundle(),
             federated: self.shared.registry.federated(),
             told: Arc::default(),
+            revoked: self.shared.revocations.lists(),
             head: self.shared.storage.journal.head(),
             pages: VecDeque::new(),
             checkpoints,
@@ -152,6 +154,7 @@ struct Session {
     federated: watch::Receiver<Arc<Federated>>,
     /// What the agent was told of them.
     told: Arc<Federated>,
+    revoked: watch::Receiver<Lists>,
     head: watch::Receiver<Head>,
     /// The rest of an update that is larger than one response.
     pages: VecDeque<SubscribeResponse>,
@@ -170,6 +173,7 @@ enum Happened {
     Request(Result<Option<SubscribeRequest>, Status>),
     NewBundle,
     OtherBundles,
+    Revoked,
     CheckpointDue,
     Expired,
     Stopping,
@@ -192,6 +196,10 @@ impl Session {
                 Happened::NewBundle => {
                     let bundle = Some(self.bundle());
                     return Ok(Some(SubscribeResponse { bundle, ..self.nothing()? }));
+                }
+                Happened::Revoked => {
+                    let revoked = Some(self.revoked());
+                    return Ok(Some(SubscribeResponse { revoked, ..self.nothing()? }));
                 }
                 Happened::OtherBundles => {
                     let empty = self.nothing()?;
@@ -222,6 +230,7 @@ impl Session {
                 Ok(()) = self.federated.changed(), if self.began => {
                     return Happened::OtherBundles;
                 }
+                Ok(()) = self.revoked.changed(), if self.began => return Happened::Revoked,
                 _ = self.checkpoints.tick(), if self.began => {
                     if self.head.has_changed().unwrap_or(false) {
                         return Happened::CheckpointDue;
@@ -256,6 +265,7 @@ impl Session {
         let mut first = pages.pop_front().unwrap_or(empty);
         if is_first {
             first.bundle = Some(self.bundle());
+            first.revoked = Some(self.revoked());
         }
         self.pages = pages;
         Ok(first)
@@ -280,6 +290,10 @@ impl Session {
             checkpoint: Some(to_wire(signed)),
             ..SubscribeResponse::default()
         })
+    }
+
+    fn revoked(&mut self) -> RevocationLists {
+        RevocationLists { lists: self.revoked.borrow_and_update().to_vec() }
     }
 
     fn bundle(&mut self) -> types::Bundle {

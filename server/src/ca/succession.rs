@@ -48,6 +48,11 @@ pub(super) trait Craft: Debug + Send + Sync + 'static {
 
     /// Puts the authorities into their place in the bundle.
     fn publish(&self, slots: &[Slot<Self::Public>], bundle: &mut Bundle);
+
+    /// Whether an authority that does not sign SVIDs any more is still needed, to revoke some.
+    fn revokes(&self) -> bool {
+        false
+    }
 }
 
 /// The authorities of one profile.
@@ -103,11 +108,14 @@ impl<C: Craft> Succession<C> {
             let slots = self.workshop.take(step, self.slots.clone(), now).await?;
             self.slots = slots;
             match step {
-                Step::Prepare | Step::Prune => bundle.send_modify(|bundle| {
-                    let bundle = Arc::make_mut(bundle);
-                    self.publish(bundle);
-                    bundle.sequence = bundle.sequence.saturating_add(1);
-                }),
+                Step::Prepare | Step::Prune => {
+                    bundle.send_modify(|bundle| {
+                        let bundle = Arc::make_mut(bundle);
+                        self.publish(bundle);
+                        bundle.sequence = bundle.sequence.saturating_add(1);
+                    });
+                    self.tidy()?;
+                }
                 Step::Activate => {
                     self.signer.store(Arc::new(self.workshop.signer(&self.slots)?));
                     self.tidy()?;
@@ -124,7 +132,9 @@ impl<C: Craft> Succession<C> {
 
     /// Removes the keys that sign nothing any more.
     fn tidy(&self) -> Result<(), RotationError> {
-        let needed = self.slots.authorities().iter().filter(|slot| slot.state != State::Retired);
+        let revokes = self.workshop.craft.revokes();
+        let needed = self.slots.authorities().iter();
+        let needed = needed.filter(|slot| revokes || slot.state != State::Retired);
         Ok(self.workshop.keys.keep_only(&needed.map(Slot::id).collect::<Vec<_>>())?)
     }
 }

@@ -64,6 +64,10 @@ impl Craft for X509 {
         };
         bundle.x509_authorities = slots.iter().map(authority).collect();
     }
+
+    fn revokes(&self) -> bool {
+        true
+    }
 }
 
 /// An authority's certificate, as it is stored.
@@ -189,7 +193,7 @@ fn params(validity: Validity, serial: &[u8; 16]) -> Result<CertificateParams, Si
     Ok(params)
 }
 
-fn date(time: UnixTime) -> Result<OffsetDateTime, SignError> {
+pub(super) fn date(time: UnixTime) -> Result<OffsetDateTime, SignError> {
     let secs = i64::try_from(time.as_secs()).map_err(|_too_late| SignError::Date(time))?;
     OffsetDateTime::from_unix_timestamp(secs).map_err(|_too_late| SignError::Date(time))
 }
