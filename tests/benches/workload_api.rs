@@ -1,6 +1,8 @@
 //! How many calls an agent answers, and how much memory it takes for it; beside SPIRE's agent, if
 //! `SPIRE` names the folder with its programs, and otherwise beside what was measured of it before.
 //!
+//! `CLAVIGER_AGENT` names the agent's program, if it is another than the server's.
+//!
 //! Agent, server and clients share this machine. The same program is the client of both, so that
 //! what it takes itself is the same for both.
 
@@ -69,7 +71,7 @@ async fn main() -> ExitCode {
         Some(programs) => measure_spire(&programs).await,
         None => RECORDED,
     };
-    let ours = measure_ours(&Claviger::at(binary())).await;
+    let ours = measure_ours().await;
     let source = if programs("SPIRE").is_some() { "in this run" } else { "recorded before" };
     println!("one machine; SPIRE's figures were measured {source}");
 
@@ -87,13 +89,15 @@ async fn main() -> ExitCode {
     if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn measure_ours(claviger: &Claviger) -> Figures {
-    let small = Deployment::start(claviger).await;
+async fn measure_ours() -> Figures {
+    let claviger = Claviger::at(binary());
+    let agent = programs("CLAVIGER_AGENT").map_or_else(|| claviger.clone(), Claviger::at);
+    let small = Deployment::start_with(&claviger, &agent).await;
     small.register(&my_uid(), "own", 1).await;
     let (idle, streams) = memory(&small.agent_socket(), small.agent_pid()).await;
     drop(small);
 
-    let large = Deployment::start(claviger).await;
+    let large = Deployment::start_with(&claviger, &agent).await;
     large.register(&my_uid(), "own", 1).await;
     large.register("unix:uid:4000000000", "other", MANY - 1).await;
     sleep(REST).await;

@@ -165,6 +165,8 @@ fn copy(from: &Path, to: &Path) {
 #[derive(Debug)]
 pub struct Deployment {
     claviger: Claviger,
+    /// What the agent is run with.
+    agent_program: Claviger,
     dir: TempDir,
     server: Child,
     agent: Option<Child>,
@@ -177,6 +179,15 @@ impl Deployment {
     ///
     /// If either does not become ready.
     pub async fn start(claviger: &Claviger) -> Self {
+        Self::start_with(claviger, claviger).await
+    }
+
+    /// Starts both, the agent with a program of its own.
+    ///
+    /// # Panics
+    ///
+    /// If either does not become ready.
+    pub async fn start_with(claviger: &Claviger, agent_program: &Claviger) -> Self {
         let dir = TempDir::new().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let at = |name: &str| dir.path().join(name).display().to_string();
@@ -198,7 +209,8 @@ impl Deployment {
         );
         fs::write(dir.path().join("agent.toml"), agent).unwrap();
         let server = Self::spawn(claviger, "server", dir.path());
-        let mut deployment = Self { claviger: claviger.clone(), dir, server, agent: None };
+        let (claviger, agent_program) = (claviger.clone(), agent_program.clone());
+        let mut deployment = Self { claviger, agent_program, dir, server, agent: None };
         deployment.server_ready().await;
         deployment.start_agent().await;
         deployment
@@ -219,7 +231,7 @@ impl Deployment {
         let bundle = self.claviger.run(args).await;
         assert!(bundle.status.success());
         fs::write(self.dir.path().join("bundle.pem"), bundle.stdout).unwrap();
-        self.agent = Some(Self::spawn(&self.claviger, "agent", self.dir.path()));
+        self.agent = Some(Self::spawn(&self.agent_program, "agent", self.dir.path()));
         self.agent_ready().await;
     }
 
@@ -305,7 +317,7 @@ impl Deployment {
     /// If it does not become ready.
     pub async fn restart_agent(&mut self) {
         terminate(self.agent.as_mut().expect("agent runs")).await;
-        self.agent = Some(Self::spawn(&self.claviger, "agent", self.dir.path()));
+        self.agent = Some(Self::spawn(&self.agent_program, "agent", self.dir.path()));
         self.agent_ready().await;
     }
 
