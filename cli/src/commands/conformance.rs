@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use claviger_core::time::{Clock as _, SystemClock};
 
-use crate::conformance::{self, Address, AddressError, ForeignDomain, Options, RunError};
+use crate::conformance::{self, Address, AddressError, Options, RunError};
 use crate::console::Console;
 use crate::failure::Failure;
 use view::View;
@@ -94,13 +94,6 @@ fn unreached(address: &Address, error: &RunError) -> Failure {
         "is something serving the Workload API at `{address}`? Name another with --socket or \
          SPIFFE_ENDPOINT_SOCKET"
     ))
-}
-
-impl ForeignDomain {
-    /// The bundle as it goes into a file.
-    fn document(&self) -> String {
-        format!("{:#}\n", self.bundle())
-    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
 //! The directory with the suite's own trust domain.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use crate::conformance::ForeignDomain;
 use crate::failure::Failure;
-use crate::files::{PUBLIC, SECRET, replace};
+use crate::files::{self, PUBLIC, SECRET, replace};
 
 const ES256: &str = "es256.der";
 const ED25519: &str = "ed25519.der";
@@ -36,23 +35,20 @@ pub(super) fn load(folder: &Path) -> Result<ForeignDomain, Failure> {
         Failure::failed(format_args!("the keys in `{}` are none: {error}", folder.display()))
             .try_this("remove the directory, and federate with the bundle of a new one")
     })?;
-    replace(&folder.join(BUNDLE), domain.document().as_bytes(), PUBLIC)?;
+    replace(&folder.join(BUNDLE), document(&domain).as_bytes(), PUBLIC)?;
     Ok(domain)
+}
+
+/// The bundle as it goes into its file.
+fn document(domain: &ForeignDomain) -> String {
+    format!("{:#}\n", domain.bundle())
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     /// Far more than a key has.
     const MAX: u64 = 4_096;
 
-    let bytes = || -> io::Result<_> {
-        let mut bytes = Zeroizing::new(Vec::new());
-        File::open(path)?.take(MAX).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    bytes().map_err(|error| {
-        Failure::failed(format_args!("cannot read `{}`: {error}", path.display()))
-            .try_this("remove the directory, and federate with the bundle of a new one")
-    })
+    files::read(path, MAX).map(Zeroizing::new)
 }
 
 #[cfg(test)]
@@ -63,8 +59,8 @@ mod tests {
     fn a_trust_domain_is_made_once() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("foreign");
-        let made = load(&folder).unwrap().document();
-        assert_eq!(load(&folder).unwrap().document(), made);
+        let made = document(&load(&folder).unwrap());
+        assert_eq!(document(&load(&folder).unwrap()), made);
         assert_eq!(fs::read_to_string(folder.join(BUNDLE)).unwrap(), made);
     }
 
