@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "server")]
 use crate::commands::server;
-use crate::commands::{agent, audit, bundle, conformance, entry, healthcheck, psk, svid, token};
+use crate::commands::{agent, audit, bundle, conformance, entry, healthcheck, psk, svid, token, why};
 use crate::console::{Console, Format};
 use crate::failure::Failure;
 
@@ -60,6 +60,7 @@ enum Command {
     Psk(psk::Command),
     #[command(subcommand)]
     Audit(audit::Command),
+    Why(why::Why),
 }
 
 impl Args {
@@ -93,6 +94,7 @@ impl Command {
             Self::Svid(command) => command.run(console).await,
             Self::Psk(command) => command.run(console).await,
             Self::Audit(command) => command.run(console).await,
+            Self::Why(why) => why.run(console).await,
         }
     }
 }

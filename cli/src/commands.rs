@@ -15,5 +15,6 @@ pub(crate) mod psk;
 pub(crate) mod server;
 pub(crate) mod svid;
 pub(crate) mod token;
+pub(crate) mod why;
 
 mod selection;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use claviger_attestors::join_token::JoinToken;
 use claviger_core::id::{SpiffeId, TrustDomain};
 use claviger_core::time::{Clock, SystemClock};
-use claviger_node_agent::config::{Config as AgentConfig, TokenSource};
+use claviger_node_agent::config::{AdminSocket, Config as AgentConfig, TokenSource};
 use claviger_node_agent::run::Agent;
 use claviger_proto::spire::server::agent::v1::CreateJoinTokenRequest;
 use claviger_runtime::health::Health;
@@ -54,9 +54,11 @@ pub(crate) async fn run(
 fn announce(place: &Directory) -> Result<(), Failure> {
     let quoted = |path: &Path| path.display().to_string().replace('\'', r"'\''");
     let (agent, server) = (quoted(&place.agent_socket()), quoted(&place.server_socket()));
-    console::remark("paste these two lines into another shell; Ctrl-C here ends it all");
+    let admin = quoted(&place.agent_admin_socket());
+    console::remark("paste these lines into another shell; Ctrl-C here ends it all");
     console::line(format_args!("export SPIFFE_ENDPOINT_SOCKET='unix://{agent}'"))?;
     console::line(format_args!("export CLAVIGER_SERVER_SOCKET='{server}'"))?;
+    console::line(format_args!("export CLAVIGER_AGENT_SOCKET='{admin}'"))?;
     console::line("ready")
 }
 
@@ -101,6 +103,7 @@ pub(crate) async fn start_agent(
     let address = server.address.to_string().parse().map_err(|error| Failure::because(&error))?;
     let mut config = AgentConfig::new(trust_domain, address, place.agent_data(), bundle);
     config.socket_path = place.agent_socket();
+    config.admin = Some(AdminSocket::at(place.agent_admin_socket()));
     config.join_token = Some(TokenSource::Inline(join_token(place, console).await?));
     let agent = Agent::start(config, clock(), tasks).await;
     let agent = agent.map_err(|error| Failure::because(&error))?;

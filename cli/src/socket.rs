@@ -9,6 +9,8 @@ use crate::status::Peer;
 
 /// Where an installed server's admin socket is.
 const SERVER: &str = "/run/claviger/server.sock";
+/// Where an installed agent's admin socket is.
+const AGENT_ADMIN: &str = "/run/claviger/agent-admin.sock";
 /// Where an installed agent's socket is.
 const AGENT: &str = "unix:///run/claviger/agent.sock";
 
@@ -73,9 +75,33 @@ impl BothSockets {
     pub(crate) fn path(&self, peer: Peer) -> &Path {
         self.socket_path.as_deref().unwrap_or(match peer {
             Peer::Server => &self.server_socket,
-            Peer::Agent => &self.endpoint_socket.0,
+            Peer::Agent | Peer::AgentAdmin => &self.endpoint_socket.0,
         })
     }
+}
+
+/// Those of the operator, on a machine with an agent and perhaps a server.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct OperatorSockets {
+    /// The agent's admin socket, as a path or as `unix:///path`
+    #[arg(
+        long,
+        env = "CLAVIGER_AGENT_SOCKET",
+        value_name = "PATH",
+        default_value = AGENT_ADMIN,
+        value_parser = path_or_uri
+    )]
+    pub(crate) agent_socket: PathBuf,
+
+    /// The server's admin socket, as a path or as `unix:///path`; left out if it is not there
+    #[arg(
+        long,
+        env = "CLAVIGER_SERVER_SOCKET",
+        value_name = "PATH",
+        default_value = SERVER,
+        value_parser = path_or_uri
+    )]
+    pub(crate) server_socket: PathBuf,
 }
 
 /// The address of a Workload API, as in `SPIFFE_ENDPOINT_SOCKET` (SPIFFE Workload Endpoint §4).

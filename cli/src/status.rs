@@ -17,13 +17,15 @@ pub(crate) enum Peer {
     Server,
     /// An agent, over its Workload API socket.
     Agent,
+    /// An agent, over its admin socket.
+    AgentAdmin,
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Server => "server",
-            Self::Agent => "agent",
+            Self::Agent | Self::AgentAdmin => "agent",
         })
     }
 }
@@ -32,8 +34,9 @@ impl Peer {
     /// How to point a command at another socket.
     fn setting(self) -> &'static str {
         match self {
-            Self::Server => "CLAVIGER_SERVER_SOCKET (a path)",
-            Self::Agent => "SPIFFE_ENDPOINT_SOCKET (`unix:///path`)",
+            Self::Server => "--socket-path or CLAVIGER_SERVER_SOCKET (a path)",
+            Self::Agent => "--socket-path or SPIFFE_ENDPOINT_SOCKET (`unix:///path`)",
+            Self::AgentAdmin => "--agent-socket or CLAVIGER_AGENT_SOCKET (a path)",
         }
     }
 }
@@ -41,13 +44,19 @@ impl Peer {
 /// Why nobody answers on the socket at `path`.
 pub(crate) fn unreachable(peer: Peer, path: &Path, error: &(dyn Error + 'static)) -> Failure {
     let socket = path.display();
-    let elsewhere = format!("or name its socket with --socket-path or {}", peer.setting());
+    let elsewhere = format!("or name its socket with {}", peer.setting());
     match kind(error) {
         Some(io::ErrorKind::NotFound) => {
             Failure::failed(format_args!("no {peer} can be asked: there is no socket `{socket}`"))
-                .try_this(format_args!(
-                    "is `claviger dev` or the {peer} running? Start it, {elsewhere}"
-                ))
+                .try_this(match peer {
+                    Peer::AgentAdmin => format!(
+                        "does the agent run, and is `admin-socket-path` set in its file? See to \
+                         it, {elsewhere}"
+                    ),
+                    Peer::Server | Peer::Agent => {
+                        format!("is `claviger dev` or the {peer} running? Start it, {elsewhere}")
+                    }
+                })
         }
         Some(io::ErrorKind::ConnectionRefused) => {
             Failure::failed(format_args!("no {peer} listens on socket `{socket}` any more"))
@@ -58,6 +67,7 @@ pub(crate) fn unreachable(peer: Peer, path: &Path, error: &(dyn Error + 'static)
         ))
         .try_this(match peer {
             Peer::Server => "run the command as the user that runs the server, or as root",
+            Peer::AgentAdmin => "run the command as the user that runs the agent, or as root",
             Peer::Agent => "look at the mode of the socket and of the directories above it",
         }),
         _ => Failure::failed(format_args!(
@@ -98,6 +108,9 @@ fn remedy(peer: Peer, code: Code) -> Option<&'static str> {
         (Code::PermissionDenied | Code::Unauthenticated, Peer::Server) => {
             Some("run the command as the user that runs the server, or as root")
         }
+        (Code::PermissionDenied | Code::Unauthenticated, Peer::AgentAdmin) => {
+            Some("run the command as the user that runs the agent, or as root")
+        }
         (Code::PermissionDenied, Peer::Agent) => Some(
             "check that an entry fits this process, and one its peer (`claviger entry show`), and \
              that the policy permits it (`claviger audit tail`)",
@@ -110,7 +123,7 @@ fn remedy(peer: Peer, code: Code) -> Option<&'static str> {
         (Code::Unimplemented, Peer::Server) => {
             Some("is it another version than this command? Compare `claviger --version`")
         }
-        (Code::Unimplemented, Peer::Agent) => {
+        (Code::Unimplemented, Peer::Agent | Peer::AgentAdmin) => {
             Some("is it an agent of another make or version? Check the socket's path")
         }
         (Code::Internal | Code::Unknown | Code::DataLoss, _) => Some("the details are in its log"),

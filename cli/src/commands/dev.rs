@@ -14,8 +14,8 @@ use crate::run;
 /// Runs a server and an agent together, to try things out
 #[derive(Args, Debug)]
 #[command(long_about = "Runs a server and an agent together in one process, to try things out. \
-    When it prints `ready`, DIR/agent.sock serves the Workload API and DIR/server.sock the \
-    operator. Its policy permits everything within the trust domain. It runs until SIGINT or \
+    When it prints `ready`, DIR/agent.sock serves the Workload API, and DIR/server.sock and \
+    DIR/agent-admin.sock the operator. Its policy permits everything within the trust domain. It runs until SIGINT or \
     SIGTERM, and then removes all that it made.\n\n\
     Example:\n  claviger dev --dir /tmp/claviger\n\n\
     and, in another shell, what it prints and then:\n  \

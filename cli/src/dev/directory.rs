@@ -16,6 +16,7 @@ use crate::files;
 /// The file whose lock says that the directory is in use, and whose presence says whose it is.
 const LOCK: &str = "claviger-dev.lock";
 const AGENT_SOCKET: &str = "agent.sock";
+const AGENT_ADMIN_SOCKET: &str = "agent-admin.sock";
 const SERVER_SOCKET: &str = "server.sock";
 const SERVER: &str = "server";
 const AGENT: &str = "agent";
@@ -23,7 +24,8 @@ const POLICY: &str = "policy";
 const BUNDLE: &str = "bundle.pem";
 
 /// All that is ever made in it; the lock goes last.
-const OURS: [&str; 7] = [AGENT_SOCKET, SERVER_SOCKET, SERVER, AGENT, POLICY, BUNDLE, LOCK];
+const OURS: [&str; 8] =
+    [AGENT_SOCKET, AGENT_ADMIN_SOCKET, SERVER_SOCKET, SERVER, AGENT, POLICY, BUNDLE, LOCK];
 
 /// A directory that is ours until this is dropped.
 #[derive(Debug)]
@@ -93,6 +95,10 @@ impl Directory {
         self.path.join(AGENT_SOCKET)
     }
 
+    pub(crate) fn agent_admin_socket(&self) -> PathBuf {
+        self.path.join(AGENT_ADMIN_SOCKET)
+    }
+
     pub(crate) fn server_socket(&self) -> PathBuf {
         self.path.join(SERVER_SOCKET)
     }
@@ -147,7 +153,8 @@ impl Drop for Directory {
 
 /// Before anything is made: will the sockets have room, and can their address be written down?
 fn check(path: &Path) -> Result<(), Failure> {
-    unix::check_path(&path.join(SERVER_SOCKET)).map_err(Failure::usage)?;
+    // The longest of them.
+    unix::check_path(&path.join(AGENT_ADMIN_SOCKET)).map_err(Failure::usage)?;
     let odd = |c: char| c.is_control() || matches!(c, '?' | '#' | '%');
     match path.to_str() {
         Some(text) if !text.contains(odd) => Ok(()),
