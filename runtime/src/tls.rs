@@ -6,6 +6,7 @@
 //! | [`TrustBundle`], [`Identity`]        | whom we believe and who we are, both replaceable       |
 //! | [`server_config`], [`client_config`] | rustls, set up so that only this validation counts     |
 //! | [`TlsIncoming`], [`connector`]       | the two ends, as tonic takes them                      |
+//! | [`web_server_config`]                | the exception: serving strangers, who know no SPIFFE   |
 //!
 //! What is not offered cannot be attacked: no TLS 1.2, no session resumption in either direction
 //! (a resumed session would skip the validation), no early data.
@@ -21,6 +22,7 @@ mod leaf;
 mod stream;
 mod svid;
 mod verifier;
+mod web;
 
 #[cfg(test)]
 mod fixture;
@@ -35,3 +37,4 @@ pub use incoming::{BindError, Limits, TlsIncoming};
 pub use leaf::{Leaf, LeafError};
 pub use stream::{TlsPeer, TlsStream};
 pub use svid::{SvidError, verify_svid};
+pub use web::{WebCertificate, WebCertificateError, web_server_config};

@@ -25,6 +25,13 @@
 //! [health]
 //! listen = "127.0.0.1:8082"             # no endpoint by default
 //!
+//! [public]                              # nothing is told to strangers by default
+//! listen = "0.0.0.0:8443"               # HTTPS, with
+//! certificate = "/etc/claviger/web.pem" # certificates, leaf first, and
+//! key = "/etc/claviger/web.key"         # its key; or
+//! # socket = "/run/claviger/public.sock" # HTTP behind a proxy on this machine
+//! hosts = ["spiffe.example.org"]        # beside that of `jwt-issuer`
+//!
 //! [log]
 //! level = "info"                        # error, warn, info, debug, trace
 //! format = "text"                       # text, json
@@ -40,6 +47,8 @@
 //! handshakes-per-ip = 256
 //! ```
 
+mod public;
+
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -53,6 +62,7 @@ use claviger_runtime::tls;
 use serde::{Deserialize, Deserializer};
 
 pub use claviger_runtime::settings::{Problem, Problems};
+pub use public::{Door, IssuerUrl, PublicConfig};
 
 /// A server's settings.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -83,6 +93,8 @@ pub struct Config {
     pub ca: CaConfig,
     /// Where health checks are answered; nowhere if unset.
     pub health: Option<SocketAddr>,
+    /// What strangers are told; nothing if unset.
+    pub public: Option<PublicConfig>,
     /// How to log.
     pub log: LogConfig,
     /// How much of everything there may be.
@@ -113,6 +125,13 @@ impl CaConfig {
     #[must_use]
     pub fn longest_full_svid(&self) -> Duration {
         (self.ttl / 6).min(Duration::from_secs(7 * 86_400))
+    }
+
+    /// How long a new authority is published before it signs: at least from half life until a sixth
+    /// is left (see `claviger_core::svid::Validity`).
+    #[must_use]
+    pub fn publication(&self) -> Duration {
+        (self.ttl / 3).min(Duration::from_secs(23 * 86_400))
     }
 }
 
@@ -175,6 +194,7 @@ impl Config {
             policy_dir: None,
             ca: CaConfig::default(),
             health: None,
+            public: None,
             log: LogConfig::default(),
             limits: Limits::default(),
             warnings: Vec::new(),
@@ -220,6 +240,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let log = root.value("log").unwrap_or_default();
     let ca = root.table("ca", ca);
     let health = root.table("health", health);
+    let public = root.table("public", |section| public::read(section, jwt_issuer.as_deref()));
     let limits = root.table("limits", limits);
     let lifetimes = [
         ("x509-svid-ttl", x509_svid_ttl),
@@ -249,6 +270,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         policy_dir,
         ca,
         health,
+        public,
         log,
         limits,
         warnings,

@@ -7,7 +7,8 @@
 //! | the gRPC services, one file each | [`api`] |
 //! | who is registered, and telling agents what changes | [`registry`] |
 //! | who may get what | [`policy`] |
-//! | the signing authorities: the only code that signs certificates | [`ca`] |
+//! | the signing authorities: the only code that signs | [`ca`] |
+//! | what strangers are told: keys, over HTTPS | [`public`] |
 //! | what may happen once: PSKs and join tokens | [`ledger`] |
 //! | the one task that writes | [`journal`] |
 //! | the audit log, and checkpoints of it | [`audit`] |
@@ -24,6 +25,7 @@ pub mod journal;
 pub mod ledger;
 pub mod metrics;
 pub mod policy;
+pub mod public;
 pub mod registry;
 pub mod run;
 pub mod storage;

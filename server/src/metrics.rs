@@ -10,6 +10,8 @@ pub const X509_SVIDS_ISSUED: &str = "claviger_server_x509_svids_issued_total";
 pub const JWT_SVIDS_ISSUED: &str = "claviger_server_jwt_svids_issued_total";
 /// WIT-SVIDs signed.
 pub const WIT_SVIDS_ISSUED: &str = "claviger_server_wit_svids_issued_total";
+/// Requests of strangers, by status.
+pub const PUBLIC_REQUESTS: &str = "claviger_server_public_requests_total";
 /// Registration entries.
 pub const ENTRIES: &str = "claviger_server_entries";
 /// Bundles of other trust domains.
@@ -44,6 +46,7 @@ pub fn describe() {
     describe_counter!(X509_SVIDS_ISSUED, "X.509-SVIDs signed");
     describe_counter!(JWT_SVIDS_ISSUED, "JWT-SVIDs signed");
     describe_counter!(WIT_SVIDS_ISSUED, "WIT-SVIDs signed");
+    describe_counter!(PUBLIC_REQUESTS, "Requests to the public endpoint, by status");
     describe_gauge!(ENTRIES, "Registration entries");
     describe_gauge!(FEDERATED_BUNDLES, "Bundles of other trust domains");
     describe_gauge!(AGENTS, "Agents, banned ones included");

@@ -38,6 +38,7 @@ use crate::config::Config;
 use crate::journal::{Change, CommitError};
 use crate::metrics;
 use crate::policy::{LoadError, Policy};
+use crate::public::{self, PublicError};
 use crate::registry::{self, Registry};
 use crate::storage::{OpenError, Storage};
 use identity::{OwnIdentity, OwnIdentityError};
@@ -56,6 +57,9 @@ pub struct Running {
     pub address: SocketAddr,
     /// The operator's socket.
     pub admin_socket: PathBuf,
+    /// Where strangers are told what they may know, with the port that was chosen if 0 was asked
+    /// for; none if that is nowhere, or a socket.
+    pub public: Option<SocketAddr>,
     /// The authorities of the moment, as PEM.
     pub bundle_pem: String,
     /// How it is.
@@ -130,6 +134,14 @@ async fn serve(
         metrics::describe();
         Endpoint::bind(addr).await?.serve(tasks, health.clone(), metrics);
     }
+    let public = match &config.public {
+        Some(public) => {
+            let bundle = shared.issuance.authority.bundle();
+            let ahead = config.ca.publication();
+            public::serve(public, ahead, bundle, health.clone(), tasks).await?
+        }
+        None => None,
+    };
 
     let streams = config.limits.streams_per_connection;
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
@@ -147,6 +159,7 @@ async fn serve(
     Ok(Running {
         address,
         admin_socket: config.admin_socket.clone(),
+        public,
         bundle_pem: String::new(),
         health: health.clone(),
     })
@@ -287,6 +300,9 @@ pub enum StartError {
     /// The health endpoint's address is taken or not ours.
     #[error(transparent)]
     Health(#[from] health::BindEndpointError),
+    /// The door to strangers can't be opened.
+    #[error(transparent)]
+    Public(#[from] PublicError),
     /// Metrics can't be recorded.
     #[error(transparent)]
     Metrics(#[from] InitMetricsError),

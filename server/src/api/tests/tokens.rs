@@ -14,6 +14,7 @@ use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::Value;
 use tonic::{Code, Status};
 
+use super::sync::subscribe;
 use super::world::{Agent, World, bundles, entry, refused, svids, world, world_with};
 
 async fn fetch(agent: &Agent, id: &str, audience: &[&str]) -> Result<types::Jwtsvid, Status> {
@@ -247,4 +248,13 @@ async fn everybody_finds_the_keys_of_tokens_in_the_bundle() {
     assert_eq!(part.wit_authorities.len(), 1);
     assert_eq!((part.jwt_authorities.len(), part.x509_authorities.len()), (0, 0));
     assert_eq!((part.sequence_number, part.refresh_hint), (0, 0));
+}
+
+#[tokio::test]
+async fn agents_are_sent_the_keys_of_tokens_with_their_first_message() {
+    let world = world().await;
+    let agent = world.admitted().await;
+    let mut stream = subscribe(&agent, None).await;
+    let sent = stream.next().await.unwrap().bundle.unwrap();
+    assert_eq!(Bundle::try_from(sent).unwrap(), bundle(&world).await);
 }
