@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::Parts;
 use crate::entry::{Entry, EntryId};
 use crate::evidence::KeyDigest;
-use crate::grant::{Grant, IssueJwt, IssueWit, IssueX509, PolicyDigest, Requester};
+use crate::grant::{Grant, IssueJwt, IssueWit, IssueX509, IssueX509Ca, PolicyDigest, Requester};
 use crate::id::{SpiffeId, TrustDomain};
 use crate::psk::{PskBinding, PskTtl};
 use crate::selector::Selectors;
@@ -261,6 +261,19 @@ pub enum Event {
         /// Who asked.
         requester: Requester,
     },
+    /// The authority of a downstream server is about to be signed.
+    X509CaIssued {
+        /// The identity of the server.
+        server: SpiffeId,
+        /// How long it lasts at most, in seconds.
+        ttl: SvidTtl,
+        /// The authority's key.
+        key: KeyDigest,
+        /// The entry that makes the server a downstream one.
+        entry: EntryId,
+        /// The policies that permitted it.
+        policy: PolicyDigest,
+    },
     /// A JWT-SVID is about to be signed.
     JwtSvidIssued {
         /// The identity in it.
@@ -354,6 +367,19 @@ impl Event {
             key: KeyDigest::of_spki(&act.public_key),
             entry: act.entry.clone(),
             requester: act.requester.clone(),
+            policy: grant.policy(),
+        }
+    }
+
+    /// The record of `grant`, to be written before the certificate is signed.
+    #[must_use]
+    pub fn of_x509_ca(grant: &Grant<IssueX509Ca>) -> Self {
+        let act = grant.act();
+        Self::X509CaIssued {
+            server: act.server.clone(),
+            ttl: act.ttl,
+            key: KeyDigest::of_spki(&act.public_key),
+            entry: act.entry.clone(),
             policy: grant.policy(),
         }
     }

@@ -12,9 +12,9 @@ use crate::entry::EntryId;
 use crate::id::SpiffeId;
 use crate::psk::PskBinding;
 use crate::psk::binder::{Binder, TranscriptHash};
-use crate::svid::X509SvidContents;
 use crate::svid::jwt::JwtSvidContents;
 use crate::svid::wit::WitSvidContents;
+use crate::svid::{SvidTtl, X509SvidContents};
 
 /// Which set of policies decided: the SHA-256 of its files.
 #[derive(Clone, Copy, Deserialize, Eq, PartialEq, Serialize)]
@@ -139,6 +139,19 @@ pub struct IssueWit {
     pub entry: Option<EntryId>,
 }
 
+/// The act of signing the authority of a downstream server, which signs for our trust domain.
+#[derive(Clone, Debug)]
+pub struct IssueX509Ca {
+    /// The identity of the downstream server.
+    pub server: SpiffeId,
+    /// The authority's key, as DER SubjectPublicKeyInfo; possession was proved by a CSR.
+    pub public_key: Vec<u8>,
+    /// How long it lasts at most.
+    pub ttl: SvidTtl,
+    /// The entry that makes the server a downstream one.
+    pub entry: EntryId,
+}
+
 /// The act of minting one one-time PSK.
 #[derive(Clone, Debug)]
 pub struct IssuePsk {
@@ -159,6 +172,8 @@ pub enum Requester {
         /// The user id of the peer process.
         uid: u32,
     },
+    /// An identity that an entry or the configuration lets administrate, by its SVID.
+    Admin(SpiffeId),
     /// The server itself.
     Server,
 }

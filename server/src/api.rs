@@ -23,8 +23,10 @@ pub mod psk;
 pub mod svid;
 pub mod sync;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use claviger_core::id::SpiffeId;
 use claviger_core::time::{Clock, UnixTime};
 use claviger_proto::convert::FieldError;
 use tonic::Status;
@@ -46,6 +48,8 @@ pub struct Shared {
     pub policy: Arc<Policy>,
     /// The way to a certificate.
     pub issuance: Issuance,
+    /// Who may administrate over the network beyond those whose entries say so.
+    pub admin_ids: Arc<BTreeSet<SpiffeId>>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
 }

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use claviger_core::bundle::Bundle;
-use claviger_core::grant::{Grant, IssueJwt, IssueWit, IssueX509, Recorded};
+use claviger_core::grant::{Grant, IssueJwt, IssueWit, IssueX509, IssueX509Ca, Recorded};
 use claviger_core::id::TrustDomain;
 use claviger_core::svid::Validity;
 use claviger_core::time::UnixTime;
@@ -61,6 +61,20 @@ impl Authority {
         now: UnixTime,
     ) -> Result<SignedSvid, SignError> {
         self.x509.load().sign(grant.into_inner().into_act(), now)
+    }
+
+    /// Signs the authority of a downstream server that `grant` permits, valid from `now`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::sign`].
+    pub fn sign_ca(
+        &self,
+        grant: Recorded<Grant<IssueX509Ca>>,
+        now: UnixTime,
+    ) -> Result<SignedSvid, SignError> {
+        let trust_domain = self.trust_domain();
+        self.x509.load().sign_ca(&grant.into_inner().into_act(), &trust_domain, now)
     }
 
     /// Signs the JWT-SVID that `grant` permits, issued at `now`.

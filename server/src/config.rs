@@ -15,6 +15,7 @@
 //! jwt-issuer = "https://oidc.example.org" # the `iss` of JWT-SVIDs; none by default
 //! wit-issuer = "example.org"            # the `iss` of WIT-SVIDs; none by default
 //! agent-svid-ttl = "1h"
+//! admin-ids = ["spiffe://example.org/ops"] # may administrate over the network; none by default
 //! policy-dir = "/etc/claviger/policy"   # *.cedar; without it, the built-in policy (see `policy`)
 //!
 //! [ca]
@@ -47,14 +48,16 @@
 //! handshakes-per-ip = 256
 //! ```
 
+mod admins;
 mod public;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use claviger_core::id::TrustDomain;
+use claviger_core::id::{SpiffeId, TrustDomain};
 use claviger_core::svid::SvidTtl;
 use claviger_runtime::settings::{self, AbsolutePath, Section};
 use claviger_runtime::telemetry::LogConfig;
@@ -87,6 +90,8 @@ pub struct Config {
     pub wit_issuer: Option<String>,
     /// How long the X.509-SVID of an agent lasts.
     pub agent_svid_ttl: SvidTtl,
+    /// Who may administrate over the network beyond those whose entries say so.
+    pub admin_ids: BTreeSet<SpiffeId>,
     /// Where the policies are; the built-in one applies if unset.
     pub policy_dir: Option<PathBuf>,
     /// The signing authorities.
@@ -191,6 +196,7 @@ impl Config {
             jwt_issuer: None,
             wit_issuer: None,
             agent_svid_ttl: SvidTtl::HOUR,
+            admin_ids: BTreeSet::new(),
             policy_dir: None,
             ca: CaConfig::default(),
             health: None,
@@ -236,6 +242,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let agent_svid_ttl = svid_ttl(root, "agent-svid-ttl", SvidTtl::HOUR);
     let jwt_issuer = issuer(root, "jwt-issuer");
     let wit_issuer = issuer(root, "wit-issuer");
+    let admin_ids = admins::read(root, trust_domain.as_ref());
     let policy_dir = root.value::<AbsolutePath>("policy-dir").map(|path| path.0);
     let log = root.value("log").unwrap_or_default();
     let ca = root.table("ca", ca);
@@ -267,6 +274,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         jwt_issuer,
         wit_issuer,
         agent_svid_ttl,
+        admin_ids,
         policy_dir,
         ca,
         health,

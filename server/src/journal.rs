@@ -25,7 +25,7 @@ mod writer;
 use std::sync::Arc;
 
 use claviger_core::audit::{Event, Head};
-use claviger_core::grant::{Grant, IssueJwt, IssueWit, IssueX509, Recorded};
+use claviger_core::grant::{Grant, IssueJwt, IssueWit, IssueX509, IssueX509Ca, Recorded};
 use claviger_runtime::tasks::Tasks;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -173,6 +173,18 @@ impl Journal {
         grants: Vec<Grant<IssueX509>>,
     ) -> Result<Vec<Recorded<Grant<IssueX509>>>, CommitError> {
         self.record_all(grants, Event::of_x509).await
+    }
+
+    /// Records that these authorities of downstream servers are about to be signed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::record`].
+    pub async fn record_x509_ca(
+        &self,
+        grants: Vec<Grant<IssueX509Ca>>,
+    ) -> Result<Vec<Recorded<Grant<IssueX509Ca>>>, CommitError> {
+        self.record_all(grants, Event::of_x509_ca).await
     }
 
     /// Records that these JWT-SVIDs are about to be signed.

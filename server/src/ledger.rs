@@ -15,6 +15,7 @@ mod slots;
 mod sweep;
 pub mod token;
 
+use std::future::Future;
 use std::sync::Arc;
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
@@ -38,6 +39,7 @@ struct Inner {
     epochs: Epochs,
     psks: Slots,
     tokens: Slots,
+    tasks: Tasks,
     /// What a PSK that does not exist is bound to, so that refusing it takes as long.
     nobody: PskBinding,
 }
@@ -97,11 +99,32 @@ impl Ledger {
         let store = &**journal.store();
         let psks = Slots::new(MAX_PSKS, count(store, Space::Psks).await?);
         let tokens = Slots::new(MAX_TOKENS, count(store, Space::Tokens).await?);
-        let nobody = nobody(trust_domain);
-        let ledger = Self(Arc::new(Inner { journal, epochs, psks, tokens, nobody }));
+        let (nobody, tasks) = (nobody(trust_domain), tasks.clone());
+        let ledger = Self(Arc::new(Inner { journal, epochs, psks, tokens, tasks, nobody }));
         let sweeper = sweep::Sweeper::new(ledger.clone());
-        tasks.spawn("sweeper", |stop| sweeper.run(stop));
+        ledger.0.tasks.spawn("sweeper", |stop| sweeper.run(stop));
         Ok(ledger)
+    }
+
+    /// Does `work`, which makes one more of those that `slots` counts. It is seen through, so that
+    /// the count is right even if whoever asked has gone.
+    async fn make<T: Send + 'static>(
+        &self,
+        slots: fn(&Inner) -> &Slots,
+        work: impl Future<Output = Result<T, CommitError>> + Send + 'static,
+    ) -> Result<Result<T, CommitError>, LedgerError> {
+        let ledger = self.clone();
+        let making = async move {
+            let slots = slots(&ledger.0);
+            let slot = slots.take().ok_or(LedgerError::Full { most: slots.most() })?;
+            let made = work.await;
+            if made.is_ok() {
+                slot.keep();
+            }
+            Ok(made)
+        };
+        let made = self.0.tasks.see_through("ledger", making).await;
+        made.unwrap_or(Ok(Err(CommitError::Stopped)))
     }
 
     /// The time by which everything in the ledger expires. It never runs backwards.

@@ -6,6 +6,8 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 pub const AUTHORITY_EXPIRES_IN_SECONDS: &str = "claviger_server_authority_expires_in_seconds";
 /// X.509-SVIDs signed.
 pub const X509_SVIDS_ISSUED: &str = "claviger_server_x509_svids_issued_total";
+/// Authorities of downstream servers signed.
+pub const X509_CAS_ISSUED: &str = "claviger_server_x509_cas_issued_total";
 /// JWT-SVIDs signed.
 pub const JWT_SVIDS_ISSUED: &str = "claviger_server_jwt_svids_issued_total";
 /// WIT-SVIDs signed.
@@ -44,6 +46,7 @@ pub fn describe() {
          before"
     );
     describe_counter!(X509_SVIDS_ISSUED, "X.509-SVIDs signed");
+    describe_counter!(X509_CAS_ISSUED, "Authorities of downstream servers signed");
     describe_counter!(JWT_SVIDS_ISSUED, "JWT-SVIDs signed");
     describe_counter!(WIT_SVIDS_ISSUED, "WIT-SVIDs signed");
     describe_counter!(PUBLIC_REQUESTS, "Requests to the public endpoint, by status");

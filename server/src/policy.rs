@@ -9,7 +9,7 @@ mod request;
 
 use cedar_policy::{Authorizer, Decision, PolicySet, Schema};
 use claviger_core::grant::{
-    Grant, IssueJwt, IssuePsk, IssueWit, IssueX509, PolicyDigest, PskProof, RedeemPsk,
+    Grant, IssueJwt, IssuePsk, IssueWit, IssueX509, IssueX509Ca, PolicyDigest, PskProof, RedeemPsk,
 };
 use claviger_core::id::TrustDomain;
 use claviger_core::time::UnixTime;
@@ -53,6 +53,16 @@ impl Policy {
     /// [`Denied`] unless a policy permits it.
     pub fn issue_x509(&self, act: IssueX509) -> Result<Grant<IssueX509>, Denied> {
         self.ask(&Question::issue_x509(&act, &self.trust_domain))?;
+        Ok(Grant::assertion(act, self.digest))
+    }
+
+    /// Decides about the authority of a downstream server.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] unless a policy permits it.
+    pub fn issue_x509_ca(&self, act: IssueX509Ca) -> Result<Grant<IssueX509Ca>, Denied> {
+        self.ask(&Question::issue_x509_ca(&act, &self.trust_domain))?;
         Ok(Grant::assertion(act, self.digest))
     }
 

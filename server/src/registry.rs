@@ -202,6 +202,29 @@ impl Registry {
         givers.any(|giver| state.entries.is_alive(giver, now))
     }
 
+    /// Whether an entry lets the identity administrate now.
+    #[must_use]
+    pub fn is_administrator(&self, identity: &SpiffeId) -> bool {
+        self.giver(identity, |entry| entry.admin).is_some()
+    }
+
+    /// The entry, if there is one now, by which the identity is that of a downstream server.
+    #[must_use]
+    pub fn downstream(&self, identity: &SpiffeId) -> Option<Entry> {
+        self.giver(identity, |entry| entry.downstream)
+    }
+
+    /// An entry that gives the identity now, and that `wanted` selects.
+    fn giver(&self, identity: &SpiffeId, wanted: impl Fn(&Entry) -> bool) -> Option<Entry> {
+        let (state, now) = (self.read(), self.0.clock.now());
+        let mut alive = state
+            .entries
+            .giving(Key::of_id(identity))
+            .filter(|giver| state.entries.is_alive(*giver, now))
+            .filter_map(|giver| state.entries.packed(giver).map(Packed::to_entry));
+        alive.find(wanted)
+    }
+
     /// Creates entries. Each succeeds or is refused by itself; those that succeed do so together.
     ///
     /// # Errors

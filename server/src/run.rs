@@ -91,7 +91,8 @@ impl Server {
         let issuance =
             Issuance { policy: Arc::clone(&policy), journal, authority, clock: Arc::clone(&clock) };
         let own = OwnIdentity::issue(issuance.clone(), config.x509_svid_ttl).await?;
-        let shared = Shared { registry, storage, policy, issuance, clock };
+        let admin_ids = Arc::new(config.admin_ids.clone());
+        let shared = Shared { registry, storage, policy, issuance, admin_ids, clock };
 
         let health = Health::default();
         let serving = serve(&config, shared.clone(), &own, &health, tasks).await?;

@@ -103,7 +103,7 @@ impl agent_server::Agent for Service {
         &self,
         request: Request<CountAgentsRequest>,
     ) -> Result<Response<CountAgentsResponse>, Status> {
-        caller::operator(&request)?;
+        caller::administrator(&self.shared, &request)?;
         let registry = &self.shared.registry;
         let number = match request.into_inner().filter {
             None => registry.agent_count(),
@@ -119,7 +119,7 @@ impl agent_server::Agent for Service {
         &self,
         request: Request<ListAgentsRequest>,
     ) -> Result<Response<ListAgentsResponse>, Status> {
-        caller::operator(&request)?;
+        caller::administrator(&self.shared, &request)?;
         let request = request.into_inner();
         let size = page_size(request.page_size)?;
         let after = match request.page_token.as_str() {
@@ -148,7 +148,7 @@ impl agent_server::Agent for Service {
         &self,
         request: Request<GetAgentRequest>,
     ) -> Result<Response<types::Agent>, Status> {
-        caller::operator(&request)?;
+        caller::administrator(&self.shared, &request)?;
         let request = request.into_inner();
         let id = ids::required(request.id, "id").map_err(|error| malformed(&error))?;
         let agent = self.shared.registry.agent(&id);
@@ -160,7 +160,7 @@ impl agent_server::Agent for Service {
         &self,
         request: Request<DeleteAgentRequest>,
     ) -> Result<Response<()>, Status> {
-        let requester = caller::operator(&request)?;
+        let requester = caller::administrator(&self.shared, &request)?;
         let id = ids::required(request.into_inner().id, "id").map_err(|error| malformed(&error))?;
         let evicted = self.shared.registry.evict(&id, requester).await;
         evicted.map_err(|error| unregistered(&error))?;
@@ -169,7 +169,7 @@ impl agent_server::Agent for Service {
     }
 
     async fn ban_agent(&self, request: Request<BanAgentRequest>) -> Result<Response<()>, Status> {
-        let requester = caller::operator(&request)?;
+        let requester = caller::administrator(&self.shared, &request)?;
         let id = ids::required(request.into_inner().id, "id").map_err(|error| malformed(&error))?;
         let banned = self.shared.registry.ban(&id, requester).await;
         banned.map_err(|error| unregistered(&error))?;
@@ -181,7 +181,7 @@ impl agent_server::Agent for Service {
         &self,
         request: Request<CreateJoinTokenRequest>,
     ) -> Result<Response<types::JoinToken>, Status> {
-        let requester = caller::operator(&request)?;
+        let requester = caller::administrator(&self.shared, &request)?;
         let request = request.into_inner();
         let ttl = u64::try_from(request.ttl).ok().filter(|ttl| 0 < *ttl).ok_or_else(|| {
             Status::invalid_argument(format!("ttl: {} is not a number of seconds", request.ttl))

@@ -43,7 +43,7 @@ impl bundle_server::Bundle for Service {
         &self,
         request: Request<CountBundlesRequest>,
     ) -> Result<Response<CountBundlesResponse>, Status> {
-        caller::operator(&request)?;
+        caller::administrator(&self.shared, &request)?;
         let number = self.shared.registry.federated().borrow().len().saturating_add(1);
         Ok(Response::new(CountBundlesResponse { count: count(number) }))
     }
@@ -52,7 +52,7 @@ impl bundle_server::Bundle for Service {
         &self,
         request: Request<ListFederatedBundlesRequest>,
     ) -> Result<Response<ListFederatedBundlesResponse>, Status> {
-        caller::operator(&request)?;
+        caller::administrator(&self.shared, &request)?;
         federated::list(&self.shared, &request.into_inner()).map(Response::new)
     }
 
@@ -61,11 +61,7 @@ impl bundle_server::Bundle for Service {
         &self,
         request: Request<GetFederatedBundleRequest>,
     ) -> Result<Response<types::Bundle>, Status> {
-        if request.extensions().get::<claviger_runtime::unix::Peer>().is_some() {
-            caller::operator(&request)?;
-        } else {
-            caller::agent(&self.shared, &request).await?;
-        }
+        caller::administrator_or_agent(&self.shared, &request).await?;
         federated::get(&self.shared, &request.into_inner()).map(Response::new)
     }
 
@@ -94,7 +90,7 @@ impl bundle_server::Bundle for Service {
         &self,
         request: Request<BatchCreateFederatedBundleRequest>,
     ) -> Result<Response<BatchCreateFederatedBundleResponse>, Status> {
-        let requester = caller::operator(&request)?;
+        let requester = caller::administrator(&self.shared, &request)?;
         let BatchCreateFederatedBundleRequest { bundle, output_mask } = request.into_inner();
         let edit = federated::Edit { shared: &self.shared, requester, output_mask };
         let results = edit.each(bundle, BundleDraft::create).await?.map(|(status, bundle)| {
@@ -107,7 +103,7 @@ impl bundle_server::Bundle for Service {
         &self,
         request: Request<BatchUpdateFederatedBundleRequest>,
     ) -> Result<Response<BatchUpdateFederatedBundleResponse>, Status> {
-        let requester = caller::operator(&request)?;
+        let requester = caller::administrator(&self.shared, &request)?;
         let BatchUpdateFederatedBundleRequest { bundle, input_mask, output_mask } =
             request.into_inner();
         let edit = federated::Edit { shared: &self.shared, requester, output_mask };
@@ -122,7 +118,7 @@ impl bundle_server::Bundle for Service {
         &self,
         request: Request<BatchSetFederatedBundleRequest>,
     ) -> Result<Response<BatchSetFederatedBundleResponse>, Status> {
-        let requester = caller::operator(&request)?;
+        let requester = caller::administrator(&self.shared, &request)?;
         let BatchSetFederatedBundleRequest { bundle, output_mask } = request.into_inner();
         let edit = federated::Edit { shared: &self.shared, requester, output_mask };
         let results = edit.each(bundle, BundleDraft::set).await?.map(|(status, bundle)| {
@@ -135,7 +131,7 @@ impl bundle_server::Bundle for Service {
         &self,
         request: Request<BatchDeleteFederatedBundleRequest>,
     ) -> Result<Response<BatchDeleteFederatedBundleResponse>, Status> {
-        let requester = caller::operator(&request)?;
+        let requester = caller::administrator(&self.shared, &request)?;
         federated::delete(&self.shared, &requester, request.into_inner()).await.map(Response::new)
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use claviger_core::entry::EntryId;
 use claviger_core::grant::Requester;
+use claviger_core::id::SpiffeId;
 use claviger_core::time::UnixTime;
 use claviger_proto::spire::types::{PermissionDeniedDetails, permission_denied_details::Reason};
 use claviger_runtime::telemetry::Chain;
@@ -38,6 +40,75 @@ pub(crate) fn operator<T>(request: &Request<T>) -> Result<Requester, Status> {
             refused("operator");
             Err(Status::permission_denied("this method is for the admin socket only"))
         }
+    }
+}
+
+/// Whoever may do what the operator does: the operator on the admin socket, and over the network an
+/// identity that a live entry or the configuration lets administrate. It is looked up at each call,
+/// so that an entry that goes takes the right along.
+///
+/// # Errors
+///
+/// `PERMISSION_DENIED` for everybody else.
+pub(crate) fn administrator<T>(shared: &Shared, request: &Request<T>) -> Result<Requester, Status> {
+    let Some(leaf) = request.extensions().get::<TlsPeer>().and_then(TlsPeer::leaf) else {
+        return operator(request);
+    };
+    let id = leaf.id();
+    // It was valid when the connection began, which may be long ago.
+    if leaf.not_after() < shared.now() {
+        refused("administrator");
+        return Err(Status::permission_denied("the caller's SVID has expired"));
+    }
+    // The broker's own names are those of agents and servers, whatever anybody says.
+    let may = !id.is_reserved()
+        && (shared.admin_ids.contains(id) || shared.registry.is_administrator(id));
+    if !may {
+        refused("administrator");
+        debug!(%id, "caller is no administrator");
+        return Err(Status::permission_denied(
+            "this method is for the admin socket only, or for an identity whose entry says `admin`",
+        ));
+    }
+    Ok(Requester::Admin(id.clone()))
+}
+
+/// A server that signs below this one: an identity whose entry, at this moment, says `downstream`.
+/// With it comes the name of that entry.
+///
+/// # Errors
+///
+/// `PERMISSION_DENIED` for everybody else.
+pub(crate) fn downstream<T>(
+    shared: &Shared,
+    request: &Request<T>,
+) -> Result<(SpiffeId, EntryId), Status> {
+    let denied = || {
+        refused("downstream");
+        Status::permission_denied(
+            "this method is for servers whose entry says `downstream`, by their X.509-SVID",
+        )
+    };
+    let leaf = request.extensions().get::<TlsPeer>().and_then(TlsPeer::leaf);
+    let leaf = leaf.filter(|leaf| shared.now() <= leaf.not_after()).ok_or_else(denied)?;
+    let entry = shared.registry.downstream(leaf.id()).ok_or_else(denied)?;
+    Ok((leaf.id().clone(), entry.id))
+}
+
+/// An administrator, or an attested agent.
+///
+/// # Errors
+///
+/// `PERMISSION_DENIED` for everybody else.
+pub(crate) async fn administrator_or_agent<T>(
+    shared: &Shared,
+    request: &Request<T>,
+) -> Result<(), Status> {
+    let leaf = request.extensions().get::<TlsPeer>().and_then(TlsPeer::leaf);
+    if leaf.is_some_and(|leaf| leaf.id().is_reserved()) {
+        agent(shared, request).await.map(drop)
+    } else {
+        administrator(shared, request).map(drop)
     }
 }
 

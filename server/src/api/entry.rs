@@ -38,7 +38,7 @@ impl entry_server::Entry for Service {
         &self,
         request: Request<CountEntriesRequest>,
     ) -> Result<Response<CountEntriesResponse>, Status> {
-        caller::operator(&request)?;
+        caller::administrator(&self.shared, &request)?;
         let registry = &self.shared.registry;
         let number = match request.into_inner().filter {
             None => registry.entry_count(),
@@ -54,7 +54,7 @@ impl entry_server::Entry for Service {
         &self,
         request: Request<ListEntriesRequest>,
     ) -> Result<Response<ListEntriesResponse>, Status> {
-        caller::operator(&request)?;
+        caller::administrator(&self.shared, &request)?;
         let request = request.into_inner();
         let size = page_size(request.page_size)?;
         let after = optional_id(&request.page_token, "page_token")?;
@@ -77,7 +77,7 @@ impl entry_server::Entry for Service {
         &self,
         request: Request<GetEntryRequest>,
     ) -> Result<Response<types::Entry>, Status> {
-        caller::operator(&request)?;
+        caller::administrator(&self.shared, &request)?;
         let request = request.into_inner();
         let id = entry_id(&request.id, "id")?;
         let entry = self.shared.registry.entry(&id);
@@ -90,7 +90,7 @@ impl entry_server::Entry for Service {
         &self,
         request: Request<BatchCreateEntryRequest>,
     ) -> Result<Response<BatchCreateEntryResponse>, Status> {
-        let requester = caller::operator(&request)?;
+        let requester = caller::administrator(&self.shared, &request)?;
         let BatchCreateEntryRequest { entries: wire, output_mask } = request.into_inner();
         check_batch(wire.len(), MAX_BATCH)?;
 
@@ -117,7 +117,7 @@ impl entry_server::Entry for Service {
         &self,
         request: Request<BatchUpdateEntryRequest>,
     ) -> Result<Response<BatchUpdateEntryResponse>, Status> {
-        let requester = caller::operator(&request)?;
+        let requester = caller::administrator(&self.shared, &request)?;
         let BatchUpdateEntryRequest { entries: wire, input_mask, output_mask } =
             request.into_inner();
         check_batch(wire.len(), MAX_BATCH)?;
@@ -135,7 +135,7 @@ impl entry_server::Entry for Service {
         &self,
         request: Request<BatchDeleteEntryRequest>,
     ) -> Result<Response<BatchDeleteEntryResponse>, Status> {
-        let requester = caller::operator(&request)?;
+        let requester = caller::administrator(&self.shared, &request)?;
         let wire = request.into_inner().ids;
         check_batch(wire.len(), MAX_BATCH)?;
 

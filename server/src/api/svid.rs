@@ -3,8 +3,10 @@
 //! | to find | look in |
 //! |---|---|
 //! | SVIDs for agents, one entry each | here |
+//! | authorities of downstream servers | `downstream` |
 //! | what the operator mints, outside of registration | `mint` |
 
+mod downstream;
 mod mint;
 
 use claviger_core::entry::{Entry, EntryId};
@@ -48,13 +50,19 @@ pub struct Lifetimes {
     x509: SvidTtl,
     jwt: SvidTtl,
     wit: SvidTtl,
+    ca: SvidTtl,
 }
 
 impl Lifetimes {
     /// As configured.
     #[must_use]
-    pub const fn of(config: &Config) -> Self {
-        Self { x509: config.x509_svid_ttl, jwt: config.jwt_svid_ttl, wit: config.wit_svid_ttl }
+    pub fn of(config: &Config) -> Self {
+        Self {
+            x509: config.x509_svid_ttl,
+            jwt: config.jwt_svid_ttl,
+            wit: config.wit_svid_ttl,
+            ca: downstream::lifetime(config.ca.ttl.as_secs()),
+        }
     }
 }
 
@@ -210,7 +218,7 @@ impl svid_server::Svid for Service {
         &self,
         request: Request<MintX509svidRequest>,
     ) -> Result<Response<MintX509svidResponse>, Status> {
-        let requester = caller::operator(&request)?;
+        let requester = caller::administrator(&self.shared, &request)?;
         let svid = self.mint_x509(request.get_ref(), requester).await?;
         Ok(Response::new(MintX509svidResponse { svid: Some(svid) }))
     }
@@ -219,7 +227,7 @@ impl svid_server::Svid for Service {
         &self,
         request: Request<MintJwtsvidRequest>,
     ) -> Result<Response<MintJwtsvidResponse>, Status> {
-        let requester = caller::operator(&request)?;
+        let requester = caller::administrator(&self.shared, &request)?;
         let svid = self.mint_jwt(request.into_inner(), requester).await?;
         Ok(Response::new(MintJwtsvidResponse { svid: Some(svid) }))
     }
@@ -228,15 +236,17 @@ impl svid_server::Svid for Service {
         &self,
         request: Request<MintWitsvidRequest>,
     ) -> Result<Response<MintWitsvidResponse>, Status> {
-        let requester = caller::operator(&request)?;
+        let requester = caller::administrator(&self.shared, &request)?;
         let svid = self.mint_wit(request.into_inner(), requester).await?;
         Ok(Response::new(MintWitsvidResponse { svid: Some(svid) }))
     }
 
     async fn new_downstream_x509ca(
         &self,
-        _request: Request<NewDownstreamX509caRequest>,
+        request: Request<NewDownstreamX509caRequest>,
     ) -> Result<Response<NewDownstreamX509caResponse>, Status> {
-        Err(Status::unimplemented("this version of Claviger has no downstream authorities"))
+        let (server, entry) = caller::downstream(&self.shared, &request)?;
+        let answer = self.sign_downstream(server, entry, request.get_ref()).await?;
+        Ok(Response::new(answer))
     }
 }

@@ -1,5 +1,6 @@
 //! The services over real sockets: gRPC on the admin socket, and on loopback under TLS.
 
+mod admins;
 mod agents;
 mod bundles;
 mod callers;

@@ -1,5 +1,7 @@
 //! What our certificates look like (X509-SVID §2–4, RFC 5280).
 
+mod downstream;
+
 use std::fmt;
 
 use aws_lc_rs::rand;

@@ -128,8 +128,6 @@ impl Ledger {
         let binding = grant.act().binding.clone();
         let not_after = binding.not_after;
         self.check_lifetime(not_after, (*PskTtl::SECS.end()).into())?;
-        let slots = &self.0.psks;
-        let slot = slots.take().ok_or(LedgerError::Full { most: slots.most() })?;
 
         let epoch = self.0.epochs.current();
         let serial = Serial::new(not_after, random()?);
@@ -146,7 +144,10 @@ impl Ledger {
             writes: vec![Write::put(Space::Psks, serial.to_key(), json(&record))],
             events: vec![issued],
         };
-        let recorded = self.0.journal.record(grant, change).await.map_err(|error| match error {
+        let journal = self.0.journal.clone();
+        let record = async move { journal.record(grant, change).await };
+        let recorded = self.make(|ledger| &ledger.psks, record).await?;
+        let recorded = recorded.map_err(|error| match error {
             // 96 random bits do not collide: it is the epoch.
             CommitError::Conflict { .. } => LedgerError::Fenced,
             error @ (CommitError::Overloaded | CommitError::Stopped | CommitError::Store(_)) => {
@@ -154,7 +155,6 @@ impl Ledger {
             }
         })?;
 
-        slot.keep();
         counter!("claviger_psk_issued_total").increment(1);
         let IssuePsk { binding, requester: _ } = recorded.into_inner().into_act();
         Ok(Minted { identity, base: epoch.keys.base(identity), not_after: binding.not_after })

@@ -400,3 +400,21 @@ async fn there_are_only_so_many_tokens() {
     let refused = world.ledger().create_token(new(&token, 600), Change::default()).await;
     assert!(matches!(refused, Err(LedgerError::Full { .. })), "{refused:?}");
 }
+
+/// What was made counts, though nobody waited for it.
+#[tokio::test]
+async fn the_count_is_right_though_a_caller_hangs_up() {
+    let world = world().await;
+    let (ledger, token) = (world.ledger(), "t1".parse().unwrap());
+    {
+        let minting = ledger.mint(issue(binding(60)));
+        assert!(futures_util::poll!(std::pin::pin!(minting)).is_pending());
+        let creating = ledger.create_token(new(&token, 600), Change::default());
+        assert!(futures_util::poll!(std::pin::pin!(creating)).is_pending());
+    }
+    // The journal takes one after the other.
+    ledger.mint(issue(binding(60))).await.unwrap();
+    assert_eq!(count(&*world.store, Space::Psks).await.unwrap(), 2);
+    assert_eq!(count(&*world.store, Space::Tokens).await.unwrap(), 1);
+    assert_eq!((ledger.0.psks.used(), ledger.0.tokens.used()), (2, 1));
+}

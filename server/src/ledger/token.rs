@@ -60,8 +60,6 @@ impl Ledger {
     ) -> Result<UnixTime, LedgerError> {
         let expires_at = self.now().after(new.ttl);
         self.check_lifetime(expires_at, MAX_TOKEN_TTL.as_secs())?;
-        let slots = &self.0.tokens;
-        let slot = slots.take().ok_or(LedgerError::Full { most: slots.most() })?;
 
         let epoch = self.0.epochs.current();
         let key = key(new.token);
@@ -85,7 +83,10 @@ impl Ledger {
         change.require.extend(extra.require);
         change.writes.extend(extra.writes);
         change.events.extend(extra.events);
-        self.0.journal.commit(change).await.map_err(|error| match error {
+        let journal = self.0.journal.clone();
+        let commit = async move { journal.commit(change).await };
+        let committed = self.make(|ledger| &ledger.tokens, commit).await?;
+        committed.map_err(|error| match error {
             CommitError::Conflict { unmet: 0 } => LedgerError::Fenced,
             CommitError::Conflict { unmet: 1 } => LedgerError::Exists,
             CommitError::Conflict { unmet } => {
@@ -95,7 +96,6 @@ impl Ledger {
                 LedgerError::Commit(error)
             }
         })?;
-        slot.keep();
         Ok(expires_at)
     }
 

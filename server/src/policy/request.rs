@@ -7,7 +7,7 @@ use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression,
     Schema,
 };
-use claviger_core::grant::{IssueJwt, IssueWit, IssueX509, Requester};
+use claviger_core::grant::{IssueJwt, IssueWit, IssueX509, IssueX509Ca, Requester};
 use claviger_core::id::{SpiffeId, TrustDomain};
 use claviger_core::psk::PskBinding;
 use claviger_core::svid::SvidTtl;
@@ -20,6 +20,7 @@ type MalformedQuestion = Box<dyn Error + Send + Sync>;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Action {
     IssueX509,
+    IssueX509Ca,
     IssueJwt,
     IssueWit,
     IssuePsk,
@@ -32,6 +33,7 @@ impl Action {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::IssueX509 => "issue_x509",
+            Self::IssueX509Ca => "issue_x509_ca",
             Self::IssueJwt => "issue_jwt",
             Self::IssueWit => "issue_wit",
             Self::IssuePsk => "issue_psk",
@@ -66,6 +68,15 @@ impl Question {
             principal: act.contents.subject.clone(),
             resource: Resource::TrustDomain(trust_domain.clone()),
             context: context.collect(),
+        }
+    }
+
+    pub(super) fn issue_x509_ca(act: &IssueX509Ca, trust_domain: &TrustDomain) -> Self {
+        Self {
+            action: Action::IssueX509Ca,
+            principal: act.server.clone(),
+            resource: Resource::TrustDomain(trust_domain.clone()),
+            context: vec![("ttl_seconds".to_owned(), seconds(act.ttl.as_secs().into()))],
         }
     }
 
@@ -148,6 +159,7 @@ fn svid(requester: &Requester, ttl: SvidTtl) -> [(String, RestrictedExpression);
     let requester = match requester {
         Requester::Agent(_) => "agent",
         Requester::Operator { .. } => "operator",
+        Requester::Admin(_) => "admin",
         Requester::Server => "server",
     };
     [

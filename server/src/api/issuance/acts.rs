@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use claviger_core::grant::{Grant, IssueJwt, IssueWit, IssueX509, Recorded};
+use claviger_core::grant::{Grant, IssueJwt, IssueWit, IssueX509, IssueX509Ca, Recorded};
 use claviger_core::time::UnixTime;
 
 use crate::ca::{Authority, SignError, SignedSvid, SignedToken};
@@ -63,6 +63,30 @@ impl Issue for IssueX509 {
         now: UnixTime,
     ) -> Result<SignedSvid, SignError> {
         authority.sign(grant, now)
+    }
+}
+
+impl Issue for IssueX509Ca {
+    type Svid = SignedSvid;
+    const COUNTER: &'static str = names::X509_CAS_ISSUED;
+
+    fn decide(self, policy: &Policy) -> Result<Grant<Self>, Denied> {
+        policy.issue_x509_ca(self)
+    }
+
+    async fn record(
+        journal: &Journal,
+        grants: Vec<Grant<Self>>,
+    ) -> Result<Vec<Recorded<Grant<Self>>>, CommitError> {
+        journal.record_x509_ca(grants).await
+    }
+
+    fn sign(
+        authority: &Authority,
+        grant: Recorded<Grant<Self>>,
+        now: UnixTime,
+    ) -> Result<SignedSvid, SignError> {
+        authority.sign_ca(grant, now)
     }
 }
 
