@@ -19,20 +19,14 @@ async fn report(dev: &Dev, foreign: &Path) -> Value {
     let with = [OsStr::new("--foreign-domain"), foreign.as_os_str()];
     let output = claviger().run(run.iter().chain(&here).chain(&with)).await;
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(output.status.success(), report["failed"] == 0, "{report:#}");
+    assert_eq!(output.status.success(), report.get("failed").unwrap() == 0, "{report:#}");
     report
 }
 
-fn outcome(report: &Value, number: usize) -> &str {
-    let check = &report["checks"][number - 1];
-    assert_eq!(check["number"], number);
-    check["outcome"].as_str().unwrap()
-}
-
-/// What did not pass, in words.
-fn told(report: &Value, outcome: &str) -> Vec<String> {
-    let checks = report["checks"].as_array().unwrap().iter();
-    checks.filter(|check| check["outcome"] == outcome).map(|check| format!("{check:#}")).collect()
+/// Every check of the report that ended so.
+fn ended<'a>(report: &'a Value, outcome: &str) -> Vec<&'a Value> {
+    let checks = report.get("checks").and_then(Value::as_array).unwrap().iter();
+    checks.filter(|check| check.get("outcome").unwrap() == outcome).collect()
 }
 
 #[tokio::test]
@@ -62,12 +56,14 @@ async fn what_dev_serves_conforms() {
         }
         sleep(std::time::Duration::from_millis(50)).await;
     };
-    assert_eq!(told(&report, "failed"), [""; 0]);
+    assert!(ended(&report, "failed").is_empty(), "{:#?}", ended(&report, "failed"));
     assert_eq!(report["advice"], serde_json::json!([]), "{report:#}");
     // All three profiles; the rest is what no socket shows, and what may be left out.
+    let passed = ended(&report, "passed");
+    let passed: Vec<_> = passed.iter().map(|check| check["number"].as_u64().unwrap()).collect();
     let whole = (1..=3).chain(5..=8).chain(10..=30).chain(33..=46);
     for number in whole.chain([49, 50, 52, 55, 56, 58, 59]) {
-        assert_eq!(outcome(&report, number), "passed", "{number}: {report:#}");
+        assert!(passed.contains(&number), "{number}: {report:#}");
     }
 }
 
