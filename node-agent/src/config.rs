@@ -13,6 +13,7 @@
 //! admin-socket-path = "/run/claviger/agent-admin.sock" # none by default
 //! admin-socket-mode = "0600"                         # delegates must be let in: "0770", say
 //! authorized-delegates = ["spiffe://example.org/proxy"] # who may ask for anybody's SVIDs
+//! broker-socket-path = "/run/claviger/broker.sock"   # none by default
 //!
 //! [health]
 //! listen = "127.0.0.1:8083"                          # no endpoint by default
@@ -23,6 +24,10 @@
 //!
 //! [unix]
 //! max-program-size = 536870912                       # larger programs have no unix:sha256
+//!
+//! [[brokers]]                                        # who may ask there, and how
+//! id = "spiffe://example.org/csi-driver"
+//! allowed-references = ["type.googleapis.com/spiffe.broker.WorkloadPIDReference"]
 //!
 //! [sds]                                              # Envoy's secret discovery service
 //! enabled = true
@@ -59,7 +64,7 @@ use claviger_runtime::unix;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
-pub use doors::AdminSocket;
+pub use doors::{AdminSocket, BrokerSocket};
 pub use sds::Sds;
 
 /// An agent's settings.
@@ -77,6 +82,8 @@ pub struct Config {
     pub socket_path: PathBuf,
     /// Where the operator asks, and delegates; nowhere if unset.
     pub admin: Option<AdminSocket>,
+    /// Where brokers ask; nowhere if unset.
+    pub broker: Option<BrokerSocket>,
     /// The token by which it attests; not needed while it has an identity.
     pub join_token: Option<TokenSource>,
     /// Where health checks are answered; nowhere if unset.
@@ -157,6 +164,7 @@ impl Config {
             trust_bundle_path,
             socket_path: Self::SOCKET_PATH.into(),
             admin: None,
+            broker: None,
             join_token: None,
             health: None,
             log: LogConfig::default(),
@@ -197,6 +205,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let socket_path =
         doors::socket_path(root, "socket-path").unwrap_or_else(|| Config::SOCKET_PATH.into());
     let admin = doors::admin_socket(root, trust_domain.as_ref());
+    let broker = doors::broker_socket(root, trust_domain.as_ref());
     let join_token = join_token(root);
     let health = root.table("health", |health| health.value("listen"));
     let log = root.value("log").unwrap_or_default();
@@ -210,6 +219,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         trust_bundle_path: trust_bundle_path?.0,
         socket_path,
         admin,
+        broker,
         join_token,
         health,
         log,
@@ -296,6 +306,8 @@ mod tests {
             socket-path = "/s"
             admin-socket-path = "/a"
             admin-socket-mode = "0770"
+            broker-socket-path = "/b"
+            brokers = [{ id = "spiffe://example.org/csi", allowed-references = ["x/a.B", "c.D"] }]
             authorized-delegates = ["spiffe://example.org/proxy"]
             join-token-file = "/t"
             health = { listen = "127.0.0.1:2" }
@@ -319,6 +331,9 @@ mod tests {
         let delegates = ["spiffe://example.org/proxy".parse().unwrap()].into();
         let admin = AdminSocket { path: "/a".into(), mode: 0o770, delegates };
         assert_eq!(config.admin, Some(admin));
+        let kinds = ["a.B".to_owned(), "c.D".to_owned()].into();
+        let brokers = [("spiffe://example.org/csi".parse().unwrap(), kinds)].into();
+        assert_eq!(config.broker, Some(BrokerSocket { path: "/b".into(), brokers }));
         assert!(
             matches!(config.join_token, Some(TokenSource::File(path)) if path == Path::new("/t"))
         );
@@ -387,6 +402,13 @@ mod tests {
             &[
                 "authorized-delegates = spiffe://other.org/x: name workloads of the agent's own trust domain",
                 "admin-socket-mode = set: means nothing without `admin-socket-path`; say where it is",
+            ],
+        );
+        refuses(
+            "brokers = [{ id = \"spiffe://example.org\", allowed-references = [] }]",
+            &[
+                "brokers = 1: mean nothing without `broker-socket-path`; say where it is",
+                "brokers.id = spiffe://example.org: name workloads of the agent's own trust domain",
             ],
         );
         refuses(

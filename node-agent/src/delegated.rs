@@ -26,6 +26,7 @@ use crate::metrics::counted;
 use crate::streams::{Answer, Desk, Responses, Subject};
 use crate::tokens::Tokens;
 
+pub(crate) use answer::{delegable, entries};
 use delegation::{About, Delegation, Parties};
 
 /// The most selectors in a request.
@@ -145,7 +146,7 @@ impl Delegates {
         let parties = delegation.facts(&self.desk.attestation).await;
         let parties = parties.map_err(|error| not_attested(&error))?;
         let snapshot = self.desk.snapshot()?;
-        let entries = answer::entries(&snapshot, &parties.about, self.desk.clock.now());
+        let entries = entries(&snapshot, &parties.about, self.desk.clock.now());
         if entries.is_empty() {
             return Err(Status::permission_denied(NO_IDENTITY));
         }

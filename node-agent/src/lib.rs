@@ -14,7 +14,7 @@
 //! | the SPIFFE Workload API | `workload_api` |
 //! | Envoy's secret discovery service | `sds` |
 //! | the admin socket: why a process has its identities, and no others | `admin`, `explain` |
-//! | SVIDs for those who act for workloads: SPIRE's Delegated Identity | `delegated` |
+//! | SVIDs for those who act for workloads: SPIRE's Delegated Identity, the SPIFFE Broker API | `delegated`, `broker` |
 //! | one-time PSKs | `psk_broker` |
 //!
 //! Data flows one way: `sync` hears of an entry, `credentials` gets an SVID for it and publishes a
@@ -28,6 +28,7 @@ pub mod run;
 mod admin;
 mod attestation;
 mod backoff;
+mod broker;
 mod credentials;
 mod delegated;
 mod details;

@@ -66,7 +66,7 @@ impl Agent {
             health: health.clone(),
             agent: Arc::default(),
         };
-        doors.open(&config, tasks)?;
+        let brokers = doors.open(&config, tasks)?;
 
         let stop = tasks.token();
         let agent = identity::Agent::establish(&config, &dir, &clock, &stop).await?;
@@ -96,6 +96,7 @@ impl Agent {
             clock: Arc::clone(&clock),
         };
         let id = agent.id.clone();
+        brokers.open(&agent.identity, agent.server.bundle(), tasks);
         drop(doors.agent.set(id.clone()));
         let renewal = Renewal { agent, dir, link, standing, clock };
         tasks.spawn("credentials", |stop| keeper.run(stop));

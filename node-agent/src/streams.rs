@@ -81,6 +81,11 @@ pub(crate) trait Subject: Send + Sync {
     /// Waits until there is nobody left to speak of.
     fn ended(&self) -> impl Future<Output = ()> + Send;
 
+    /// What is said when there is nobody left.
+    fn gone(&self) -> Status {
+        Status::permission_denied(NO_IDENTITY)
+    }
+
     /// What is said if they have no identity.
     fn nobody(&self, _desk: &Desk, _snapshot: &Snapshot, _facts: &Self::Facts) -> Status {
         Status::permission_denied(NO_IDENTITY)

@@ -30,7 +30,8 @@ use crate::metrics::counted;
 use crate::streams::{Compose, Desk, Responses};
 use crate::tokens::Tokens;
 
-pub(crate) use header::require_header;
+pub(crate) use answer::Hints;
+pub(crate) use header::{require, require_header};
 
 /// The API.
 #[derive(Clone, Debug)]

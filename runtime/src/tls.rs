@@ -6,6 +6,7 @@
 //! | [`TrustBundle`], [`Identity`]        | whom we believe and who we are, both replaceable       |
 //! | [`server_config`], [`client_config`] | rustls, set up so that only this validation counts     |
 //! | [`TlsIncoming`], [`connector`]       | the two ends, as tonic takes them                      |
+//! | [`local_tls`]                        | one end, over a Unix socket                            |
 //! | [`web_server_config`]                | the exception: serving strangers, who know no SPIFFE   |
 //!
 //! What is not offered cannot be attacked: no TLS 1.2, no session resumption in either direction
@@ -19,6 +20,7 @@ mod handshake;
 mod identity;
 mod incoming;
 mod leaf;
+mod local;
 mod stream;
 mod svid;
 mod verifier;
@@ -35,6 +37,7 @@ pub use handshake::HandshakeError;
 pub use identity::{Identity, Svid, SvidKeyError};
 pub use incoming::{BindError, Limits, TlsIncoming};
 pub use leaf::{Leaf, LeafError};
+pub use local::{LocalTlsPeer, LocalTlsStream, local_tls};
 pub use stream::{TlsPeer, TlsStream};
 pub use svid::{SvidError, verify_svid};
 pub use web::{WebCertificate, WebCertificateError, web_server_config};

@@ -1,6 +1,6 @@
 //! The agent's other sockets: for its operator, and for those who act for workloads.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use claviger_core::id::{SpiffeId, TrustDomain};
@@ -92,4 +92,55 @@ pub(super) fn socket_path(root: &mut Section<'_>, key: &'static str) -> Option<P
         root.problem(key, &path.display(), advice);
     }
     Some(path)
+}
+
+/// Where brokers ask, and who they are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BrokerSocket {
+    /// Where it is. Everybody may connect; a broker proves by its SVID who it is.
+    pub path: PathBuf,
+    /// Each broker, and the kinds of references by which it may name workloads: names of messages
+    /// such as `spiffe.broker.WorkloadPIDReference`.
+    pub brokers: BTreeMap<SpiffeId, BTreeSet<String>>,
+}
+
+/// One `[[brokers]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct BrokerEntry {
+    id: SpiffeId,
+    allowed_references: Vec<String>,
+}
+
+/// The most kinds of references for one broker.
+const MAX_KINDS: usize = 16;
+
+/// The settings `broker-socket-path` and `[[brokers]]`.
+pub(super) fn broker_socket(
+    root: &mut Section<'_>,
+    trust_domain: Option<&TrustDomain>,
+) -> Option<BrokerSocket> {
+    let path = socket_path(root, "broker-socket-path");
+    let entries = root.value::<Vec<BrokerEntry>>("brokers").unwrap_or_default();
+    if MAX_TRUSTED < entries.len() {
+        root.problem("brokers", &entries.len(), format!("name at most {MAX_TRUSTED}"));
+    }
+    if path.is_none() && !entries.is_empty() {
+        let advice = "mean nothing without `broker-socket-path`; say where it is";
+        root.problem("brokers", &entries.len(), advice);
+    }
+    let mut brokers = BTreeMap::new();
+    for BrokerEntry { id, allowed_references } in entries {
+        check_ours(root, "brokers.id", &id, trust_domain);
+        if MAX_KINDS < allowed_references.len() {
+            root.problem("brokers.allowed-references", &id, format!("name at most {MAX_KINDS}"));
+        }
+        // A type URL is a host, which says nothing, and the name of a message.
+        let name = |url: &String| url.rsplit('/').next().unwrap_or_default().to_owned();
+        let kinds = allowed_references.iter().map(name).collect();
+        if brokers.insert(id.clone(), kinds).is_some() {
+            root.problem("brokers.id", &id, "is listed twice");
+        }
+    }
+    Some(BrokerSocket { path: path?, brokers })
 }

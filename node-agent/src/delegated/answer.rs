@@ -36,12 +36,13 @@ pub(super) fn x509_svids(
 }
 
 /// What a workload is entitled to and a delegate may have, oldest first.
-pub(super) fn entries(snapshot: &Snapshot, facts: &Selectors, now: UnixTime) -> Vec<Arc<Entry>> {
+pub(crate) fn entries(snapshot: &Snapshot, facts: &Selectors, now: UnixTime) -> Vec<Arc<Entry>> {
     let identities = delegable(snapshot, facts, now).into_iter();
     identities.map(|identity| Arc::clone(&identity.entry)).collect()
 }
 
-fn delegable<'a>(snapshot: &'a Snapshot, facts: &Selectors, now: UnixTime) -> Vec<&'a Identity> {
+/// The identities of a workload that others may act as, oldest first.
+pub(crate) fn delegable<'a>(snapshot: &'a Snapshot, facts: &Selectors, now: UnixTime) -> Vec<&'a Identity> {
     let mut identities = snapshot.admitted(facts, now);
     identities.retain(|identity| !identity.entry.admin && !identity.entry.downstream);
     identities

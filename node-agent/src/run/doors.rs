@@ -10,6 +10,7 @@ use claviger_proto::workload::FILE_DESCRIPTOR_SET;
 use claviger_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use claviger_runtime::health::Health;
 use claviger_runtime::tasks::Tasks;
+use claviger_runtime::tls::{Identity, TrustBundle};
 use claviger_runtime::unix::Listener;
 use tokio::sync::watch;
 use tonic::transport::Channel;
@@ -19,6 +20,7 @@ use tonic_reflection::server as reflection;
 
 use super::StartError;
 use crate::admin::{self, NodeAdmin};
+use crate::broker::Broker;
 use crate::config::Config;
 use crate::delegated::Delegates;
 use crate::grpc_health::GrpcHealth;
@@ -59,8 +61,9 @@ pub(super) struct Doors {
 }
 
 impl Doors {
-    /// Opens all that the configuration names.
-    pub(super) fn open(&self, config: &Config, tasks: &Tasks) -> Result<(), StartError> {
+    /// Opens all that the configuration names. Brokers are served when the agent can prove to them
+    /// who it is.
+    pub(super) fn open(&self, config: &Config, tasks: &Tasks) -> Result<BrokerDoor, StartError> {
         let desk = &self.desk;
         let tokens =
             Tokens::new(self.link.clone(), desk.snapshots.clone(), Arc::clone(&desk.clock));
@@ -70,6 +73,7 @@ impl Doors {
         if let Some(socket) = &config.admin {
             let admin = NodeAdmin { desk: desk.clone(), agent: Arc::clone(&self.agent) };
             let authorized = Arc::new(socket.delegates.clone());
+            let tokens = tokens.clone();
             let delegates = Delegates { desk: desk.clone(), tokens, authorized };
             admin::open(socket, limits, admin::Services { admin, delegates }, tasks)?;
         }
@@ -77,7 +81,10 @@ impl Doors {
             let incoming = listener.incoming();
             Ok(router.serve_with_incoming_shutdown(incoming, stop.cancelled()).await?)
         });
-        Ok(())
+        let Some(socket) = &config.broker else { return Ok(BrokerDoor(None)) };
+        let listener = Listener::bind(&socket.path, SOCKET_MODE, limits)?;
+        let brokers = Arc::new(socket.brokers.clone());
+        Ok(BrokerDoor(Some((listener, Broker { desk: desk.clone(), tokens, brokers }))))
     }
 
     fn router(&self, config: &Config, tokens: Tokens) -> Result<Router, StartError> {
@@ -107,5 +114,17 @@ impl Doors {
             .add_service(HealthServer::new(health).max_decoding_message_size(MAX_REQUEST))
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?))
+    }
+}
+
+/// The socket for brokers, if there is one: bound, and not served yet.
+pub(super) struct BrokerDoor(Option<(Listener, Broker)>);
+
+impl BrokerDoor {
+    /// Serves those for whom `bundle` vouches, as `identity`.
+    pub(super) fn open(self, identity: &Identity, bundle: &TrustBundle, tasks: &Tasks) {
+        if let Some((listener, broker)) = self.0 {
+            broker.serve(listener, identity, bundle, tasks);
+        }
     }
 }

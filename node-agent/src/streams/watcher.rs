@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
 use super::{Answer, Compose, Desk, Subject, stopping, unheard};
-use crate::attestation::{NO_IDENTITY, not_attested};
+use crate::attestation::not_attested;
 use crate::credentials::Snapshot;
 use crate::metrics;
 
@@ -95,7 +95,7 @@ impl<S: Subject, M: Clone + PartialEq, C: Compose<S::Facts, M>> Watcher<S, M, C>
         let patience = self.asked + SOON;
         tokio::select! {
             changed = self.desk.snapshots.changed() => changed.map_err(|_stopping| stopping()),
-            () = self.subject.ended() => Err(Status::permission_denied(NO_IDENTITY)),
+            () = self.subject.ended() => Err(self.subject.gone()),
             () = self.desk.stop.cancelled() => Err(stopping()),
             () = sleep_until(patience), if self.last.is_none() => {
                 Err(Status::unavailable("the SVID has not come from the server yet"))

@@ -8,7 +8,12 @@ const NAME: &str = "workload.spiffe.io";
 
 /// Refuses a request unless it carries the header once, with the value `true`.
 pub(crate) fn require_header(metadata: &MetadataMap) -> Result<(), Status> {
-    let mut values = metadata.get_all(NAME).iter();
+    require(metadata, NAME)
+}
+
+/// The same, for another API's header `name`.
+pub(crate) fn require(metadata: &MetadataMap, name: &str) -> Result<(), Status> {
+    let mut values = metadata.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) if value == "true" => Ok(()),
         _ => Err(Status::invalid_argument("security header missing from request")),
