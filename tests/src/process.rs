@@ -168,6 +168,7 @@ pub struct Deployment {
     /// What the agent is run with.
     agent_program: Claviger,
     dir: TempDir,
+    server_address: String,
     server: Child,
     agent: Option<Child>,
 }
@@ -210,7 +211,9 @@ impl Deployment {
         fs::write(dir.path().join("agent.toml"), agent).unwrap();
         let server = Self::spawn(claviger, "server", dir.path());
         let (claviger, agent_program) = (claviger.clone(), agent_program.clone());
-        let mut deployment = Self { claviger, agent_program, dir, server, agent: None };
+        let server_address = format!("127.0.0.1:{port}");
+        let mut deployment =
+            Self { claviger, agent_program, dir, server_address, server, agent: None };
         deployment.server_ready().await;
         deployment.start_agent().await;
         deployment
@@ -254,6 +257,32 @@ impl Deployment {
     #[must_use]
     pub fn agent_pid(&self) -> u32 {
         self.agent.as_ref().and_then(Child::id).expect("the agent runs")
+    }
+
+    /// The server's process id.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    #[must_use]
+    pub fn server_pid(&self) -> u32 {
+        self.server.id().expect("the server runs")
+    }
+
+    /// Where agents connect to the server, as `ADDRESS:PORT`.
+    #[must_use]
+    pub fn server_address(&self) -> &str {
+        &self.server_address
+    }
+
+    /// The authorities that agents began with, as PEM.
+    ///
+    /// # Panics
+    ///
+    /// If there are none yet.
+    #[must_use]
+    pub fn bundle(&self) -> String {
+        fs::read_to_string(self.dir.path().join("bundle.pem")).expect("a bundle")
     }
 
     /// Registers `count` identities for whoever has `selector`, under the one agent, and waits until
