@@ -155,5 +155,5 @@ pub(crate) fn keep<T: Default>(wanted: bool, value: T) -> T {
 }
 
 fn no_upstream() -> Status {
-    Status::unimplemented("this version of Claviger signs with its own authorities only")
+    Status::unimplemented("this version of Claviger publishes no authorities but its own")
 }

@@ -98,6 +98,8 @@ impl Match<TrustDomain> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn wire(texts: &[&str], relation: SelectorsBehavior) -> types::SelectorMatch {
@@ -125,6 +127,23 @@ mod tests {
         check(SelectorsBehavior::MatchSubset, &[one, both], &[none, more, other]);
         check(SelectorsBehavior::MatchSuperset, &[both, more], &[none, one, other]);
         check(SelectorsBehavior::MatchAny, &[one, both, more], &[none, other]);
+    }
+
+    proptest! {
+        /// Each relation is what its name says about the two sets, and the four fit together.
+        #[test]
+        fn relations_are_those_of_sets(
+            set in prop::collection::btree_set(0_u8..6, 1..4),
+            candidate in prop::collection::btree_set(0_u8..6, 0..5),
+        ) {
+            let holds = |relation| Match { set: set.clone(), relation }.holds(&candidate);
+            let shared = candidate.iter().filter(|one| set.contains(one)).count();
+            let (all, none_else) = (shared == set.len(), shared == candidate.len());
+            prop_assert_eq!(holds(Relation::Exact), all && none_else);
+            prop_assert_eq!(holds(Relation::Subset), none_else && !candidate.is_empty());
+            prop_assert_eq!(holds(Relation::Superset), all);
+            prop_assert_eq!(holds(Relation::Any), 0 < shared);
+        }
     }
 
     #[test]

@@ -89,6 +89,8 @@ impl TryFrom<count_entries_request::Filter> for Filter {
 
 #[cfg(test)]
 mod tests {
+    use claviger_proto::spire::types::federates_with_match::MatchBehavior;
+
     use super::*;
     use crate::registry::fixture::entry;
 
@@ -107,6 +109,54 @@ mod tests {
         assert!(!filter(and_parent).holds(&entry));
         let and_hint = list_entries_request::Filter { by_hint: Some("x".into()), ..by_id };
         assert!(!filter(and_hint).holds(&entry));
+    }
+
+    #[test]
+    fn each_of_spires_filters_is_honoured() {
+        let one = types::Entry {
+            federates_with: vec!["a.org".into(), "b.org".into()],
+            hint: "main".into(),
+            downstream: true,
+            ..types::Entry::from(&entry("e", "/spire/agent/a", "/web", "unix:uid:1"))
+        };
+        let other = types::Entry::from(&entry("o", "/spire/agent/b", "/db", "unix:uid:2"));
+        let with = |names: &[&str], how: MatchBehavior| types::FederatesWithMatch {
+            trust_domains: names.iter().map(ToString::to_string).collect(),
+            r#match: how.into(),
+        };
+        let by = list_entries_request::Filter::default;
+        let parent = one.parent_id.clone();
+        for filter in [
+            list_entries_request::Filter { by_parent_id: parent, ..by() },
+            list_entries_request::Filter { by_hint: Some("main".into()), ..by() },
+            list_entries_request::Filter { by_downstream: Some(true), ..by() },
+            list_entries_request::Filter {
+                by_federates_with: Some(with(&["b.org", "a.org"], MatchBehavior::MatchExact)),
+                ..by()
+            },
+            list_entries_request::Filter {
+                by_federates_with: Some(with(&["a.org"], MatchBehavior::MatchSuperset)),
+                ..by()
+            },
+            list_entries_request::Filter {
+                by_federates_with: Some(with(&["a.org", "c.org"], MatchBehavior::MatchAny)),
+                ..by()
+            },
+            list_entries_request::Filter {
+                by_federates_with: Some(with(
+                    &["a.org", "b.org", "c.org"],
+                    MatchBehavior::MatchSubset,
+                )),
+                ..by()
+            },
+        ] {
+            let filter = Filter::try_from(filter).unwrap();
+            assert!(filter.holds(&one), "{filter:?}");
+            assert!(!filter.holds(&other), "{filter:?}");
+        }
+        let none =
+            Filter::try_from(list_entries_request::Filter { by_downstream: Some(false), ..by() });
+        assert!(none.unwrap().holds(&other), "unset is not false");
     }
 
     #[test]
