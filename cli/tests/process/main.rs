@@ -8,6 +8,8 @@ mod dev;
 mod federation;
 mod kill;
 mod outage;
+mod revocation;
+mod why;
 
 use claviger_tests::process::Claviger;
 
