@@ -4,9 +4,11 @@ use std::ops::Deref;
 use std::path::Path;
 
 use claviger_proto::claviger::admin::v1::admin_client::AdminClient;
+use claviger_proto::claviger::admin::v1::revocation_client::RevocationClient;
 use claviger_proto::spire::server::agent::v1::agent_client::AgentClient;
 use claviger_proto::spire::server::bundle::v1::bundle_client::BundleClient;
 use claviger_proto::spire::server::entry::v1::entry_client::EntryClient;
+use claviger_proto::spire::server::svid::v1::svid_client::SvidClient;
 use claviger_proto::spire::types;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -42,6 +44,14 @@ impl Server {
 
     pub(crate) fn bundles(&self) -> BundleClient<Channel> {
         BundleClient::new(self.channel())
+    }
+
+    pub(crate) fn revocation(&self) -> RevocationClient<Channel> {
+        RevocationClient::new(self.channel())
+    }
+
+    pub(crate) fn svids(&self) -> SvidClient<Channel> {
+        SvidClient::new(self.channel())
     }
 
     pub(crate) fn admin(&self) -> AdminClient<Channel> {

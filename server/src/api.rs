@@ -11,7 +11,7 @@
 //! | SPIRE's SVID API | [`svid`] |
 //! | pushing changes to agents | [`sync`] |
 //! | one-time PSKs for agents | [`psk`] |
-//! | what an operator asks beyond SPIRE's API | [`admin`] |
+//! | what an operator asks beyond SPIRE's API | [`admin`], [`revocation`] |
 
 pub mod admin;
 pub mod agent;
@@ -20,6 +20,7 @@ pub mod caller;
 pub mod entry;
 pub mod issuance;
 pub mod psk;
+pub mod revocation;
 pub mod svid;
 pub mod sync;
 
@@ -31,6 +32,7 @@ use claviger_core::time::{Clock, UnixTime};
 use claviger_proto::convert::FieldError;
 use tonic::Status;
 
+use crate::ca::revocation::Revocations;
 use crate::journal::CommitError;
 use crate::policy::Policy;
 use crate::registry::Registry;
@@ -48,6 +50,8 @@ pub struct Shared {
     pub policy: Arc<Policy>,
     /// The way to a certificate.
     pub issuance: Issuance,
+    /// What is revoked.
+    pub revocations: Revocations,
     /// Who may administrate over the network beyond those whose entries say so.
     pub admin_ids: Arc<BTreeSet<SpiffeId>>,
     /// The wall clock.

@@ -14,6 +14,7 @@ use claviger_core::audit::Event;
 use claviger_core::bundle::Bundle;
 use claviger_core::time::Clock;
 use claviger_proto::claviger::admin::v1::admin_server::AdminServer;
+use claviger_proto::claviger::admin::v1::revocation_server::RevocationServer;
 use claviger_proto::claviger::agent::v1::agent_psk_server::AgentPskServer;
 use claviger_proto::claviger::agent::v1::agent_sync_server::AgentSyncServer;
 use claviger_proto::spire::server::agent::v1::agent_server::AgentServer;
@@ -33,6 +34,7 @@ use tonic_health::ServingStatus;
 use crate::api::issuance::Issuance;
 use crate::api::svid::Lifetimes;
 use crate::api::{self, MAX_REQUEST, Shared};
+use crate::ca::revocation::{Revocations, RevokeError};
 use crate::ca::rotation::{Rotation, RotationError};
 use crate::config::Config;
 use crate::journal::{Change, CommitError};
@@ -91,12 +93,21 @@ impl Server {
         let issuance =
             Issuance { policy: Arc::clone(&policy), journal, authority, clock: Arc::clone(&clock) };
         let own = OwnIdentity::issue(issuance.clone(), config.x509_svid_ttl).await?;
+        let revocations = Revocations::open(
+            storage.directory.keys(),
+            storage.journal.clone(),
+            Arc::clone(&clock),
+            issuance.authority.bundle(),
+        )
+        .await?;
+        let revoking = revocations.clone();
         let admin_ids = Arc::new(config.admin_ids.clone());
-        let shared = Shared { registry, storage, policy, issuance, admin_ids, clock };
+        let shared = Shared { registry, storage, policy, issuance, revocations, admin_ids, clock };
 
         let health = Health::default();
         let serving = serve(&config, shared.clone(), &own, &health, tasks).await?;
         tasks.spawn("authorities", |stop| rotation.run(stop));
+        tasks.spawn("revocations", |stop| revoking.run(stop));
         tasks.spawn("own identity", |stop| own.run(stop));
         tasks.spawn("pruner", |stop| shared.registry.clone().prune(stop));
         Ok(Running { bundle_pem: to_pem(&shared), health, ..serving })
@@ -209,6 +220,7 @@ struct Services {
     sync: AgentSyncServer<api::sync::Service>,
     psk: AgentPskServer<api::psk::Service>,
     admin: AdminServer<api::admin::Service>,
+    revocation: RevocationServer<api::revocation::Service>,
 }
 
 impl Services {
@@ -217,6 +229,8 @@ impl Services {
         let svid = api::svid::Service { shared: shared.clone(), lifetimes: Lifetimes::of(config) };
         let sync = api::sync::Service { shared: shared.clone(), tasks: tasks.clone() };
         let admin = api::admin::Service { shared: shared.clone(), stop: tasks.token() };
+        let revocations = shared.revocations.clone();
+        let revocation = api::revocation::Service { revocations, tasks: tasks.clone() };
         Self {
             agent: AgentServer::new(agent).max_decoding_message_size(MAX_REQUEST),
             entry: EntryServer::new(api::entry::Service { shared: shared.clone() })
@@ -228,6 +242,7 @@ impl Services {
             psk: AgentPskServer::new(api::psk::Service::new(shared))
                 .max_decoding_message_size(MAX_SMALL),
             admin: AdminServer::new(admin).max_decoding_message_size(MAX_REQUEST),
+            revocation: RevocationServer::new(revocation).max_decoding_message_size(MAX_SMALL),
         }
     }
 
@@ -251,6 +266,7 @@ impl Services {
             .add_service(self.bundle.clone())
             .add_service(self.svid.clone())
             .add_service(self.admin.clone())
+            .add_service(self.revocation.clone())
     }
 }
 
@@ -283,6 +299,9 @@ pub enum StartError {
     /// The signing authorities are not usable.
     #[error(transparent)]
     Authority(#[from] RotationError),
+    /// What is revoked can't be loaded.
+    #[error("cannot take up what is revoked")]
+    Revocations(#[from] RevokeError),
     /// Entries or agents can't be loaded.
     #[error("cannot load entries and agents")]
     Registry(#[from] registry::OpenError),
