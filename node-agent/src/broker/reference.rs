@@ -38,10 +38,14 @@ impl Workload {
         }
         let by_pid = WorkloadPidReference::decode(any.value.as_slice());
         let by_pid = by_pid.map_err(|_malformed| refusal::invalid("reference: is malformed"))?;
-        process(by_pid.pid).map(Self).map_err(|status| match status.code() {
-            Code::InvalidArgument => refusal::invalid(format!("reference.{}", status.message())),
-            Code::NotFound => refusal::not_found(status.message()),
-            _ => status,
+        process(by_pid.pid).map(Self).map_err(|status| {
+            if status.code() == Code::InvalidArgument {
+                refusal::invalid(format!("reference.{}", status.message()))
+            } else if status.code() == Code::NotFound {
+                refusal::not_found(status.message())
+            } else {
+                status
+            }
         })
     }
 
