@@ -1,5 +1,6 @@
 //! The profile of an end-entity X.509-SVID (X509-SVID §2–§5).
 
+use claviger_core::evidence::KeyDigest;
 use claviger_core::id::{ParseIdError, SpiffeId};
 use claviger_core::time::UnixTime;
 use rustls::pki_types::CertificateDer;
@@ -21,6 +22,7 @@ const MAX_BYTES: usize = 16_384;
 pub struct Leaf {
     id: SpiffeId,
     serial: Box<[u8]>,
+    key: KeyDigest,
     not_before: UnixTime,
     not_after: UnixTime,
 }
@@ -41,6 +43,7 @@ impl Leaf {
         Ok(Self {
             id,
             serial: certificate.raw_serial().into(),
+            key: KeyDigest::of_spki(certificate.public_key().raw),
             not_before: unix_time(certificate.validity().not_before),
             not_after: unix_time(certificate.validity().not_after),
         })
@@ -56,6 +59,12 @@ impl Leaf {
     #[must_use]
     pub fn serial(&self) -> &[u8] {
         &self.serial
+    }
+
+    /// The digest of its public key.
+    #[must_use]
+    pub fn key(&self) -> KeyDigest {
+        self.key
     }
 
     /// The first second at which it is valid.

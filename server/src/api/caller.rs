@@ -143,6 +143,12 @@ pub(crate) async fn agent_until<T>(
     }
     let id = leaf.id();
     match shared.registry.authenticate(id, leaf.serial()).await {
+        // A downstream server signs in our name, and can give its certificates any serial number.
+        Ok(agent) if agent.svid.key != leaf.key() => {
+            refused("agent");
+            warn!(%id, "the serial number of an agent's SVID was shown with another key");
+            Err(not_an_agent(NotAnAgent::NotActive))
+        }
         Ok(agent) => Ok((agent, leaf.not_after())),
         Err(AuthenticateError::NotAnAgent(why)) => {
             refused("agent");

@@ -3,13 +3,18 @@
 use claviger_core::audit::Event;
 use claviger_core::grant::Requester;
 use claviger_core::id::SpiffeId;
+use claviger_proto::spire::server::agent::v1::{GetAgentRequest, PostStatusRequest};
 use claviger_proto::spire::server::entry::v1::{BatchCreateEntryRequest, CountEntriesRequest};
 use claviger_proto::spire::server::svid::v1::{MintX509svidRequest, NewDownstreamX509caRequest};
 use claviger_proto::spire::types;
+use claviger_runtime::tls::{Identity, Svid};
 use rcgen::{CertificateParams, KeyPair, SanType};
+use rustls_pki_types::CertificateDer;
 use tonic::{Code, Status};
 
-use super::world::{Agent, World, config, csr, entries, entry, refused, svids, world, world_with};
+use super::world::{
+    Agent, World, agents, config, csr, entries, entry, refused, svids, world, world_with,
+};
 
 fn id(path: &str) -> SpiffeId {
     World::domain().join(path).unwrap()
@@ -161,6 +166,41 @@ async fn a_downstream_server_has_its_authority_signed() {
     world.delete("nested").await;
     let gone = sign_below(&nested, csr(&key), 60).await;
     refused(gone, Code::PermissionDenied, "says `downstream`");
+}
+
+/// Agents are those that this server let in, whatever a server below it signs.
+#[tokio::test]
+async fn a_downstream_server_cannot_pass_for_an_agent() {
+    let world = world().await;
+    world.register("nested", "/nested", |entry| entry.downstream = true).await;
+    let (nested, agent) = (world.workload("/nested").await, world.admitted().await);
+    let authority = KeyPair::generate().unwrap();
+    let chain = sign_below(&nested, csr(&authority), 600).await.unwrap();
+    let authority_der = CertificateDer::from(chain[0].clone());
+    let issuer = rcgen::Issuer::from_ca_cert_der(&authority_der, authority).unwrap();
+    let request = GetAgentRequest { id: Some((&agent.id).into()), output_mask: None };
+    let shown = agents(&world.operator()).get_agent(request).await.unwrap().into_inner();
+    let serial: u128 = shown.x509svid_serial_number.parse().unwrap();
+
+    let forge = |path: &str| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(id(path).to_string().try_into().unwrap())];
+        params.serial_number = Some(rcgen::SerialNumber::from_slice(&serial.to_be_bytes()));
+        params.is_ca = rcgen::IsCa::ExplicitNoCa;
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        let leaf = params.signed_by(&key, &issuer).unwrap();
+        let chain = vec![leaf.der().clone(), authority_der.clone()];
+        world.remote(Some(&Identity::new(Svid::new(chain, &key.serialize_der()).unwrap())))
+    };
+    // What is forged is believed where names alone count.
+    world.register("ops", "/ops", |entry| entry.admin = true).await;
+    let count = entries(&forge("/ops")).count_entries(CountEntriesRequest::default()).await;
+    assert_eq!(count.unwrap().into_inner().count, 2);
+    let status = agents(&forge(agent.id.path())).post_status(PostStatusRequest::default()).await;
+    refused(status, Code::PermissionDenied, "replaced by a newer one");
+    agents(&agent.channel).post_status(PostStatusRequest::default()).await.unwrap();
 }
 
 #[tokio::test]
