@@ -167,13 +167,15 @@ async fn a_successor_is_published_long_before_it_signs() {
     let old_bundle_suffices = world.verify(&world.sign(&authority), &first);
     assert!(!old_bundle_suffices, "the new one signs");
     assert!(world.verify(&world.sign(&authority), &both));
-    assert_eq!(world.key_files(), [1, 1, 1], "a key that signs no more is destroyed");
+    assert_eq!(world.key_files(), [2, 1, 1], "who signed certificates may have to revoke them");
 
     world.clock.advance(DAY / 6 + 1);
     rotation.advance().await.unwrap();
     let last = authority.bundle().borrow().clone();
     assert!(!last.x509_authorities.contains(&first.x509_authorities[0]), "it has expired");
     assert!(last.sequence > both.sequence);
+    // The successor, and its own: half a life has gone by.
+    assert_eq!(world.key_files(), [2, 2, 2], "a key that signs no more is destroyed");
 }
 
 /// Signs by the old key until the successor has been public for a third of a life, and by the new
