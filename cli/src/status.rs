@@ -112,8 +112,8 @@ fn remedy(peer: Peer, code: Code) -> Option<&'static str> {
             Some("run the command as the user that runs the agent, or as root")
         }
         (Code::PermissionDenied, Peer::Agent) => Some(
-            "check that an entry fits this process, and one its peer (`claviger entry show`), and \
-             that the policy permits it (`claviger audit tail`)",
+            "an operator sees with `claviger why PID` what this process lacks; an entry must fit its \
+             peer, too, and the policy permit it (`claviger audit tail`)",
         ),
         (Code::Unavailable, _) => {
             Some("it may be starting, stopping or cut off; try again, and look at its log")
