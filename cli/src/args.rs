@@ -4,7 +4,9 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "server")]
 use crate::commands::server;
-use crate::commands::{agent, audit, bundle, conformance, entry, healthcheck, psk, svid, token, why};
+use crate::commands::{
+    agent, audit, bundle, conformance, entry, healthcheck, jwt, psk, svid, token, why, wit,
+};
 use crate::console::{Console, Format};
 use crate::failure::Failure;
 
@@ -57,6 +59,10 @@ enum Command {
     #[command(subcommand)]
     Svid(svid::Command),
     #[command(subcommand)]
+    Jwt(jwt::Command),
+    #[command(subcommand)]
+    Wit(wit::Command),
+    #[command(subcommand)]
     Psk(psk::Command),
     #[command(subcommand)]
     Audit(audit::Command),
@@ -92,6 +98,8 @@ impl Command {
             Self::Entry(command) => command.run(console).await,
             Self::Bundle(command) => command.run(console).await,
             Self::Svid(command) => command.run(console).await,
+            Self::Jwt(command) => command.run(console).await,
+            Self::Wit(command) => command.run(console).await,
             Self::Psk(command) => command.run(console).await,
             Self::Audit(command) => command.run(console).await,
             Self::Why(why) => why.run(console).await,
@@ -165,6 +173,24 @@ mod tests {
         assert_eq!(kind("claviger healthcheck --server --agent"), ErrorKind::ArgumentConflict);
     }
 
+    /// `--exec` takes everything that follows, flags of ours included.
+    #[test]
+    fn a_program_to_run_keeps_its_arguments() {
+        let watch = "claviger svid watch --write /run/web";
+        let args = parse(&format!("{watch} --exec nginx -s reload --output json -- --write x"));
+        let args = format!("{:?}", args.unwrap());
+        let exec = r#"exec: ["nginx", "-s", "reload", "--output", "json", "--", "--write", "x"]"#;
+        assert!(args.contains(exec) && args.contains("Pretty"), "{args}");
+        let kind = |line: String| parse(&line).unwrap_err().kind();
+        let alone = kind("claviger svid watch --exec true".to_owned());
+        assert_eq!(alone, ErrorKind::MissingRequiredArgument);
+        let signal = kind(format!("{watch} --signal HUP"));
+        assert_eq!(signal, ErrorKind::MissingRequiredArgument);
+        let unknown = kind(format!("{watch} --pid-file /run/x.pid --signal KILL"));
+        assert_eq!(unknown, ErrorKind::InvalidValue);
+        parse(&format!("{watch} --pid-file /run/x.pid --signal sigusr2")).unwrap();
+    }
+
     #[test]
     fn a_bad_value_is_named_with_what_it_should_be() {
         let told = |line| parse(line).unwrap_err().to_string();
@@ -176,5 +202,9 @@ mod tests {
         assert!(socket.contains("tcp://127.0.0.1:1") && socket.contains("unix:///"), "{socket}");
         let selector = told("claviger entry count --selector uid");
         assert!(selector.contains("kind:value"), "{selector}");
+        let mode = told("claviger svid watch --write /x --key-mode 0644");
+        assert!(mode.contains("0644") && mode.contains("0640"), "{mode}");
+        let audience = parse("claviger jwt fetch --audience a,,b").unwrap_err().kind();
+        assert_eq!(audience, ErrorKind::InvalidValue);
     }
 }

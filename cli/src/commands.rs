@@ -10,11 +10,13 @@ pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod entry;
 pub(crate) mod healthcheck;
+pub(crate) mod jwt;
 pub(crate) mod psk;
 #[cfg(feature = "server")]
 pub(crate) mod server;
 pub(crate) mod svid;
 pub(crate) mod token;
 pub(crate) mod why;
+pub(crate) mod wit;
 
 mod selection;

@@ -11,6 +11,7 @@
 //! | SPIRE's spelling of flags | [`spelling`] |
 //! | what is printed, and how it ends when it fails | [`console`], [`failure`], [`status`] |
 //! | certificates and keys as files | [`pem`], [`files`] |
+//! | what a token says | [`jws`] |
 
 mod admin;
 mod args;
@@ -24,6 +25,7 @@ mod demo;
 mod dev;
 mod failure;
 mod files;
+mod jws;
 mod pem;
 #[cfg(any(feature = "server", feature = "agent"))]
 mod run;

@@ -14,11 +14,12 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use crate::claviger;
 
 async fn next(stream: &mut Streaming<X509svidResponse>) -> X509svidResponse {
-    timeout(PATIENCE, stream.message()).await.unwrap().unwrap().expect("the stream goes on")
+    timeout(PATIENCE, stream.message()).await.unwrap().unwrap().unwrap()
 }
 
 fn serial(response: &X509svidResponse) -> Vec<u8> {
-    let (_, leaf) = X509Certificate::from_der(&response.svids[0].x509_svid).unwrap();
+    let svid = response.svids.first().unwrap();
+    let (_, leaf) = X509Certificate::from_der(&svid.x509_svid).unwrap();
     leaf.raw_serial().to_vec()
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use claviger_proto::convert::der::{self, DerError};
+use claviger_core::der::{self, DerError};
 use claviger_proto::workload::{X509svid, X509svidResponse};
 use serde::Serialize;
 use x509_parser::prelude::{FromDer as _, X509Certificate};

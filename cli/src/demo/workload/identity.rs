@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use claviger_core::der;
 use claviger_core::id::SpiffeId;
 use claviger_core::time::{Clock, SystemClock};
-use claviger_proto::convert::der;
 use claviger_proto::workload::{X509svid, X509svidRequest};
 use claviger_runtime::tls::{Identity, Svid, TrustBundle};
 use rustls::pki_types::CertificateDer;
