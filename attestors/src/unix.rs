@@ -200,8 +200,7 @@ impl Sight {
 
     /// All facts, if the process still runs the program that was looked at.
     fn finish(mut self, digest: Option<Digest>) -> Result<Selectors, AttestError> {
-        let now = self.process.program()?;
-        if now.as_ref().map(Program::id) != self.program.as_ref().map(Program::id) {
+        if self.process.program_id()? != self.program.as_ref().map(Program::id) {
             return Err(AttestError::OtherProgram);
         }
         self.facts.extend(digest.and_then(|digest| fact("sha256", hex::encode(digest))));
@@ -211,14 +210,15 @@ impl Sight {
 
 fn credential_facts(credentials: &Credentials, accounts: &Accounts) -> Selectors {
     let Credentials { uid, gid, groups } = credentials;
+    let names = accounts.now();
     let mut facts = Selectors::new();
     facts.extend(fact("uid", uid));
-    facts.extend(accounts.user(*uid).and_then(|name| fact("user", name)));
+    facts.extend(names.user(*uid).and_then(|name| fact("user", name)));
     facts.extend(fact("gid", gid));
-    facts.extend(accounts.group(*gid).and_then(|name| fact("group", name)));
+    facts.extend(names.group(*gid).and_then(|name| fact("group", name)));
     for gid in groups {
         facts.extend(fact("supplementary_gid", gid));
-        facts.extend(accounts.group(*gid).and_then(|name| fact("supplementary_group", name)));
+        facts.extend(names.group(*gid).and_then(|name| fact("supplementary_group", name)));
     }
     facts
 }

@@ -4,13 +4,20 @@
 //! |---|---|
 //! | the one task that owns them | `keeper` |
 //! | what it owns, and its rules; no I/O | `book` |
+//! | one SVID: whether it is there, and when to ask for the next; no I/O | `kept` |
+//! | whether anybody wants what is made on demand only | `interest` |
 //! | asking the server for SVIDs | `issue` |
-//! | what everyone else reads | `snapshot` |
+//! | what everyone else reads | `snapshot`, `offer` |
 //! | bundles in the forms in which they are given out | `served` |
+//! | which SVIDs the server has revoked | `revoked` |
 
 mod book;
+mod interest;
 mod issue;
 mod keeper;
+mod kept;
+mod offer;
+mod revoked;
 mod served;
 mod snapshot;
 
@@ -19,9 +26,11 @@ use claviger_core::bundle::Bundle;
 use claviger_core::entry::{Entry, EntryId};
 use claviger_core::id::TrustDomain;
 use claviger_core::svid::Validity;
+use zeroize::Zeroizing;
 
 pub(crate) use book::{Book, LeftOut};
 pub(crate) use keeper::{Keeper, Outputs};
+pub(crate) use offer::Offer;
 pub(crate) use served::ServedBundle;
 pub(crate) use snapshot::{Identity, Snapshot};
 
@@ -49,6 +58,18 @@ pub(crate) struct Update {
     pub(crate) bundle: Option<Bundle>,
     /// What changed about other trust domains' authorities, if anything.
     pub(crate) federated: Option<FederatedUpdate>,
+    /// The lists of what is revoked, DER, if they changed.
+    pub(crate) revoked: Option<Vec<Bytes>>,
+}
+
+impl Update {
+    /// Whether it is only there for what came along with it.
+    pub(crate) fn says_nothing(&self) -> bool {
+        self.cursor.is_none()
+            && self.bundle.is_none()
+            && self.federated.is_none()
+            && self.revoked.is_none()
+    }
 }
 
 /// What the server says has changed about other trust domains' bundles.
@@ -75,5 +96,33 @@ pub(crate) struct WorkloadSvid {
 impl std::fmt::Debug for WorkloadSvid {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WorkloadSvid").field("validity", &self.validity).finish_non_exhaustive()
+    }
+}
+
+impl kept::Lasting for WorkloadSvid {
+    fn validity(&self) -> Validity {
+        self.validity
+    }
+}
+
+/// A WIT-SVID with its key, as the Workload API has them; wiped with the last reference.
+pub(crate) struct WorkloadWit {
+    /// The token, in the compact form.
+    pub(crate) token: Zeroizing<String>,
+    /// The private key, a JWK.
+    pub(crate) key: Zeroizing<String>,
+    /// When it is valid.
+    pub(crate) validity: Validity,
+}
+
+impl std::fmt::Debug for WorkloadWit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkloadWit").field("validity", &self.validity).finish_non_exhaustive()
+    }
+}
+
+impl kept::Lasting for WorkloadWit {
+    fn validity(&self) -> Validity {
+        self.validity
     }
 }

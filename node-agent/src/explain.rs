@@ -79,7 +79,7 @@ fn misses<'a>(
 
 /// Why an identity has no SVID at `now`, if it has none.
 pub(crate) fn without_svid(identity: &Identity, now: UnixTime) -> Option<Reason> {
-    match (identity.svid_at(now), &identity.refusal) {
+    match (identity.x509.peek(now), &identity.refusal) {
         (Some(_), _) => None,
         (None, Some(_)) => Some(Reason::SvidRefused),
         (None, None) => Some(Reason::SvidPending),
@@ -143,8 +143,7 @@ mod tests {
 
     #[test]
     fn an_identity_without_svid_has_a_reason() {
-        let mut identity =
-            Identity { entry: Arc::new(entry("a", &["unix:uid:1"])), svid: None, refusal: None };
+        let mut identity = Identity::without_svids(entry("a", &["unix:uid:1"]));
         assert_eq!(without_svid(&identity, NOW), Some(Reason::SvidPending));
         identity.refusal = Some("no".into());
         assert_eq!(without_svid(&identity, NOW), Some(Reason::SvidRefused));

@@ -2,14 +2,19 @@
 
 use std::fmt;
 
-#[cfg(test)]
-use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::encoding::{AsBigEndian, AsDer, EcPrivateKeyBin, PublicKeyX509Der};
 use aws_lc_rs::error::{KeyRejected, Unspecified};
 use aws_lc_rs::pkcs8::Document;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use claviger_core::jose::PublicKey;
+use claviger_core::jose::key::Jwk;
 use rcgen::{CertificateParams, DistinguishedName, PublicKeyData, SignatureAlgorithm, SigningKey};
+use serde::Serialize;
+use zeroize::Zeroizing;
 
 /// A P-256 key pair. Both forms of the private key are wiped on drop: this one's, and the library's
 /// in its own memory.
@@ -43,10 +48,35 @@ impl Key {
         Bytes::from_owner(self.pkcs8)
     }
 
+    /// The private key as a JWK (RFC 7518 §6.2.2), in JSON.
+    pub(crate) fn private_jwk(&self) -> Result<Zeroizing<String>, KeyError> {
+        /// The members of the public key, and what makes it a private one.
+        #[derive(Serialize)]
+        struct PrivateJwk<'a> {
+            #[serde(flatten)]
+            public: Jwk,
+            alg: &'static str,
+            d: &'a str,
+        }
+        /// More than it takes, so that no part of it is left behind where it grew.
+        const ROOM: usize = 512;
+
+        let public = PublicKey::from_spki(&self.spki()?).map_err(|_ours| Unspecified)?;
+        let secret: EcPrivateKeyBin<'_> = self.pair.private_key().as_be_bytes()?;
+        let mut d = Zeroizing::new(String::with_capacity(ROOM));
+        URL_SAFE_NO_PAD.encode_string(secret.as_ref(), &mut d);
+        let alg = public.default_algorithm().name();
+        let jwk = PrivateJwk { public: public.to_jwk(), alg, d: &d };
+        let mut text = Zeroizing::new(Vec::with_capacity(ROOM));
+        serde_json::to_writer(&mut *text, &jwk).map_err(|_never| Unspecified)?;
+        let text = String::from_utf8(std::mem::take(&mut *text)).map_err(|_never| Unspecified)?;
+        Ok(Zeroizing::new(text))
+    }
+
     /// The public key, SubjectPublicKeyInfo DER.
-    #[cfg(test)]
     pub(crate) fn spki(&self) -> Result<Vec<u8>, KeyError> {
-        Ok(self.pair.public_key().as_der()?.as_ref().to_vec())
+        let spki: PublicKeyX509Der<'_> = self.pair.public_key().as_der()?;
+        Ok(spki.as_ref().to_vec())
     }
 
     /// A certificate request, DER. It names nobody: whose certificate it becomes is for the server
@@ -121,6 +151,25 @@ mod tests {
         assert_eq!(same.pkcs8(), key.pkcs8());
         assert_eq!(key.into_shared_pkcs8(), same.pkcs8());
         Key::from_pkcs8(b"junk").unwrap_err();
+    }
+
+    #[test]
+    fn a_jwk_holds_both_halves_of_the_key() {
+        let key = Key::generate().unwrap();
+        let jwk: serde_json::Value = serde_json::from_str(&key.private_jwk().unwrap()).unwrap();
+        let mut members: Vec<_> = jwk.as_object().unwrap().keys().map(String::as_str).collect();
+        members.sort_unstable();
+        assert_eq!(members, ["alg", "crv", "d", "kty", "x", "y"]);
+        assert_eq!(
+            (&jwk["kty"], &jwk["crv"], &jwk["alg"]),
+            (&"EC".into(), &"P-256".into(), &"ES256".into())
+        );
+        let public = PublicKey::from_jwk(&serde_json::from_value(jwk.clone()).unwrap()).unwrap();
+        assert_eq!(public.spki(), key.spki().unwrap());
+        let secret = URL_SAFE_NO_PAD.decode(jwk["d"].as_str().unwrap()).unwrap();
+        let point = key.pair.public_key().as_ref();
+        let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
+        EcdsaKeyPair::from_private_key_and_public_key(algorithm, &secret, point).unwrap();
     }
 
     #[test]

@@ -5,23 +5,25 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 use tonic::{Response, Status};
 
-/// Entries delegated to this agent, and how many of them have a valid SVID.
-pub(crate) fn held(entries: usize, svids: usize) {
+/// Entries delegated to this agent, and how many of them have a valid SVID of each kind.
+pub(crate) fn held(entries: usize, svids: [(&'static str, usize); 2]) {
     #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "far below 2^52")]
     let number = |count: usize| count as f64;
     gauge!("claviger_agent_entries").set(number(entries));
-    gauge!("claviger_agent_svids").set(number(svids));
+    for (kind, count) in svids {
+        gauge!("claviger_agent_svids", "kind" => kind).set(number(count));
+    }
 }
 
 /// An SVID for a workload came.
-pub(crate) fn svid_issued() {
-    counter!("claviger_agent_svids_issued_total").increment(1);
+pub(crate) fn svid_issued(kind: &'static str) {
+    counter!("claviger_agent_svids_issued_total", "kind" => kind).increment(1);
 }
 
 /// SVIDs for workloads did not come.
-pub(crate) fn svids_failed(count: usize) {
+pub(crate) fn svids_failed(kind: &'static str, count: usize) {
     let count = u64::try_from(count).unwrap_or(u64::MAX);
-    counter!("claviger_agent_svids_failed_total").increment(count);
+    counter!("claviger_agent_svids_failed_total", "kind" => kind).increment(count);
 }
 
 /// A JWT-SVID was given out, from the cache or made by the server.

@@ -193,7 +193,7 @@ impl Sync {
         let mut first = false;
         if let Some(cursor) = &update.cursor {
             first = subscription.log_id.replace(cursor.log_id.clone()).is_none();
-        } else if update.bundle.is_none() && update.federated.is_none() {
+        } else if update.says_nothing() {
             return Ok(()); // Only a checkpoint.
         }
         self.updates.send(update).await.map_err(|_stopping| SyncError::Closed)?;

@@ -1,5 +1,5 @@
-//! The SPIFFE Workload API: the profiles for X.509-SVIDs and for JWT-SVIDs (SPIFFE Workload API §5,
-//! §6).
+//! The SPIFFE Workload API: the profiles for X.509-SVIDs, JWT-SVIDs and WIT-SVIDs (SPIFFE Workload
+//! API §5–7).
 //!
 //! | to find | look in |
 //! |---|---|
@@ -23,9 +23,11 @@ use claviger_proto::workload::{
     ValidateJwtsvidResponse, WitBundlesRequest, WitBundlesResponse, WitsvidRequest,
     WitsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
 };
+use futures_util::{StreamExt, TryStreamExt};
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::attestation::peer;
+use crate::credentials::Snapshot;
 use crate::metrics::counted;
 use crate::streams::{Compose, Desk, Responses};
 use crate::tokens::Tokens;
@@ -112,7 +114,13 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<WitsvidRequest>,
     ) -> Result<Response<Self::FetchWITSVIDStream>, Status> {
         require_header(request.metadata())?;
-        Err(no_wit())
+        let named = named(&request.get_ref().spiffe_id)?;
+        let opened = self
+            .open(&request, move |snapshot: &Snapshot, facts: &Selectors, now| {
+                answer::wit_svids(snapshot, facts, now, named.as_ref())
+            })
+            .await;
+        counted("FetchWITSVID", opened.map(|svids| svids.map_ok(WitsvidResponse::from).boxed()))
     }
 
     async fn fetch_wit_bundles(
@@ -134,10 +142,6 @@ fn named(spiffe_id: &str) -> Result<Option<SpiffeId>, Status> {
         "" => Ok(None),
         id => id.parse().map(Some).map_err(invalid),
     }
-}
-
-fn no_wit() -> Status {
-    Status::unimplemented("this version of Claviger does not issue WIT-SVIDs; use X.509-SVIDs")
 }
 
 #[cfg(test)]

@@ -74,8 +74,7 @@ pub(crate) fn theirs(id: &str) -> Entry {
 /// What is known of `entries` before any SVID has come.
 pub(crate) fn snapshot_of(entries: Vec<Entry>, left_out: Vec<LeftOut>) -> Snapshot {
     let own = ServedBundle::from(Bundle::empty("example.org".parse().unwrap()));
-    let identity = |entry| Identity { entry: Arc::new(entry), svid: None, refusal: None };
-    let identities = entries.into_iter().map(identity).collect();
+    let identities = entries.into_iter().map(Identity::without_svids).collect();
     Snapshot::new(Arc::new(own), BTreeMap::new(), identities, left_out.into())
 }
 

@@ -25,12 +25,26 @@ impl Accounts {
         Self { users: Names::in_file("/etc/passwd"), groups: Names::in_file("/etc/group") }
     }
 
-    pub(super) fn user(&self, uid: u32) -> Option<String> {
-        self.users.of(uid)
+    /// The names as they are now.
+    pub(super) fn now(&self) -> NamesNow {
+        NamesNow { users: self.users.table(), groups: self.groups.table() }
+    }
+}
+
+/// The names at one moment.
+#[derive(Debug)]
+pub(super) struct NamesNow {
+    users: Arc<Table>,
+    groups: Arc<Table>,
+}
+
+impl NamesNow {
+    pub(super) fn user(&self, uid: u32) -> Option<&str> {
+        self.users.get(&uid).map(String::as_str)
     }
 
-    pub(super) fn group(&self, gid: u32) -> Option<String> {
-        self.groups.of(gid)
+    pub(super) fn group(&self, gid: u32) -> Option<&str> {
+        self.groups.get(&gid).map(String::as_str)
     }
 }
 
@@ -51,17 +65,15 @@ impl Names {
         Self { path: path.into(), last: Mutex::default() }
     }
 
-    fn of(&self, id: u32) -> Option<String> {
-        match self.table() {
-            Ok(table) => table.get(&id).cloned(),
-            Err(error) => {
-                warn!(path = %self.path.display(), %error, "cannot read the names of accounts");
-                None
-            }
-        }
+    /// All of them; none if they cannot be read.
+    fn table(&self) -> Arc<Table> {
+        self.newest().unwrap_or_else(|error| {
+            warn!(path = %self.path.display(), %error, "cannot read the names of accounts");
+            Arc::default()
+        })
     }
 
-    fn table(&self) -> io::Result<Arc<Table>> {
+    fn newest(&self) -> io::Result<Arc<Table>> {
         let id = FileId::of(&std::fs::metadata(&self.path)?);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((read, table)) = &*last
@@ -124,23 +136,22 @@ mod tests {
         let dir = tempdir().unwrap();
         let path = dir.path().join("passwd");
         let names = Names::in_file(&path);
-        assert_eq!(names.of(7), None);
+        assert_eq!(names.table().get(&7), None);
         std::fs::write(&path, "one:x:7:").unwrap();
-        assert_eq!(names.of(7).as_deref(), Some("one"));
+        assert_eq!(names.table()[&7], "one");
         std::fs::write(&path, "three:x:7:").unwrap();
-        assert_eq!(names.of(7).as_deref(), Some("three"));
+        assert_eq!(names.table()[&7], "three");
     }
 
     #[test]
     fn a_file_without_end_is_not_read() {
         let names = Names::in_file("/dev/zero");
-        assert_eq!(names.of(0), None);
+        assert!(names.table().is_empty());
     }
 
     #[test]
     fn this_machine_has_a_root() {
-        let accounts = Accounts::of_this_machine();
-        assert_eq!(accounts.user(0).as_deref(), Some("root"));
-        assert_eq!(accounts.group(0).as_deref(), Some("root"));
+        let names = Accounts::of_this_machine().now();
+        assert_eq!((names.user(0), names.group(0)), (Some("root"), Some("root")));
     }
 }

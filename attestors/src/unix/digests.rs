@@ -164,7 +164,7 @@ mod tests {
 
     fn open(path: &Path) -> (File, Program) {
         let file = File::open(path).unwrap();
-        let program = Program::new(&file, b"").unwrap();
+        let program = Program::new(FileId::of(&file.metadata().unwrap()), b"");
         (file, program)
     }
 

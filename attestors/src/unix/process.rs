@@ -5,12 +5,12 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::sync::Once;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
 use rustix::io::Errno;
 use tracing::warn;
 
 use super::AttestError;
-use super::program::Program;
+use super::program::{FileId, Program};
 
 /// A process, held by its directory in `/proc`. When the process has ended, the directory is empty
 /// for ever, whoever gets the number next.
@@ -59,33 +59,40 @@ impl Process {
 
     /// The program that it runs, unless it has none or we may not know.
     pub(super) fn program(&self) -> Result<Option<Program>, AttestError> {
-        let Some(file) = self.open_program(OFlags::PATH)? else { return Ok(None) };
+        let Some(id) = self.program_id()? else { return Ok(None) };
         let link = rustix::fs::readlinkat(&self.dir, "exe", Vec::with_capacity(256))
             .map_err(|errno| failed("read the program's path", errno))?;
-        let program = Program::new(&file, link.as_bytes());
-        program.map(Some).map_err(|source| AttestError::Io { doing: "inspect the program", source })
+        Ok(Some(Program::new(id, link.as_bytes())))
+    }
+
+    /// Which file that program is.
+    pub(super) fn program_id(&self) -> Result<Option<FileId>, AttestError> {
+        let found = statx(&self.dir, "exe", AtFlags::empty(), StatxFlags::BASIC_STATS);
+        permitted(found.map(|found| FileId::from(&found)), "inspect the program")
     }
 
     /// The program that it runs, for reading; that may be another than a moment before.
     pub(super) fn read_program(&self) -> Result<Option<File>, AttestError> {
-        self.open_program(OFlags::RDONLY | OFlags::NONBLOCK)
-    }
-
-    fn open_program(&self, flags: OFlags) -> Result<Option<File>, AttestError> {
-        match self.open_file("exe", flags) {
-            Ok(file) => Ok(Some(file.into())),
-            // A kernel thread has no program; but no kernel thread calls us.
-            Err(Errno::NOENT) => Ok(None),
-            Err(Errno::ACCESS | Errno::PERM) => {
-                warn_once_about_privileges();
-                Ok(None)
-            }
-            Err(errno) => Err(failed("open the program", errno)),
-        }
+        let file = self.open_file("exe", OFlags::RDONLY | OFlags::NONBLOCK);
+        Ok(permitted(file, "open the program")?.map(File::from))
     }
 
     fn open_file(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         openat(&self.dir, name, flags | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())
+    }
+}
+
+/// What the kernel tells of a program, if it has one and tells us.
+fn permitted<T>(told: Result<T, Errno>, doing: &'static str) -> Result<Option<T>, AttestError> {
+    match told {
+        Ok(told) => Ok(Some(told)),
+        // A kernel thread has no program; but no kernel thread calls us.
+        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::ACCESS | Errno::PERM) => {
+            warn_once_about_privileges();
+            Ok(None)
+        }
+        Err(errno) => Err(failed(doing, errno)),
     }
 }
 
@@ -141,7 +148,7 @@ mod tests {
         let credentials = parse_status(STATUS.as_bytes()).unwrap();
         assert_eq!(credentials, Credentials { uid: 2, gid: 6, groups: vec![9, 10] });
         let none = STATUS.replace("9 10 ", "");
-        assert_eq!(parse_status(none.as_bytes()).unwrap().groups, []);
+        assert!(parse_status(none.as_bytes()).unwrap().groups.is_empty());
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The file that a process runs.
 
-use std::fs::{File, Metadata};
-use std::io;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+
+use rustix::fs::{Statx, makedev};
 
 /// A program: which file it is, and where the kernel says it was found.
 #[derive(Debug)]
@@ -45,12 +46,24 @@ impl FileId {
     }
 }
 
+impl From<&Statx> for FileId {
+    fn from(found: &Statx) -> Self {
+        Self {
+            device: makedev(found.stx_dev_major, found.stx_dev_minor),
+            inode: found.stx_ino,
+            size: found.stx_size,
+            modified: (found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec.into()),
+            changed: (found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec.into()),
+        }
+    }
+}
+
 impl Program {
-    /// The program in `file`, to which the link `/proc/<pid>/exe` says `link`.
-    pub(super) fn new(file: &File, link: &[u8]) -> io::Result<Self> {
+    /// The program in the file `id`, of which the link `/proc/<pid>/exe` says `link`.
+    pub(super) fn new(id: FileId, link: &[u8]) -> Self {
         let path =
             str::from_utf8(link).ok().filter(|link| link.starts_with('/')).map(PathBuf::from);
-        Ok(Self { id: FileId::of(&file.metadata()?), path })
+        Self { id, path }
     }
 
     pub(super) const fn id(&self) -> FileId {
@@ -83,9 +96,8 @@ mod tests {
             std::fs::write(&path, name).unwrap();
             path
         });
-        let file = File::open(&ours).unwrap();
-        let path =
-            |link: &[u8]| Program::new(&file, link).unwrap().own_path().map(ToOwned::to_owned);
+        let id = FileId::of(&std::fs::metadata(&ours).unwrap());
+        let path = |link: &[u8]| Program::new(id, link).own_path().map(ToOwned::to_owned);
         let ours = ours.to_str().unwrap();
         assert_eq!(path(ours.as_bytes()).as_deref(), Some(ours));
         // As from another mount namespace.
@@ -94,6 +106,15 @@ mod tests {
         assert_eq!(path(format!("{ours} (deleted)").as_bytes()), None);
         assert_eq!(path(b"/\xff"), None);
         assert_eq!(path(b"(unreachable)/x"), None);
+    }
+
+    #[test]
+    fn both_ways_to_look_at_a_file_say_the_same() {
+        use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+
+        let path = std::env::current_exe().unwrap();
+        let found = statx(CWD, &path, AtFlags::empty(), StatxFlags::BASIC_STATS).unwrap();
+        assert_eq!(FileId::from(&found), FileId::of(&std::fs::metadata(&path).unwrap()));
     }
 
     #[test]

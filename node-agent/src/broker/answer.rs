@@ -50,7 +50,7 @@ fn svid<'a>(
     hints: &mut Hints<'a>,
 ) -> Option<wire::X509svid> {
     let hint = hints.next(&identity.entry);
-    let svid = identity.svid_at(now)?;
+    let svid = identity.x509.want(now)?;
     Some(wire::X509svid {
         spiffe_id: identity.entry.spiffe_id.to_string(),
         x509_svid: svid.chain.clone(),

@@ -1,10 +1,10 @@
 //! Which entries there are, which SVID each has, and what is to be done next. Time is an argument.
 
+mod held;
 mod left_out;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use claviger_core::bundle::Bundle;
@@ -12,9 +12,12 @@ use claviger_core::entry::{Entry, EntryId};
 use claviger_core::id::TrustDomain;
 use claviger_core::reason::Reason;
 use claviger_core::time::UnixTime;
+use tokio::sync::Notify;
 use tracing::{error, warn};
 
-use super::{Cursor, FederatedUpdate, Identity, ServedBundle, Snapshot, Update, WorkloadSvid};
+use super::kept::{Ended, NotIssued};
+use super::revoked::Revoked;
+use super::{Cursor, FederatedUpdate, ServedBundle, Snapshot, Update, WorkloadSvid, WorkloadWit};
 
 /// The most SVIDs in one request.
 const BATCH: usize = 500;
@@ -22,13 +25,11 @@ const BATCH: usize = 500;
 /// The most other trust domains.
 const MAX_FEDERATED: usize = 1_000;
 
-/// The pauses after an entry's failures: 1, 2, 4 … 60 seconds.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LAST_PAUSE: Duration = Duration::from_secs(60);
-
 pub(crate) use left_out::LeftOut;
 
 use left_out::AllLeftOut;
+
+pub(super) use held::{Held, Kind};
 
 /// Entries and their SVIDs.
 #[derive(Debug)]
@@ -39,40 +40,24 @@ pub(crate) struct Book {
     /// Our own trust domain's.
     bundle: Option<Arc<ServedBundle>>,
     federated: BTreeMap<TrustDomain, Arc<ServedBundle>>,
+    revoked: Revoked,
     cursor: Option<Cursor>,
     /// Whether what can be given out changed since somebody asked.
     changed: bool,
+    /// Rings when somebody wants what is made on demand only.
+    bell: Arc<Notify>,
 }
 
-/// An entry and how far we are with it.
-#[derive(Debug)]
-struct Held {
-    entry: Arc<Entry>,
-    svid: Option<Arc<WorkloadSvid>>,
-    /// When to ask for an SVID.
-    due: UnixTime,
-    /// Whether one was asked for and did not come yet.
-    asked: bool,
-    failures: u32,
-    /// Whether the last failure was that nobody answered.
-    unanswered: bool,
-    /// What the server said when it last refused an SVID, until it gives one.
-    refusal: Option<Arc<str>>,
-    /// The change that brought the entry, until the first answer about its SVID.
-    unsettled: Option<u64>,
+/// How many of each there are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Counts {
+    pub(super) entries: usize,
+    pub(super) x509: usize,
+    pub(super) wit: usize,
 }
 
 /// What came of asking for an SVID for an entry.
-pub(super) type Answer = (Arc<Entry>, Result<WorkloadSvid, NotIssued>);
-
-/// Why there is no SVID for an entry. It has been logged.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum NotIssued {
-    /// The server does not want to, or its answer is of no use.
-    Refused(Arc<str>),
-    /// The server did not answer.
-    Unanswered,
-}
+pub(super) type Answer<S> = (Arc<Entry>, Result<S, NotIssued>);
 
 impl Book {
     /// A book with room for `limit` entries.
@@ -83,14 +68,26 @@ impl Book {
             left_out: AllLeftOut::default(),
             bundle: None,
             federated: BTreeMap::new(),
+            revoked: Revoked::default(),
             cursor: None,
             changed: false,
+            bell: Arc::default(),
         }
+    }
+
+    /// Our own trust domain's bundle, once it is known.
+    pub(super) fn bundle(&self) -> Option<Arc<ServedBundle>> {
+        self.bundle.clone()
+    }
+
+    /// Rings when there may be something to ask for.
+    pub(super) fn bell(&self) -> Arc<Notify> {
+        Arc::clone(&self.bell)
     }
 
     /// Takes in what the server says.
     pub(super) fn apply(&mut self, update: Update, now: UnixTime) {
-        let Update { cursor, snapshot, upserts, deletes, bundle, federated } = update;
+        let Update { cursor, snapshot, upserts, deletes, bundle, federated, revoked } = update;
         if snapshot {
             let ids: BTreeSet<&EntryId> = upserts.iter().map(|entry| &entry.id).collect();
             self.held.retain(|id, _| ids.contains(id));
@@ -113,8 +110,14 @@ impl Book {
         if let Some(federated) = federated {
             self.apply_federated(federated);
         }
+        if let Some(lists) = revoked {
+            self.revoke(lists, now);
+        }
         // The server answers again: what failed because it did not is tried at once.
-        self.held.values_mut().filter(|held| held.unanswered).for_each(|held| held.due = now);
+        for held in self.held.values_mut() {
+            held.x509.server_is_back(now);
+            held.wit.server_is_back(now);
+        }
         self.changed = true;
     }
 
@@ -129,7 +132,7 @@ impl Book {
         let is_full = self.limit <= self.held.len();
         match self.held.get_mut(&entry.id) {
             Some(held) if *held.entry == entry => {}
-            Some(held) => held.replace(entry, sequence, now),
+            Some(held) => held.replace(entry, sequence, now, &self.bell),
             None if is_full => {
                 error!(
                     entry = %entry.id,
@@ -139,19 +142,45 @@ impl Book {
                 self.left_out.insert(Arc::new(entry), Reason::OverEntryLimit);
             }
             None => {
-                self.held.insert(entry.id.clone(), Held::new(entry, sequence, now));
+                let held = Held::new(entry, sequence, now, &self.bell);
+                self.held.insert(held.entry.id.clone(), held);
             }
         }
     }
 
     /// An authority that is no longer secure takes along what it signed.
     fn replace_bundle(&mut self, bundle: Bundle, now: UnixTime) {
-        let before = self.bundle.as_ref().map(|served| tainted(&served.bundle)).unwrap_or_default();
-        if !tainted(&bundle).is_subset(&before) {
-            warn!("an authority is tainted: every SVID is renewed now");
-            self.held.values_mut().for_each(|held| held.due = now);
+        let before = self.bundle.as_ref().map(|served| &served.bundle);
+        let (x509, wit) =
+            before.map(|before| (tainted(before), tainted_wit(before))).unwrap_or_default();
+        if !tainted(&bundle).is_subset(&x509) {
+            self.renew_all::<WorkloadSvid>(now);
         }
-        self.bundle = Some(Arc::new(bundle.into()));
+        if !tainted_wit(&bundle).is_subset(&wit) {
+            self.renew_all::<WorkloadWit>(now);
+        }
+        let crl = self.revoked.lists().to_vec();
+        self.bundle = Some(Arc::new(ServedBundle::new(bundle, crl)));
+    }
+
+    /// What is revoked is not given out any more; who is still entitled gets another.
+    fn revoke(&mut self, lists: Vec<Bytes>, now: UnixTime) {
+        self.revoked = Revoked::new(lists);
+        if let Some(served) = &mut self.bundle {
+            let (bundle, crl) = (served.bundle.clone(), self.revoked.lists().to_vec());
+            *served = Arc::new(ServedBundle::new(bundle, crl));
+        }
+        for held in self.held.values_mut() {
+            if held.x509.svid().is_some_and(|svid| self.revoked.has(svid)) {
+                warn!(entry = %held.entry.id, id = %held.entry.spiffe_id, "an SVID is revoked");
+                held.x509.withdraw(now);
+            }
+        }
+    }
+
+    fn renew_all<S: Kind>(&mut self, now: UnixTime) {
+        warn!(kind = S::NAME, "an authority is tainted: every SVID of this kind is renewed now");
+        self.held.values_mut().for_each(|held| S::of(held).renew(now));
     }
 
     fn apply_federated(&mut self, update: FederatedUpdate) {
@@ -173,51 +202,30 @@ impl Book {
     }
 
     /// The next entries to ask for SVIDs for; none if nothing is due. They count as asked for.
-    pub(super) fn take_due(&mut self, now: UnixTime) -> Vec<Arc<Entry>> {
+    pub(super) fn take_due<S: Kind>(&mut self, now: UnixTime) -> Vec<Arc<Entry>> {
         self.held
             .values_mut()
-            .filter(|held| !held.asked && held.due <= now && !held.entry.expired(now))
-            .take(BATCH)
-            .map(|held| {
-                held.asked = true;
-                Arc::clone(&held.entry)
+            .filter_map(|held| {
+                let due = held.is_valid(now) && S::of(held).take_due(now);
+                due.then(|| Arc::clone(&held.entry))
             })
+            .take(BATCH)
             .collect()
     }
 
     /// Takes in what came of asking. `jitter` makes random numbers.
-    pub(super) fn settle(
+    pub(super) fn settle<S: Kind>(
         &mut self,
-        answers: Vec<Answer>,
+        answers: Vec<Answer<S>>,
         now: UnixTime,
         mut jitter: impl FnMut() -> u16,
     ) {
         for (entry, answer) in answers {
             // The entry may be gone or another by now.
             let held = self.held.get_mut(&entry.id).filter(|held| Arc::ptr_eq(&held.entry, &entry));
-            let Some(held) = held else { continue };
-            held.asked = false;
-            held.unsettled = None;
-            held.unanswered = matches!(answer, Err(NotIssued::Unanswered));
-            match answer {
-                Ok(svid) => {
-                    self.changed = true;
-                    held.failures = 0;
-                    held.refusal = None;
-                    // Should it be short-lived beyond reason, do not ask more than once a second.
-                    held.due = svid.validity.renew_at(jitter()).max(now.after(FIRST_PAUSE));
-                    held.svid = Some(Arc::new(svid));
-                }
-                Err(why) => {
-                    if let NotIssued::Refused(said) = why
-                        && held.refusal.as_ref() != Some(&said)
-                    {
-                        self.changed = true;
-                        held.refusal = Some(said);
-                    }
-                    held.due = now.after(pause(held.failures));
-                    held.failures = held.failures.saturating_add(1);
-                }
+            if let Some(held) = held {
+                S::settled(held);
+                self.changed |= S::of(held).settle(answer, now, jitter());
             }
         }
     }
@@ -234,32 +242,32 @@ impl Book {
     /// When there is something to do next: an SVID to ask for, or one, or an entry, that ends.
     pub(super) fn next_event(&self) -> Option<UnixTime> {
         let of = |held: &Held| {
-            let svid_ends = held.svid.as_ref().map(|svid| svid.validity.not_after.after(SECOND));
-            let due = (!held.asked).then_some(held.due);
-            [due, svid_ends, held.entry.expires_at].into_iter().flatten().min()
+            let events = [held.x509.next_event(), held.wit.next_event(), held.entry.expires_at];
+            events.into_iter().flatten().min()
         };
         self.held.values().filter_map(of).min()
     }
 
     /// Drops what has ended: an expired SVID is never served.
     pub(super) fn drop_ended(&mut self, now: UnixTime) {
-        for (_, ended) in self.held.extract_if(.., |_, held| held.entry.expired(now)) {
+        for (_, ended) in self.held.extract_if(.., |_, held| !held.is_valid(now)) {
             self.changed = true;
             self.left_out.insert(ended.entry, Reason::EntryExpired);
         }
         for held in self.held.values_mut() {
-            if held.svid.as_ref().is_some_and(|svid| svid.validity.not_after < now) {
-                let Entry { id, spiffe_id, .. } = &*held.entry;
-                warn!(entry = %id, id = %spiffe_id, "an SVID ended before it could be renewed");
-                held.svid = None;
-                self.changed = true;
-            }
+            self.changed |= drop_ended::<WorkloadSvid>(held, now);
+            self.changed |= drop_ended::<WorkloadWit>(held, now);
         }
     }
 
-    /// How many entries there are, and how many of them have an SVID.
-    pub(super) fn counts(&self) -> (usize, usize) {
-        (self.held.len(), self.held.values().filter(|held| held.svid.is_some()).count())
+    /// How many entries there are, and how many of them have an SVID of either kind.
+    pub(super) fn counts(&self) -> Counts {
+        let count = |has: fn(&&Held) -> bool| self.held.values().filter(has).count();
+        Counts {
+            entries: self.held.len(),
+            x509: count(|held| held.x509.svid().is_some()),
+            wit: count(|held| held.wit.svid().is_some()),
+        }
     }
 
     /// What can be given out, if it changed since it was last taken.
@@ -270,57 +278,37 @@ impl Book {
     /// What can be given out; nothing is known before there is a bundle.
     pub(super) fn snapshot(&mut self) -> Option<Snapshot> {
         let left_out = self.left_out.list();
-        let identity = |held: &Held| Identity {
-            entry: Arc::clone(&held.entry),
-            svid: held.svid.clone(),
-            refusal: held.refusal.clone(),
-        };
         let bundle = self.bundle.as_ref()?;
         let (own, federated) = (Arc::clone(bundle), self.federated.clone());
-        Some(Snapshot::new(own, federated, self.held.values().map(identity).collect(), left_out))
+        Some(Snapshot::new(
+            own,
+            federated,
+            self.held.values().map(Held::identity).collect(),
+            left_out,
+        ))
     }
 }
 
-const SECOND: Duration = Duration::from_secs(1);
-
-impl Held {
-    fn new(entry: Entry, sequence: u64, now: UnixTime) -> Self {
-        Self {
-            entry: Arc::new(entry),
-            svid: None,
-            due: now,
-            asked: false,
-            failures: 0,
-            unanswered: false,
-            refusal: None,
-            unsettled: Some(sequence),
-        }
+/// Drops an SVID that has ended; says whether there was one.
+fn drop_ended<S: Kind>(held: &mut Held, now: UnixTime) -> bool {
+    let ended = S::of(held).drop_ended(now);
+    if ended == Some(Ended::Missed) {
+        let Entry { id, spiffe_id, .. } = &*held.entry;
+        warn!(entry = %id, id = %spiffe_id, kind = S::NAME, "an SVID ended before it could be renewed");
     }
-
-    /// The entry changed. Its SVID stays if it still says what it should.
-    fn replace(&mut self, entry: Entry, sequence: u64, now: UnixTime) {
-        let same_contents = |a: &Entry, b: &Entry| {
-            (&a.spiffe_id, &a.dns_names, a.x509_svid_ttl)
-                == (&b.spiffe_id, &b.dns_names, b.x509_svid_ttl)
-        };
-        if same_contents(&self.entry, &entry) && self.svid.is_some() {
-            self.entry = Arc::new(entry);
-            // What was asked for under the old entry is not taken in any more.
-            self.asked = false;
-        } else {
-            *self = Self::new(entry, sequence, now);
-        }
-    }
+    ended.is_some()
 }
 
-/// The pause after so many failures in a row.
-fn pause(failures: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.min(16))).min(LAST_PAUSE)
-}
-
+/// The authorities for X.509-SVIDs that are no longer secure.
 fn tainted(bundle: &Bundle) -> BTreeSet<Bytes> {
     let tainted = bundle.x509_authorities.iter().filter(|authority| authority.tainted);
     tainted.map(|authority| authority.der.clone()).collect()
+}
+
+/// Those for WIT-SVIDs.
+fn tainted_wit(bundle: &Bundle) -> BTreeSet<String> {
+    let tainted = bundle.wit_authorities.iter().filter(|authority| authority.tainted);
+    tainted.map(|authority| authority.key_id.clone()).collect()
 }
 
 #[cfg(test)]

@@ -1,26 +1,32 @@
 //! Asking the server for SVIDs.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | batches, whatever the kind | here |
+//! | X.509-SVIDs | `x509` |
+//! | WIT-SVIDs | `wit` |
+
+mod wit;
+mod x509;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use claviger_core::entry::Entry;
-use claviger_core::svid::Validity;
+use claviger_core::svid::jwt::TokenError;
+use claviger_core::time::Clock;
 use claviger_proto::spire::server::svid::v1::svid_client::SvidClient;
-use claviger_proto::spire::server::svid::v1::{
-    BatchNewX509svidRequest, NewX509svidParams, batch_new_x509svid_response,
-};
 use claviger_proto::spire::types;
 use claviger_runtime::telemetry::Chain;
-use claviger_runtime::tls::{Svid, SvidKeyError};
-use rustls_pki_types::CertificateDer;
+use claviger_runtime::tls::SvidKeyError;
 use tokio::task::spawn_blocking;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tracing::warn;
 
-use super::WorkloadSvid;
-use super::book::{Answer, NotIssued};
+use super::ServedBundle;
+use super::book::{Answer, Kind};
+use super::kept::NotIssued;
 use crate::keys::{Key, KeyError};
 use crate::metrics;
 use crate::server::Said;
@@ -31,33 +37,71 @@ const MAX_SAID: usize = 200;
 /// For one batch.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// A kind of SVIDs that the server signs for keys of ours.
+pub(super) trait Issued: Kind + Send {
+    /// What the server is told about one of them.
+    type Params: Send + 'static;
+    /// What it says about one of them.
+    type Result: Send + 'static;
+
+    /// What to tell the server.
+    fn params(entry: &Entry, key: &Key) -> Result<Self::Params, KeyError>;
+
+    /// Asks the server for some, all at once.
+    fn ask(
+        client: SvidClient<Channel>,
+        params: Vec<Self::Params>,
+    ) -> impl Future<Output = Result<Vec<Self::Result>, Status>> + Send;
+
+    /// Makes sure that what the server sent is an SVID for the identity and the key it was asked
+    /// for.
+    fn accept(
+        entry: &Entry,
+        key: Key,
+        result: Self::Result,
+        trust: &Trust,
+    ) -> Result<Self, SvidRefused>;
+}
+
+/// By what tokens are checked.
+#[derive(Debug)]
+pub(super) struct Trust {
+    /// The trust domain's bundle, as it is when the server is asked.
+    pub(super) bundle: Arc<ServedBundle>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
 /// Asks for one SVID for each of `entries`, all at once.
-pub(super) async fn issue(channel: Option<Channel>, entries: Vec<Arc<Entry>>) -> Vec<Answer> {
-    match try_issue(channel, entries.clone()).await {
+pub(super) async fn issue<S: Issued>(
+    channel: Option<Channel>,
+    entries: Vec<Arc<Entry>>,
+    trust: Trust,
+) -> Vec<Answer<S>> {
+    match try_issue(channel, entries.clone(), trust).await {
         Ok(answers) => answers,
         Err(error) => {
-            warn!(count = entries.len(), error = %error, "no SVIDs");
-            metrics::svids_failed(entries.len());
+            warn!(count = entries.len(), kind = S::NAME, error = %error, "no SVIDs");
+            metrics::svids_failed(S::NAME, entries.len());
             entries.into_iter().map(|entry| (entry, Err(NotIssued::Unanswered))).collect()
         }
     }
 }
 
-async fn try_issue(
+async fn try_issue<S: Issued>(
     channel: Option<Channel>,
     entries: Vec<Arc<Entry>>,
-) -> Result<Vec<Answer>, BatchError> {
-    let mut client = SvidClient::new(channel.ok_or(BatchError::NoServer)?);
+    trust: Trust,
+) -> Result<Vec<Answer<S>>, BatchError> {
+    let client = SvidClient::new(channel.ok_or(BatchError::NoServer)?);
     // Two milliseconds for a hundred of them: too long for a thread that serves callers.
     let (keys, params) = spawn_blocking({
         let entries = entries.clone();
-        move || prepare(&entries)
+        move || prepare::<S>(&entries)
     })
     .await
     .map_err(|_stopping| BatchError::Stopping)??;
-    let asked = client.batch_new_x509svid(BatchNewX509svidRequest { params });
-    let results = match tokio::time::timeout(DEADLINE, asked).await {
-        Ok(answer) => answer.map_err(|status| BatchError::server(&status))?.into_inner().results,
+    let results = match tokio::time::timeout(DEADLINE, S::ask(client, params)).await {
+        Ok(answer) => answer.map_err(|status| BatchError::server(&status))?,
         Err(_elapsed) => return Err(BatchError::Late),
     };
     if results.len() != entries.len() {
@@ -65,62 +109,45 @@ async fn try_issue(
     }
     spawn_blocking(move || {
         let each = entries.into_iter().zip(keys).zip(results);
-        each.map(|((entry, key), result)| take(entry, key, result)).collect()
+        each.map(|((entry, key), result)| take(entry, key, result, &trust)).collect()
     })
     .await
     .map_err(|_stopping| BatchError::Stopping)
 }
 
-fn prepare(entries: &[Arc<Entry>]) -> Result<(Vec<Key>, Vec<NewX509svidParams>), KeyError> {
+fn prepare<S: Issued>(entries: &[Arc<Entry>]) -> Result<(Vec<Key>, Vec<S::Params>), KeyError> {
     let one = |entry: &Arc<Entry>| {
         let key = Key::generate()?;
-        let csr = key.request()?;
-        Ok((key, NewX509svidParams { entry_id: entry.id.to_string(), csr }))
+        let params = S::params(entry, &key)?;
+        Ok((key, params))
     };
     entries.iter().map(one).collect()
 }
 
-fn take(entry: Arc<Entry>, key: Key, result: batch_new_x509svid_response::Result) -> Answer {
-    match accept(&entry, key, result) {
+fn take<S: Issued>(entry: Arc<Entry>, key: Key, result: S::Result, trust: &Trust) -> Answer<S> {
+    match S::accept(&entry, key, result, trust) {
         Ok(svid) => {
-            metrics::svid_issued();
+            metrics::svid_issued(S::NAME);
             (entry, Ok(svid))
         }
         Err(error) => {
-            warn!(entry = %entry.id, id = %entry.spiffe_id, error = %Chain(&error), "no SVID");
-            metrics::svids_failed(1);
+            let (id, kind) = (&entry.spiffe_id, S::NAME);
+            warn!(entry = %entry.id, %id, kind, error = %Chain(&error), "no SVID");
+            metrics::svids_failed(S::NAME, 1);
             let said = Chain(&error).to_string().chars().take(MAX_SAID).collect::<String>();
             (entry, Err(NotIssued::Refused(said.into())))
         }
     }
 }
 
-/// Makes sure that what the server sent is an SVID for the identity and the key it was asked for.
-fn accept(
-    entry: &Entry,
-    key: Key,
-    result: batch_new_x509svid_response::Result,
-) -> Result<WorkloadSvid, SvidRefused> {
-    let status = result.status.unwrap_or_default();
-    if Code::from(status.code) != Code::Ok {
-        return Err(SvidRefused::Status(status.message));
+/// Whether the server says that there is an SVID.
+fn sound(status: Option<types::Status>) -> Result<(), SvidRefused> {
+    let status = status.unwrap_or_default();
+    if Code::from(status.code) == Code::Ok {
+        Ok(())
+    } else {
+        Err(SvidRefused::Status(status.message))
     }
-    let chain = result.svid.map(|svid: types::X509svid| svid.cert_chain).unwrap_or_default();
-    let concatenated = concatenate(&chain);
-    let chain = chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
-    let svid = Svid::new(chain, key.pkcs8())?;
-    let leaf = svid.leaf();
-    if *leaf.id() != entry.spiffe_id {
-        return Err(SvidRefused::OtherIdentity(leaf.id().to_string()));
-    }
-    let validity = Validity { not_before: leaf.not_before(), not_after: leaf.not_after() };
-    Ok(WorkloadSvid { chain: concatenated, key: key.into_shared_pkcs8(), validity })
-}
-
-fn concatenate(chain: &[Bytes]) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(chain.iter().map(Bytes::len).sum());
-    chain.iter().for_each(|der| bytes.extend_from_slice(der));
-    bytes.freeze()
 }
 
 /// Why a batch brought nothing.
@@ -148,11 +175,17 @@ impl BatchError {
 
 /// Why one entry has no SVID.
 #[derive(Debug, thiserror::Error)]
-enum SvidRefused {
+pub(super) enum SvidRefused {
     #[error("the server refuses: {0}")]
     Status(String),
     #[error("the server sent something else than an SVID for our key")]
     NotAnSvid(#[from] SvidKeyError),
+    #[error("the server sent something else than a WIT-SVID of our trust domain")]
+    Token(#[from] TokenError),
     #[error("the server sent an SVID for `{0}`")]
     OtherIdentity(String),
+    #[error("the server sent an SVID for another key")]
+    OtherKey,
+    #[error("the key cannot be used")]
+    Key(#[from] KeyError),
 }

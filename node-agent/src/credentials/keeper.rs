@@ -4,19 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claviger_core::time::Clock;
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::book::Book;
-use super::issue::issue;
-use super::{Cursor, Snapshot, Update};
+use super::book::{Answer, Book, Counts, Kind};
+use super::issue::{Issued, Trust, issue};
+use super::{Cursor, Snapshot, Update, WorkloadSvid, WorkloadWit};
 use crate::backoff::jitter;
 use crate::metrics;
 
-/// Batches under way at a time. One is on its way while the server works on another.
+/// Batches under way, of one kind.
+type Asked<S> = FuturesUnordered<BoxFuture<'static, Vec<Answer<S>>>>;
+
+/// Batches under way at a time, of each kind. One is on its way while the server works on another.
 const BATCHES: usize = 4;
 
 /// The clock is asked again at least this often: it may be set, and the machine may sleep.
@@ -51,19 +55,14 @@ pub(crate) struct Outputs {
 impl Keeper {
     /// Keeps the book until `stop` fires.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut asked = FuturesUnordered::new();
+        let (mut x509, mut wit) = (Asked::<WorkloadSvid>::new(), Asked::<WorkloadWit>::new());
+        let bell = self.book.bell();
         let mut open = true;
         loop {
             self.publish();
-            while asked.len() < BATCHES {
-                let entries = self.book.take_due(self.clock.now());
-                if entries.is_empty() {
-                    break;
-                }
-                let link = self.link.borrow().clone();
-                asked.push(issue(link, entries));
-            }
-            let pause = self.pause(asked.len() < BATCHES);
+            self.ask(&mut x509);
+            self.ask(&mut wit);
+            let pause = self.pause(x509.len() < BATCHES && wit.len() < BATCHES);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.banned.cancelled() => {
@@ -75,11 +74,29 @@ impl Keeper {
                     Some(update) => self.take_in(update),
                     None => open = false,
                 },
-                Some(answers) = asked.next() => {
+                Some(answers) = x509.next() => {
                     self.book.settle(answers, self.clock.now(), jitter);
                 }
+                Some(answers) = wit.next() => {
+                    self.book.settle(answers, self.clock.now(), jitter);
+                }
+                () = bell.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
+        }
+    }
+
+    /// Asks for the SVIDs of one kind that are due, as far as there is room.
+    fn ask<S: Issued>(&mut self, asked: &mut Asked<S>) {
+        while asked.len() < BATCHES {
+            let Some(bundle) = self.book.bundle() else { return };
+            let entries = self.book.take_due::<S>(self.clock.now());
+            if entries.is_empty() {
+                return;
+            }
+            let trust = Trust { bundle, clock: Arc::clone(&self.clock) };
+            let link = self.link.borrow().clone();
+            asked.push(issue(link, entries, trust).boxed());
         }
     }
 
@@ -95,8 +112,8 @@ impl Keeper {
     fn publish(&mut self) {
         self.book.drop_ended(self.clock.now());
         if let Some(snapshot) = self.book.take_changed() {
-            let (entries, svids) = self.book.counts();
-            metrics::held(entries, svids);
+            let Counts { entries, x509, wit } = self.book.counts();
+            metrics::held(entries, [(WorkloadSvid::NAME, x509), (WorkloadWit::NAME, wit)]);
             self.outputs.snapshots.send_replace(Some(Arc::new(snapshot)));
         }
         let applied = self.book.applied();

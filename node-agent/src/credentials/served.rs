@@ -15,6 +15,15 @@ pub(crate) struct ServedBundle {
     pub(crate) jwt: Bytes,
     /// The keys for WIT-SVIDs, a JWK Set.
     pub(crate) wit: String,
+    /// What its X.509 authorities have revoked: lists in DER.
+    pub(crate) crl: Vec<Bytes>,
+}
+
+impl ServedBundle {
+    /// `bundle`, whose authorities have revoked what stands on the lists `crl`.
+    pub(super) fn new(bundle: Bundle, crl: Vec<Bytes>) -> Self {
+        Self { crl, ..bundle.into() }
+    }
 }
 
 impl From<Bundle> for ServedBundle {
@@ -23,6 +32,7 @@ impl From<Bundle> for ServedBundle {
             x509: bundle.certificates(),
             jwt: jwks(&bundle.jwt_authorities, Use::JwtSvid).into(),
             wit: jwks(&bundle.wit_authorities, Use::WitSvid),
+            crl: Vec::new(),
             bundle,
         }
     }

@@ -8,7 +8,7 @@ use claviger_core::id::TrustDomain;
 use claviger_core::selector::{Selector, Selectors};
 use claviger_core::time::UnixTime;
 
-use super::{LeftOut, ServedBundle, WorkloadSvid};
+use super::{LeftOut, Offer, ServedBundle, WorkloadSvid, WorkloadWit};
 
 /// Every identity that can be given out, and the bundles to verify peers with.
 #[derive(Debug)]
@@ -27,16 +27,20 @@ pub(crate) struct Snapshot {
 pub(crate) struct Identity {
     /// Whom it is for.
     pub(crate) entry: Arc<Entry>,
-    /// What proves it.
-    pub(crate) svid: Option<Arc<WorkloadSvid>>,
+    /// What proves it in TLS.
+    pub(crate) x509: Offer<WorkloadSvid>,
+    /// What proves it in HTTP.
+    pub(crate) wit: Offer<WorkloadWit>,
     /// What the server said when it last refused to prove it, if it has not done so since.
     pub(crate) refusal: Option<Arc<str>>,
 }
 
 impl Identity {
-    /// What proves it at `now`.
-    pub(crate) fn svid_at(&self, now: UnixTime) -> Option<&Arc<WorkloadSvid>> {
-        self.svid.as_ref().filter(|svid| svid.validity.contains(now))
+    /// The identity of `entry`, with nothing to prove it.
+    #[cfg(test)]
+    pub(crate) fn without_svids(entry: Entry) -> Self {
+        let (x509, wit) = (Offer::default(), Offer::default());
+        Self { entry: Arc::new(entry), x509, wit, refusal: None }
     }
 }
 
@@ -140,9 +144,8 @@ mod tests {
     }
 
     fn snapshot(entries: Vec<Entry>) -> Snapshot {
-        let identity = |entry| Identity { entry: Arc::new(entry), svid: None, refusal: None };
         let federated = ["a.org", "b.org"].map(|name| (name.parse().unwrap(), served(name)));
-        let identities = entries.into_iter().map(identity).collect();
+        let identities = entries.into_iter().map(Identity::without_svids).collect();
         Snapshot::new(served("example.org"), federated.into(), identities, Arc::default())
     }
 

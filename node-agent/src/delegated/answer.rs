@@ -23,7 +23,7 @@ pub(super) fn x509_svids(
     now: UnixTime,
 ) -> Answer<wire::SubscribeToX509sviDsResponse> {
     let identities = delegable(snapshot, facts, now);
-    let svids = identities.iter().filter_map(|identity| Some((identity, identity.svid_at(now)?)));
+    let svids = identities.iter().filter_map(|identity| Some((identity, identity.x509.want(now)?)));
     let x509_svids: Vec<_> =
         svids.filter_map(|(identity, svid)| with_key(&identity.entry, svid)).collect();
     if x509_svids.is_empty() && !identities.is_empty() {
@@ -42,7 +42,11 @@ pub(crate) fn entries(snapshot: &Snapshot, facts: &Selectors, now: UnixTime) -> 
 }
 
 /// The identities of a workload that others may act as, oldest first.
-pub(crate) fn delegable<'a>(snapshot: &'a Snapshot, facts: &Selectors, now: UnixTime) -> Vec<&'a Identity> {
+pub(crate) fn delegable<'a>(
+    snapshot: &'a Snapshot,
+    facts: &Selectors,
+    now: UnixTime,
+) -> Vec<&'a Identity> {
     let mut identities = snapshot.admitted(facts, now);
     identities.retain(|identity| !identity.entry.admin && !identity.entry.downstream);
     identities

@@ -110,7 +110,7 @@ impl Offer<'_> {
         let count = names.len();
         for identity in &self.identities {
             let name = identity.entry.spiffe_id.to_string();
-            let is_there = identity.svid_at(self.now).is_some();
+            let is_there = identity.x509.want(self.now).is_some();
             if is_there && !names.contains(&name) {
                 names.push(name);
             }
@@ -137,7 +137,7 @@ impl Offer<'_> {
         }
         // Two entries may give the same identity; the first whose SVID is there will do.
         let named = || self.identities.iter().filter(|identity| identity.entry.spiffe_id == id);
-        match named().find(|identity| identity.svid_at(self.now).is_some()) {
+        match named().find(|identity| identity.x509.want(self.now).is_some()) {
             Some(identity) => self.svid(Some(identity)),
             None if named().next().is_some() => Found::Soon,
             None => Found::Nothing,
@@ -145,7 +145,7 @@ impl Offer<'_> {
     }
 
     fn svid(&self, identity: Option<&Identity>) -> Found {
-        let svid = identity.and_then(|identity| identity.svid_at(self.now));
+        let svid = identity.and_then(|identity| identity.x509.want(self.now));
         svid.map_or(Found::Soon, |svid| Found::This(Content::Svid(Arc::clone(svid))))
     }
 

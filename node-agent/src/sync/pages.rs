@@ -53,6 +53,7 @@ fn join(mut begun: Update, next: Update) -> Update {
     begun.upserts.extend(next.upserts);
     begun.deletes.extend(next.deletes);
     begun.bundle = next.bundle.or(begun.bundle);
+    begun.revoked = next.revoked.or(begun.revoked);
     begun.federated = match (begun.federated, next.federated) {
         (Some(begun), Some(next)) => Some(join_federated(begun, next)),
         (begun, next) => begun.or(next),
@@ -72,6 +73,7 @@ fn parse(page: wire::SubscribeResponse, trust_domain: &TrustDomain) -> Result<Up
     {
         return Err(SyncError::ForeignBundle(bundle.trust_domain.clone()));
     }
+    let revoked = page.revoked.map(|revoked| revoked.lists);
     let federated = page.federated.map(|wire| parse_federated(wire, trust_domain));
     let mut upserts = Vec::with_capacity(page.upserts.len());
     let mut deletes = Vec::with_capacity(page.deletes.len());
@@ -94,7 +96,7 @@ fn parse(page: wire::SubscribeResponse, trust_domain: &TrustDomain) -> Result<Up
         }
     }
     let cursor = page.cursor.map(|wire::Cursor { log_id, sequence }| Cursor { log_id, sequence });
-    Ok(Update { cursor, snapshot: page.snapshot, upserts, deletes, bundle, federated })
+    Ok(Update { cursor, snapshot: page.snapshot, upserts, deletes, bundle, federated, revoked })
 }
 
 fn join_federated(mut begun: FederatedUpdate, next: FederatedUpdate) -> FederatedUpdate {

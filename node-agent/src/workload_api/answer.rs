@@ -3,11 +3,13 @@
 //! | to find | look in |
 //! |---|---|
 //! | X.509-SVIDs | here |
+//! | WIT-SVIDs | `wit` |
 //! | bundles, of every kind | `bundles` |
 //! | what the operator calls an identity | `hints` |
 
 mod bundles;
 mod hints;
+mod wit;
 
 use bytes::Bytes;
 use claviger_core::selector::Selectors;
@@ -19,6 +21,7 @@ use crate::streams::Answer;
 
 pub(super) use bundles::{jwt_bundles, wit_bundles, x509_bundles};
 pub(crate) use hints::Hints;
+pub(super) use wit::wit_svids;
 
 /// The caller's SVIDs, the default one first (SPIFFE Workload API §5.2.1).
 pub(super) fn x509_svid(
@@ -41,7 +44,8 @@ pub(super) fn x509_svid(
     if svids.is_empty() {
         return Answer::Soon;
     }
-    Answer::Message(X509svidResponse { svids, crl: Vec::new(), federated_bundles })
+    let crl = snapshot.bundle().crl.clone();
+    Answer::Message(X509svidResponse { svids, crl, federated_bundles })
 }
 
 /// The identity as a message, if its SVID is there and valid.
@@ -53,7 +57,7 @@ fn svid<'a>(
 ) -> Option<X509svid> {
     let entry = &identity.entry;
     let hint = hints.next(entry);
-    let svid = identity.svid_at(now)?;
+    let svid = identity.x509.want(now)?;
     Some(X509svid {
         spiffe_id: entry.spiffe_id.to_string(),
         x509_svid: svid.chain.clone(),

@@ -7,11 +7,15 @@
 //! | JWT-SVIDs: asked for | `jwt` |
 //! | JWT-SVIDs: remembered, and the server's answers | `remembered` |
 //! | JWT-SVIDs: judged | `validate` |
+//! | WIT-SVIDs | `wit` |
+//! | what is made on demand only, and what comes one after the other | `on_demand` |
 
 mod bundles;
 mod jwt;
+mod on_demand;
 mod remembered;
 mod validate;
+mod wit;
 
 use std::process::Stdio;
 use std::time::Duration;

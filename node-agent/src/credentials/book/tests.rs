@@ -1,10 +1,13 @@
 //! The rules, at chosen times.
 
+use std::time::Duration;
+
 use claviger_core::bundle::X509Authority;
 use claviger_core::selector::Selectors;
 use claviger_core::svid::Validity;
 
 use super::*;
+use crate::credentials::Identity;
 use crate::world::{NOW, entry};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -31,7 +34,15 @@ fn bundle(tainted: &[bool]) -> Bundle {
 
 fn update(sequence: u64, upserts: Vec<Entry>) -> Update {
     let cursor = Some(at(sequence));
-    Update { cursor, snapshot: false, upserts, deletes: Vec::new(), bundle: None, federated: None }
+    Update {
+        cursor,
+        snapshot: false,
+        upserts,
+        deletes: Vec::new(),
+        bundle: None,
+        federated: None,
+        revoked: None,
+    }
 }
 
 fn snapshot(sequence: u64, upserts: Vec<Entry>) -> Update {
@@ -55,7 +66,7 @@ fn svid(from: UnixTime) -> WorkloadSvid {
 
 /// Answers all that is due with SVIDs that begin now.
 fn issue(book: &mut Book, now: UnixTime) -> usize {
-    let due = book.take_due(now);
+    let due = book.take_due::<WorkloadSvid>(now);
     let count = due.len();
     let answers = due.into_iter().map(|entry| (entry, Ok(svid(now)))).collect();
     book.settle(answers, now, || u16::MAX / 2);
@@ -63,9 +74,10 @@ fn issue(book: &mut Book, now: UnixTime) -> usize {
 }
 
 fn fail(book: &mut Book, now: UnixTime, why: &NotIssued) -> usize {
-    let due = book.take_due(now);
+    let due = book.take_due::<WorkloadSvid>(now);
     let count = due.len();
-    book.settle(due.into_iter().map(|entry| (entry, Err(why.clone()))).collect(), now, || 0);
+    let answers = due.into_iter().map(|entry| (entry, Err(why.clone())));
+    book.settle::<WorkloadSvid>(answers.collect(), now, || 0);
     count
 }
 
@@ -77,8 +89,10 @@ fn refused() -> NotIssued {
 fn shown(book: &mut Book) -> (Vec<String>, Vec<String>) {
     let facts: Selectors = ["unix:uid:1".parse().unwrap()].into();
     let snapshot = book.snapshot().unwrap();
-    let (with, without): (Vec<_>, Vec<_>) =
-        snapshot.admitted(&facts, NOW).into_iter().partition(|identity| identity.svid.is_some());
+    let (with, without): (Vec<_>, Vec<_>) = snapshot
+        .admitted(&facts, NOW)
+        .into_iter()
+        .partition(|identity| identity.x509.peek(NOW).is_some());
     let ids = |list: Vec<&Identity>| list.iter().map(|i| i.entry.id.to_string()).collect();
     (ids(with), ids(without))
 }
@@ -96,9 +110,9 @@ fn nothing_is_known_before_the_first_bundle() {
 fn a_new_entry_is_asked_for_at_once_and_once() {
     let mut book = book(vec![one("a")]);
     assert_eq!(book.next_event(), Some(NOW));
-    let due = book.take_due(NOW);
+    let due = book.take_due::<WorkloadSvid>(NOW);
     assert_eq!(due.len(), 1);
-    assert_eq!(book.take_due(NOW), []);
+    assert_eq!(book.take_due::<WorkloadSvid>(NOW), []);
     assert_eq!(book.next_event(), None);
     book.settle(vec![(Arc::clone(&due[0]), Ok(svid(NOW)))], NOW, || 0);
     assert_eq!(shown(&mut book).0, ["a"]);
@@ -134,7 +148,7 @@ fn an_svid_is_renewed_around_half_life() {
     issue(&mut book, NOW);
     let due = book.next_event().unwrap();
     assert!((later(1_700)..later(1_900)).contains(&due), "{due}");
-    assert_eq!(book.take_due(later(1_600)), []);
+    assert_eq!(book.take_due::<WorkloadSvid>(later(1_600)), []);
     assert_eq!(issue(&mut book, due), 1);
     assert!(later(3_600) < book.next_event().unwrap());
 }
@@ -174,9 +188,9 @@ fn what_nobody_answered_is_repeated_when_the_server_is_heard_of() {
     for (why, repeated) in [(NotIssued::Unanswered, 1), (refused(), 0)] {
         let mut book = book(vec![one("a")]);
         fail(&mut book, NOW, &why);
-        assert_eq!(book.take_due(NOW), []);
+        assert_eq!(book.take_due::<WorkloadSvid>(NOW), []);
         book.apply(update(2, Vec::new()), NOW);
-        assert_eq!(book.take_due(NOW).len(), repeated, "{why:?}");
+        assert_eq!(book.take_due::<WorkloadSvid>(NOW).len(), repeated, "{why:?}");
     }
 }
 
@@ -202,7 +216,7 @@ fn only_what_changed_is_published() {
 #[test]
 fn a_deleted_entry_is_gone_even_if_its_svid_comes_later() {
     let mut book = book(vec![one("a"), one("b")]);
-    let due = book.take_due(NOW);
+    let due = book.take_due::<WorkloadSvid>(NOW);
     let deletes = vec!["a".parse().unwrap()];
     book.apply(Update { deletes, ..update(2, Vec::new()) }, NOW);
     book.settle(due.into_iter().map(|e| (e, Ok(svid(NOW)))).collect(), NOW, || 0);
@@ -236,12 +250,12 @@ fn an_entry_that_means_another_certificate_waits_for_it() {
 #[test]
 fn an_answer_for_an_entry_as_it_was_is_not_used() {
     let mut book = book(vec![one("a")]);
-    let due = book.take_due(NOW);
+    let due = book.take_due::<WorkloadSvid>(NOW);
     let renamed = Entry { spiffe_id: "spiffe://example.org/new".parse().unwrap(), ..one("a") };
     book.apply(update(2, vec![renamed]), NOW);
     book.settle(vec![(Arc::clone(&due[0]), Ok(svid(NOW)))], NOW, || 0);
     assert_eq!(shown(&mut book).1, ["a"]);
-    assert_eq!(book.take_due(NOW).len(), 1);
+    assert_eq!(book.take_due::<WorkloadSvid>(NOW).len(), 1);
 }
 
 #[test]
@@ -250,14 +264,14 @@ fn an_entry_ends_when_it_says() {
     issue(&mut book, NOW);
     assert_eq!(book.next_event(), Some(later(9)));
     book.drop_ended(later(9));
-    assert_eq!(book.counts(), (0, 0));
+    assert_eq!(book.counts(), Counts { entries: 0, x509: 0, wit: 0 });
 }
 
 #[test]
 fn svids_for_secret_stores_are_not_for_callers() {
     let mut book = book(vec![Entry { store_svid: true, ..one("a") }]);
-    assert_eq!(book.counts(), (0, 0));
-    assert_eq!(book.take_due(NOW), []);
+    assert_eq!(book.counts(), Counts { entries: 0, x509: 0, wit: 0 });
+    assert_eq!(book.take_due::<WorkloadSvid>(NOW), []);
 }
 
 #[test]
@@ -304,8 +318,66 @@ fn batches_and_entries_are_bounded() {
     let many = |count: usize| (0..count).map(|n| one(&format!("e{n}"))).collect::<Vec<_>>();
     let mut book = Book::new(600);
     book.apply(snapshot(1, many(601)), NOW);
-    assert_eq!(book.counts().0, 600);
+    assert_eq!(book.counts().entries, 600);
     assert_eq!(issue(&mut book, NOW), 500);
     assert_eq!(issue(&mut book, NOW), 100);
     assert_eq!(issue(&mut book, NOW), 0);
+}
+
+/// Those who have a WIT-SVID, as somebody sees them who wants one.
+fn shown_wit(book: &mut Book, now: UnixTime) -> Vec<String> {
+    let facts: Selectors = ["unix:uid:1".parse().unwrap()].into();
+    let snapshot = book.snapshot().unwrap();
+    let admitted = snapshot.admitted(&facts, NOW).into_iter();
+    let with = admitted.filter(|identity| identity.wit.want(now).is_some());
+    with.map(|identity| identity.entry.id.to_string()).collect()
+}
+
+fn issue_wit(book: &mut Book, now: UnixTime) -> usize {
+    let due = book.take_due::<WorkloadWit>(now);
+    let count = due.len();
+    let validity = Validity { not_before: now, not_after: now.after(HOUR) };
+    let svid = || WorkloadWit { token: String::new().into(), key: String::new().into(), validity };
+    book.settle(due.into_iter().map(|entry| (entry, Ok(svid()))).collect(), now, || 0);
+    count
+}
+
+#[test]
+fn wit_svids_are_made_for_those_who_are_asked_for() {
+    let mut book = book(vec![one("a"), one("b")]);
+    issue(&mut book, NOW);
+    assert_eq!(issue_wit(&mut book, NOW), 0);
+    assert!(shown_wit(&mut book, NOW).is_empty());
+    assert_eq!(issue_wit(&mut book, NOW), 2);
+    assert_eq!(shown_wit(&mut book, NOW), ["a", "b"]);
+    assert_eq!(book.counts(), Counts { entries: 2, x509: 2, wit: 2 });
+}
+
+#[test]
+fn a_wit_svid_stays_as_long_as_it_names_the_identity() {
+    let mut book = book(vec![one("a")]);
+    shown_wit(&mut book, NOW);
+    issue_wit(&mut book, NOW);
+    let renewed = Entry { dns_names: vec!["db".parse().unwrap()], ..one("a") };
+    book.apply(update(2, vec![renewed.clone()]), NOW);
+    assert_eq!(shown_wit(&mut book, NOW), ["a"]);
+    let renamed = Entry { spiffe_id: "spiffe://example.org/new".parse().unwrap(), ..renewed };
+    book.apply(update(3, vec![renamed]), NOW);
+    assert!(shown_wit(&mut book, NOW).is_empty());
+    assert_eq!(issue_wit(&mut book, NOW), 1);
+}
+
+#[test]
+fn an_entry_on_demand_keeps_no_change_waiting() {
+    let on_demand = Entry { x509_on_demand: true, ..one("a") };
+    let mut book = book(vec![on_demand.clone()]);
+    assert_eq!(book.applied(), Some(at(1)));
+    assert_eq!(book.next_event(), None);
+    // It is asked for as soon as it is not on demand any more.
+    book.apply(update(2, vec![one("a")]), NOW);
+    assert_eq!((book.applied(), issue(&mut book, NOW)), (Some(at(1)), 1));
+    // And stays for a while if it is again.
+    book.apply(update(3, vec![on_demand]), NOW);
+    assert_eq!((book.applied(), shown(&mut book).0), (Some(at(3)), vec!["a".to_owned()]));
+    assert_eq!(issue(&mut book, later(3_000)), 0);
 }

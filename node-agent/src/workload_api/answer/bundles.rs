@@ -16,8 +16,9 @@ pub(in crate::workload_api) fn x509_bundles(
     facts: &Selectors,
     now: UnixTime,
 ) -> Answer<X509BundlesResponse> {
+    let crl = snapshot.bundle().crl.clone();
     let bundles = bundles(snapshot, facts, now, |served| served.x509.clone());
-    answer(bundles.map(|bundles| X509BundlesResponse { crl: Vec::new(), bundles }))
+    answer(bundles.map(|bundles| X509BundlesResponse { crl, bundles }))
 }
 
 /// SPIFFE Workload API §6.2.2.
