@@ -139,7 +139,11 @@ impl Dev {
 }
 
 /// Asks a process to stop, and waits until it has.
-async fn terminate(child: &mut Child) -> ExitStatus {
+///
+/// # Panics
+///
+/// If it does not stop.
+pub async fn terminate(child: &mut Child) -> ExitStatus {
     let pid = child.id().expect("process runs").to_string();
     let kill = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
     assert!(kill.success());

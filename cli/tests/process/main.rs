@@ -6,9 +6,11 @@ mod conformance;
 mod demo;
 mod dev;
 mod federation;
+mod files;
 mod kill;
 mod outage;
 mod revocation;
+mod tokens;
 mod why;
 
 use claviger_tests::process::Claviger;
