@@ -28,7 +28,7 @@ use tracing::debug;
 use accounts::Accounts;
 use digests::{Digest, Digests, Known};
 use process::{Credentials, Process};
-use program::Program;
+use program::{Effort, Program, WouldWait};
 
 /// The kind of these facts.
 pub const KIND: &str = "unix";
@@ -123,23 +123,26 @@ impl Attestor {
 
     async fn facts(&self, caller: Caller) -> Result<Selectors, AttestError> {
         let lane = self.lane(caller.uid);
-        let (accounts, digests) = (Arc::clone(&self.accounts), Arc::clone(&self.digests));
-        let first = blocking(&lane.looks, move || {
-            let sight = Sight::of(caller, &accounts)?;
-            match sight.program.as_ref().map(|program| digests.find(program)) {
-                Some(Known::No) => Ok(Err(sight)),
-                Some(Known::Digest(digest)) => sight.finish(Some(digest)).map(Ok),
-                Some(Known::TooLarge) | None => sight.finish(None).map(Ok),
+        // Nearly every caller runs a program that is known. Then there is nothing to wait for, and
+        // no other thread needs to be woken.
+        let look = Look::at(caller, &self.accounts, &self.digests, Effort::InMemory)?;
+        let look = match look {
+            Look::WouldWait => {
+                let (accounts, digests) = (Arc::clone(&self.accounts), Arc::clone(&self.digests));
+                let again = move || Look::at(caller, &accounts, &digests, Effort::Wait);
+                blocking(&lane.looks, again).await?
             }
-        });
-        let unread = match first.await? {
-            Ok(facts) => return Ok(facts),
-            Err(sight) => sight,
+            Look::Facts(_) | Look::Unread(_) => look,
+        };
+        let unread = match look {
+            Look::Facts(facts) => return Ok(facts),
+            Look::Unread(sight) => sight,
+            Look::WouldWait => return Err(AttestError::TimedOut),
         };
         let digests = Arc::clone(&self.digests);
         blocking(&lane.reads, move || {
             let digest = unread.digest(&digests)?;
-            unread.finish(digest)
+            unread.finish(digest, Effort::Wait)
         })
         .await
     }
@@ -167,6 +170,32 @@ async fn blocking<T: Send + 'static>(
     work.await.map_err(|_cancelled| stopping())?
 }
 
+/// What came of looking at a process.
+enum Look {
+    /// All there is to know.
+    Facts(Selectors),
+    /// All but the digest of a program that has to be read first.
+    Unread(Sight),
+    /// It takes more effort.
+    WouldWait,
+}
+
+impl Look {
+    fn at(
+        caller: Caller,
+        accounts: &Accounts,
+        digests: &Digests,
+        effort: Effort,
+    ) -> Result<Self, AttestError> {
+        let Some(sight) = Sight::of(caller, accounts, effort)? else { return Ok(Self::WouldWait) };
+        match sight.program.as_ref().map(|program| digests.find(program)) {
+            Some(Known::No) => Ok(Self::Unread(sight)),
+            Some(Known::Digest(digest)) => sight.finish(Some(digest), effort).map(Self::Facts),
+            Some(Known::TooLarge) | None => sight.finish(None, effort).map(Self::Facts),
+        }
+    }
+}
+
 /// What was seen of a process.
 struct Sight {
     process: Process,
@@ -175,18 +204,26 @@ struct Sight {
 }
 
 impl Sight {
-    fn of(caller: Caller, accounts: &Accounts) -> Result<Self, AttestError> {
+    /// Looks at a process; nothing is seen if that takes more effort.
+    fn of(
+        caller: Caller,
+        accounts: &Accounts,
+        effort: Effort,
+    ) -> Result<Option<Self>, AttestError> {
         let process = Process::open(caller.pid)?;
         let credentials = process.credentials()?;
         if (credentials.uid, credentials.gid) != (caller.uid, caller.gid) {
             return Err(AttestError::OtherUser);
         }
-        let program = process.program()?;
+        let program = process.program(effort)?;
         let mut facts = credential_facts(&credentials, accounts);
-        if let Some(path) = program.as_ref().and_then(Program::own_path) {
-            facts.extend(fact("path", path));
+        if let Some(program) = &program {
+            match program.own_path(effort) {
+                Ok(path) => facts.extend(path.and_then(|path| fact("path", path))),
+                Err(WouldWait) => return Ok(None),
+            }
         }
-        Ok(Self { process, facts, program })
+        Ok(Some(Self { process, facts, program }))
     }
 
     /// The SHA-256 of the program, read from end to end, if we may read it.
@@ -199,8 +236,8 @@ impl Sight {
     }
 
     /// All facts, if the process still runs the program that was looked at.
-    fn finish(mut self, digest: Option<Digest>) -> Result<Selectors, AttestError> {
-        if self.process.program_id()? != self.program.as_ref().map(Program::id) {
+    fn finish(mut self, digest: Option<Digest>, effort: Effort) -> Result<Selectors, AttestError> {
+        if self.process.program_id(effort)? != self.program.as_ref().map(Program::id) {
             return Err(AttestError::OtherProgram);
         }
         self.facts.extend(digest.and_then(|digest| fact("sha256", hex::encode(digest))));

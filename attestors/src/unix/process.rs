@@ -5,12 +5,12 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::sync::Once;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::fs::{CWD, Mode, OFlags, StatxFlags, openat, statx};
 use rustix::io::Errno;
 use tracing::warn;
 
 use super::AttestError;
-use super::program::{FileId, Program};
+use super::program::{Effort, FileId, Program};
 
 /// A process, held by its directory in `/proc`. When the process has ended, the directory is empty
 /// for ever, whoever gets the number next.
@@ -58,16 +58,16 @@ impl Process {
     }
 
     /// The program that it runs, unless it has none or we may not know.
-    pub(super) fn program(&self) -> Result<Option<Program>, AttestError> {
-        let Some(id) = self.program_id()? else { return Ok(None) };
+    pub(super) fn program(&self, effort: Effort) -> Result<Option<Program>, AttestError> {
+        let Some(id) = self.program_id(effort)? else { return Ok(None) };
         let link = rustix::fs::readlinkat(&self.dir, "exe", Vec::with_capacity(256))
             .map_err(|errno| failed("read the program's path", errno))?;
         Ok(Some(Program::new(id, link.as_bytes())))
     }
 
     /// Which file that program is.
-    pub(super) fn program_id(&self) -> Result<Option<FileId>, AttestError> {
-        let found = statx(&self.dir, "exe", AtFlags::empty(), StatxFlags::BASIC_STATS);
+    pub(super) fn program_id(&self, effort: Effort) -> Result<Option<FileId>, AttestError> {
+        let found = statx(&self.dir, "exe", effort.flags(), StatxFlags::BASIC_STATS);
         permitted(found.map(|found| FileId::from(&found)), "inspect the program")
     }
 

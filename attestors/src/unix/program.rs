@@ -2,9 +2,34 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Statx, makedev};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags, makedev};
+use rustix::fs::{openat2, statx};
+use rustix::io::Errno;
+
+/// How far a look at a file may go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Effort {
+    /// Only to what the kernel has in memory: no disk, and no file system of somebody else's making,
+    /// can keep us waiting.
+    InMemory,
+    /// As far as it takes.
+    Wait,
+}
+
+impl Effort {
+    pub(super) const fn flags(self) -> AtFlags {
+        match self {
+            Self::InMemory => AtFlags::STATX_DONT_SYNC,
+            Self::Wait => AtFlags::empty(),
+        }
+    }
+}
+
+/// What is asked for is not in memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct WouldWait;
 
 /// A program: which file it is, and where the kernel says it was found.
 #[derive(Debug)]
@@ -75,11 +100,29 @@ impl Program {
     /// The kernel tells the path as the process sees it. Anyone can make a mount namespace of their
     /// own and put any file at any path in it; and behind the path of a running program, another
     /// file may have taken its place.
-    pub(super) fn own_path(&self) -> Option<&str> {
-        let path = self.path.as_deref()?;
-        let found = FileId::of(&std::fs::metadata(path).ok()?);
-        if found == self.id { path.to_str() } else { None }
+    pub(super) fn own_path(&self, effort: Effort) -> Result<Option<&str>, WouldWait> {
+        let Some(path) = self.path.as_deref() else { return Ok(None) };
+        let found = match effort {
+            Effort::InMemory => remembered(path)?,
+            Effort::Wait => std::fs::metadata(path).ok().map(|metadata| FileId::of(&metadata)),
+        };
+        Ok(if found == Some(self.id) { path.to_str() } else { None })
     }
+}
+
+/// Which file is at `path`, if the kernel can tell without asking a file system.
+fn remembered(path: &Path) -> Result<Option<FileId>, WouldWait> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let file = match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED) {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        // Not in memory; or a kernel before 5.12, or a filter of system calls, that does not know
+        // the question.
+        Err(_) => return Err(WouldWait),
+    };
+    let flags = AtFlags::EMPTY_PATH | Effort::InMemory.flags();
+    let found = statx(&file, "", flags, StatxFlags::BASIC_STATS).map_err(|_errno| WouldWait)?;
+    Ok(Some(FileId::from(&found)))
 }
 
 #[cfg(test)]
@@ -97,7 +140,15 @@ mod tests {
             path
         });
         let id = FileId::of(&std::fs::metadata(&ours).unwrap());
-        let path = |link: &[u8]| Program::new(id, link).own_path().map(ToOwned::to_owned);
+        let path = |link: &[u8]| {
+            let program = Program::new(id, link);
+            let path = program.own_path(Effort::Wait).unwrap().map(ToOwned::to_owned);
+            // What was just looked at is in memory, unless the kernel had to make room.
+            if let Ok(quick) = program.own_path(Effort::InMemory) {
+                assert_eq!(quick.map(ToOwned::to_owned), path);
+            }
+            path
+        };
         let ours = ours.to_str().unwrap();
         assert_eq!(path(ours.as_bytes()).as_deref(), Some(ours));
         // As from another mount namespace.

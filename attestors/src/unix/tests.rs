@@ -205,9 +205,11 @@ async fn many_at_once_are_all_answered() {
 async fn a_file_system_that_hangs_is_given_up() {
     let attestor = Attestor::new(Config::default(), Arc::new(SystemClock));
     let uid = rustix::process::geteuid().as_raw();
-    let looks = &attestor.lane(uid).looks;
-    let _hung = looks.acquire_many(LOOKS.try_into().unwrap()).await.unwrap();
-    let caller = Caller { pid: std::process::id(), uid, gid: 0 };
+    let lane = attestor.lane(uid);
+    let _hung = lane.looks.acquire_many(LOOKS.try_into().unwrap()).await.unwrap();
+    let _busy = lane.reads.acquire_many(READS.try_into().unwrap()).await.unwrap();
+    let gid = rustix::process::getegid().as_raw();
+    let caller = Caller { pid: std::process::id(), uid, gid };
     let error = attestor.attest(caller, || false).await.unwrap_err();
     assert!(matches!(error, AttestError::TimedOut), "{error}");
 }
