@@ -85,11 +85,11 @@ until_true() {
     done
 }
 
-# register NAME PATH: entitles the program at PATH, run by this user, to spiffe://…/NAME.
+# register NAME PATH [OPTION…]: entitles the program at PATH, run by this user, to spiffe://…/NAME.
 register() {
     claviger entry create --wait \
         --spiffe-id "spiffe://$trust_domain/$1" \
-        --selector "unix:uid:$(id -u)" --selector "unix:path:$2" >"$world/entry-$1.out"
+        --selector "unix:uid:$(id -u)" --selector "unix:path:$2" "${@:3}" >"$world/entry-$1.out"
 }
 
 # json FIELD: the field of the JSON object on standard input.
@@ -132,6 +132,17 @@ install_package() {
     local get=(apt-get install -y -q --no-install-recommends "$1")
     "${get[@]}" >"$cache/apt.log" 2>&1 || { apt-get update -q && "${get[@]}"; } >"$cache/apt.log" 2>&1 ||
         cat "$cache/apt.log" >&2
+}
+
+# install_python_packages VENV REQUIREMENTS: makes VENV hold what the file REQUIREMENTS lists.
+install_python_packages() {
+    ! cmp -s "$2" "$1/installed.txt" || return 0
+    rm -rf "$1"
+    # Debian packs venv apart from Python.
+    python3 -c 'import ensurepip' 2>/dev/null || install_package python3-venv
+    python3 -m venv "$1"
+    "$1/bin/pip" install --quiet --disable-pip-version-check -r "$2"
+    cp "$2" "$1/installed.txt"
 }
 
 mkdir -p "$cache"
