@@ -4,7 +4,7 @@
 //! `CLAVIGER_AGENT` names the agent's program, if it is another than the server's.
 //!
 //! Agent, server and clients share this machine. The same program is the client of both, so that
-//! what it takes itself is the same for both.
+//! what it takes itself is the same for both; it has one thread, as most clients have.
 
 #![expect(
     clippy::unwrap_used,
@@ -64,7 +64,7 @@ const RECORDED: Figures = Figures {
 
 const CLIENTS: [usize; 2] = [1, 8];
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     claviger_runtime::descriptors::raise_limit().unwrap();
     let spire = match programs("SPIRE") {
