@@ -240,9 +240,11 @@ impl Revocations {
             return Err(RevokeError::Authority);
         }
         let names = leaf.subject_alternative_name().ok().flatten().ok_or(RevokeError::Malformed)?;
-        let uri = names.value.general_names.iter().find_map(|name| {
-            if let GeneralName::URI(uri) = name { Some(*uri) } else { None }
-        });
+        let uri = names
+            .value
+            .general_names
+            .iter()
+            .find_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None });
         let expires_at = u64::try_from(leaf.validity().not_after.timestamp())
             .map_err(|_negative| RevokeError::Malformed)?;
         let expires_at = UnixTime::from_secs(expires_at);
