@@ -46,7 +46,6 @@ pub(crate) struct Delegates {
 #[async_trait]
 impl DelegatedIdentity for Delegates {
     type SubscribeToX509SVIDsStream = Responses<wire::SubscribeToX509sviDsResponse>;
-    type SubscribeToX509SVIDsByPIDStream = Responses<wire::SubscribeToX509sviDsResponse>;
     type SubscribeToX509BundlesStream = Responses<wire::SubscribeToX509BundlesResponse>;
     type SubscribeToJWTBundlesStream = Responses<wire::SubscribeToJwtBundlesResponse>;
 
@@ -54,20 +53,10 @@ impl DelegatedIdentity for Delegates {
         &self,
         request: Request<wire::SubscribeToX509sviDsRequest>,
     ) -> Result<Response<Self::SubscribeToX509SVIDsStream>, Status> {
-        let about = |message: wire::SubscribeToX509sviDsRequest| facts(message.selectors);
+        let about =
+            |message: wire::SubscribeToX509sviDsRequest| workload(message.pid, message.selectors);
         let opened = self.open(request, about, answer::x509_svids).await;
         counted("SubscribeToX509SVIDs", opened)
-    }
-
-    async fn subscribe_to_x509svi_ds_by_pid(
-        &self,
-        request: Request<wire::SubscribeToX509sviDsByPidRequest>,
-    ) -> Result<Response<Self::SubscribeToX509SVIDsByPIDStream>, Status> {
-        let about = |message: wire::SubscribeToX509sviDsByPidRequest| {
-            process(message.pid).map(About::Process)
-        };
-        let opened = self.open(request, about, answer::x509_svids).await;
-        counted("SubscribeToX509SVIDsByPID", opened)
     }
 
     async fn subscribe_to_x509_bundles(
@@ -83,19 +72,9 @@ impl DelegatedIdentity for Delegates {
         request: Request<wire::FetchJwtsviDsRequest>,
     ) -> Result<Response<wire::FetchJwtsviDsResponse>, Status> {
         let about = |message: wire::FetchJwtsviDsRequest| {
-            Ok((facts(message.selectors)?, audience(message.audience)?))
+            Ok((workload(message.pid, message.selectors)?, audience(message.audience)?))
         };
         counted("FetchJWTSVIDs", self.jwt_svids(request, about).await)
-    }
-
-    async fn fetch_jwtsvi_ds_by_pid(
-        &self,
-        request: Request<wire::FetchJwtsviDsByPidRequest>,
-    ) -> Result<Response<wire::FetchJwtsviDsResponse>, Status> {
-        let about = |message: wire::FetchJwtsviDsByPidRequest| {
-            Ok((About::Process(process(message.pid)?), audience(message.audience)?))
-        };
-        counted("FetchJWTSVIDsByPID", self.jwt_svids(request, about).await)
     }
 
     async fn subscribe_to_jwt_bundles(
@@ -193,9 +172,16 @@ fn authorize(
     }
 }
 
-fn facts(selectors: Vec<types::Selector>) -> Result<About, Status> {
-    let facts = selectors::set(selectors, "selectors", MAX_SELECTORS);
-    facts.map(About::Facts).map_err(|error| Status::invalid_argument(error.to_string()))
+/// Whom a request names: a process, or whoever would have these facts.
+fn workload(pid: i32, selectors: Vec<types::Selector>) -> Result<About, Status> {
+    match (pid, selectors.is_empty()) {
+        (0, false) => {
+            let facts = selectors::set(selectors, "selectors", MAX_SELECTORS);
+            facts.map(About::Facts).map_err(|error| Status::invalid_argument(error.to_string()))
+        }
+        (pid, true) => process(pid).map(About::Process),
+        (_, false) => Err(Status::invalid_argument("name either a pid or selectors, not both")),
+    }
 }
 
 fn audience(names: Vec<String>) -> Result<Audience, Status> {

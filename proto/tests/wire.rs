@@ -74,6 +74,10 @@ fn spires_server_api_has_its_paths() {
         let path = |method| format!("/spire.api.server.{service}/{method}");
         want.extend(methods.split_whitespace().map(path));
     }
+    let delegated = "SubscribeToX509SVIDs< SubscribeToX509Bundles< FetchJWTSVIDs \
+                     SubscribeToJWTBundles<";
+    let path = |method| format!("/spire.api.agent.delegatedidentity.v1.DelegatedIdentity/{method}");
+    want.extend(delegated.split_whitespace().map(path));
     spires.sort();
     want.sort();
     assert_eq!(spires, want);

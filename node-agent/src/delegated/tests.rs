@@ -46,15 +46,15 @@ fn facts_of(texts: &[&str]) -> Vec<types::Selector> {
 }
 
 async fn by_selectors(client: &Client, texts: &[&str]) -> Result<Streaming<Svids>, Status> {
-    let request = wire::SubscribeToX509sviDsRequest { selectors: facts_of(texts) };
+    let request = wire::SubscribeToX509sviDsRequest { selectors: facts_of(texts), pid: 0 };
     let mut client = client.clone();
     Ok(within(client.subscribe_to_x509svi_ds(request)).await?.into_inner())
 }
 
 async fn by_pid(client: &Client, pid: i32) -> Result<Streaming<Svids>, Status> {
-    let request = wire::SubscribeToX509sviDsByPidRequest { pid };
+    let request = wire::SubscribeToX509sviDsRequest { selectors: Vec::new(), pid };
     let mut client = client.clone();
-    Ok(within(client.subscribe_to_x509svi_ds_by_pid(request)).await?.into_inner())
+    Ok(within(client.subscribe_to_x509svi_ds(request)).await?.into_inner())
 }
 
 async fn next(stream: &mut Streaming<Svids>) -> Result<Vec<String>, Status> {
@@ -120,6 +120,9 @@ async fn a_process_can_be_named_until_it_ends() {
     {
         assert_eq!(by_pid(&client, pid).await.err().unwrap().code(), code);
     }
+    let both = wire::SubscribeToX509sviDsRequest { selectors: facts_of(&["unix:uid:1"]), pid: 1 };
+    let refused = within(client.clone().subscribe_to_x509svi_ds(both)).await.err().unwrap();
+    assert_eq!(refused.code(), Code::InvalidArgument);
 }
 
 #[tokio::test]
@@ -131,7 +134,8 @@ async fn nobody_else_is_served() {
     assert_eq!(said(&refused), (Code::PermissionDenied, no_delegate));
     let refused = by_pid(&stranger, 0).await.err().unwrap();
     assert_eq!(refused.code(), Code::PermissionDenied, "a stranger learns nothing of its request");
-    let fetch = wire::FetchJwtsviDsRequest { audience: vec!["a".into()], selectors: Vec::new() };
+    let fetch =
+        wire::FetchJwtsviDsRequest { audience: vec!["a".into()], selectors: Vec::new(), pid: 0 };
     let refused = within(stranger.clone().fetch_jwtsvi_ds(fetch)).await.err().unwrap();
     assert_eq!(refused.code(), Code::PermissionDenied);
     let bundles = wire::SubscribeToX509BundlesRequest {};
@@ -164,6 +168,7 @@ async fn the_brokers_own_identities_are_not_handed_on() {
     let fetch = |facts: &[&str]| wire::FetchJwtsviDsRequest {
         audience: vec!["them".into()],
         selectors: facts_of(facts),
+        pid: 0,
     };
     let mut jwts = client.clone();
     let refused = within(jwts.fetch_jwtsvi_ds(fetch(&["k8s:ns:a"]))).await.err().unwrap();
@@ -180,15 +185,15 @@ async fn tokens_are_fetched_by_process_too() {
     let (_child, pid, program) = cat();
     let (_world, _agent, mut client) =
         world(vec![entry("cat", &[&format!("unix:path:{program}")])]).await;
-    let fetch = |audience: &[&str], pid| wire::FetchJwtsviDsByPidRequest {
+    let fetch = |audience: &[&str], pid| wire::FetchJwtsviDsRequest {
         audience: audience.iter().map(|name| (*name).to_owned()).collect(),
+        selectors: Vec::new(),
         pid,
     };
-    let tokens = within(client.fetch_jwtsvi_ds_by_pid(fetch(&["them"], pid))).await.unwrap();
+    let tokens = within(client.fetch_jwtsvi_ds(fetch(&["them"], pid))).await.unwrap();
     assert_eq!(tokens.get_ref().svids.len(), 1);
     for audience in [[].as_slice(), &[""]] {
-        let refused =
-            within(client.fetch_jwtsvi_ds_by_pid(fetch(audience, pid))).await.err().unwrap();
+        let refused = within(client.fetch_jwtsvi_ds(fetch(audience, pid))).await.err().unwrap();
         assert_eq!(refused.code(), Code::InvalidArgument);
     }
 }
