@@ -27,9 +27,10 @@ def check(condition, text):
         raise AssertionError(text)
 
 
-def claviger(*arguments):
+def claviger(*arguments, stdin=None):
     command = [os.environ["CLAVIGER"], *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    done = subprocess.run(command, check=True, input=stdin, stdout=subprocess.PIPE, text=True)
+    return done.stdout
 
 
 def create_entry(name, *more):
@@ -176,8 +177,9 @@ def entries_arrive_on_the_open_stream():
         stream.cancel()
 
 
-strangers_are_refused()
-the_header_is_required()
-it_fetches()
-the_source_rotates()
-entries_arrive_on_the_open_stream()
+if __name__ == "__main__":
+    strangers_are_refused()
+    the_header_is_required()
+    it_fetches()
+    the_source_rotates()
+    entries_arrive_on_the_open_stream()
