@@ -4,7 +4,7 @@
 //! `CLAVIGER_AGENT` names the agent's program, if it is another than the server's.
 //!
 //! Agent, server and clients share this machine. The same program is the client of both, so that
-//! what it takes itself is the same for both; it has one thread, as most clients have.
+//! what it takes itself is the same for both. One client has one thread, eight have two.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,6 +25,7 @@ use claviger_runtime::unix::connector;
 use claviger_tests::process::{Claviger, Deployment, my_uid};
 use claviger_tests::spire::Spire;
 use claviger_tests::workload::Workload;
+use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::transport::{Channel, Endpoint};
@@ -64,7 +65,7 @@ const RECORDED: Figures = Figures {
 
 const CLIENTS: [usize; 2] = [1, 8];
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main]
 async fn main() -> ExitCode {
     claviger_runtime::descriptors::raise_limit().unwrap();
     let spire = match programs("SPIRE") {
@@ -163,27 +164,41 @@ type Client = SpiffeWorkloadApiClient<Channel>;
 async fn rate<F, O>(socket: &Path, clients: usize, call: F) -> f64
 where
     F: Fn(Client) -> O + Copy + Send + 'static,
-    O: Future<Output = ()> + Send,
+    O: Future<Output = ()> + Send + 'static,
 {
-    let mut tasks = JoinSet::new();
-    for _ in 0..clients {
-        let endpoint = Endpoint::from_static("http://localhost");
-        let channel = endpoint.connect_with_connector_lazy(connector(socket.to_owned()).unwrap());
-        let client = SpiffeWorkloadApiClient::new(channel);
-        tasks.spawn(async move {
-            // The first calls connect, and fill caches.
-            for _ in 0..10 {
-                call(client.clone()).await;
+    let socket = socket.to_owned();
+    let measure = move || {
+        let mut runtime = Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(clients.min(2)).enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let mut tasks = JoinSet::new();
+            for _ in 0..clients {
+                tasks.spawn(rate_of_one(socket.clone(), call));
             }
-            let (start, mut calls) = (Instant::now(), 0_u32);
-            while start.elapsed() < SPAN {
-                call(client.clone()).await;
-                calls += 1;
-            }
-            f64::from(calls) / start.elapsed().as_secs_f64()
-        });
+            tasks.join_all().await.iter().sum()
+        })
+    };
+    tokio::task::spawn_blocking(measure).await.unwrap()
+}
+
+async fn rate_of_one<F, O>(socket: PathBuf, call: F) -> f64
+where
+    F: Fn(Client) -> O,
+    O: Future<Output = ()>,
+{
+    let endpoint = Endpoint::from_static("http://localhost");
+    let channel = endpoint.connect_with_connector_lazy(connector(socket).unwrap());
+    let client = SpiffeWorkloadApiClient::new(channel);
+    // The first calls connect, and fill caches.
+    for _ in 0..10 {
+        call(client.clone()).await;
     }
-    tasks.join_all().await.iter().sum()
+    let (start, mut calls) = (Instant::now(), 0_u32);
+    while start.elapsed() < SPAN {
+        call(client.clone()).await;
+        calls += 1;
+    }
+    f64::from(calls) / start.elapsed().as_secs_f64()
 }
 
 async fn fetch_x509(mut client: Client) {
