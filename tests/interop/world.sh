@@ -12,6 +12,8 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/claviger-interop
 trust_domain=interop.example.org
 world='' dev=''
 background=()
+# A run leaves nothing in the source tree.
+export PYTHONDONTWRITEBYTECODE=1
 
 : "${CLAVIGER:=${CARGO_TARGET_DIR:-$root/target}/release/claviger}"
 : "${CLAVIGER_EXAMPLES:=$(dirname "$CLAVIGER")/examples}"
