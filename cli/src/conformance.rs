@@ -9,7 +9,7 @@
 //! | the checks, by number | [`catalogue`] |
 //! | where a Workload API can be | [`address`] |
 //! | a caller who is never kept waiting, and its requests | [`client`], [`answer`] |
-//! | what is asked, in which order | [`observe`] |
+//! | what is asked, in which order | [`mod@observe`] |
 //! | malformed requests and forged tokens | [`plan`], [`forge`] |
 //! | a trust domain of the suite's own | [`foreign`] |
 //! | what the answers have to be | [`judge`] |
