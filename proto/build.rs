@@ -54,8 +54,9 @@ fn generate(
     let code = compiler.file_descriptor_set();
     fs::write(descriptors, compiler.include_source_info(false).encode_file_descriptor_set())?;
 
-    let mut builder =
-        tonic_prost_build::configure().skip_debug(secret_messages(&compiler.descriptor_pool()));
+    let mut builder = tonic_prost_build::configure()
+        .codec_path("crate::codec::SmallBuffers")
+        .skip_debug(secret_messages(&compiler.descriptor_pool()));
     for path in SHARED_BYTES {
         builder = builder.bytes(path);
     }

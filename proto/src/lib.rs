@@ -20,10 +20,12 @@
 //! | for the operator's command line, beyond SPIRE's API: the server's | [`claviger::admin::v1`] |
 //! | the same: an agent's | [`claviger::node::v1`] |
 //! | from messages to domain types and back | [`convert`] |
+//! | from bytes to messages and back | [`codec`] |
 //!
 //! A message with a secret in it has no `Debug`, and neither has one that can contain it: the field
 //! is marked `debug_redact` in its `.proto` file, and `build.rs` does the rest.
 
+pub mod codec;
 pub mod convert;
 
 /// The SPIFFE Workload API, package-less as the standard has it.
