@@ -11,16 +11,24 @@
 //! Attestors report facts, never decisions: what a fact entitles to is for entries and policies to
 //! say. To add a kind: write its folder, and its page in `docs/attestors/`.
 
+pub mod composite;
 pub mod join_token;
 pub mod unix;
 
+mod once;
+
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
+use std::net::IpAddr;
 
 use async_trait::async_trait;
-use claviger_core::evidence::{AttestedNode, KeyDigest};
+use claviger_core::evidence::{AttestedNode, Binding, KeyDigest};
 use claviger_core::id::TrustDomain;
 use claviger_core::time::UnixTime;
+use zeroize::Zeroizing;
+
+pub use once::{ConsumeError, ConsumeOnce, Once};
 
 /// What a node presents to be admitted.
 #[derive(Clone, Copy)]
@@ -29,8 +37,12 @@ pub struct NodeClaim<'a> {
     pub evidence: &'a [u8],
     /// The key that the evidence is to earn a certificate for; its possession was proved.
     pub key: &'a KeyDigest,
+    /// What the evidence should be bound to, if its kind can be: that key, among others.
+    pub binding: &'a Binding,
     /// The trust domain that the node wants to join.
     pub trust_domain: &'a TrustDomain,
+    /// The address that the node calls from, if it calls over the network.
+    pub caller: Option<IpAddr>,
     /// The time at which the evidence is judged.
     pub now: UnixTime,
 }
@@ -40,7 +52,9 @@ impl fmt::Debug for NodeClaim<'_> {
         f.debug_struct("NodeClaim")
             .field("evidence", &format_args!("({} bytes)", self.evidence.len()))
             .field("key", self.key)
+            .field("binding", self.binding)
             .field("trust_domain", self.trust_domain)
+            .field("caller", &self.caller)
             .field("now", &self.now)
             .finish()
     }
@@ -56,13 +70,43 @@ pub trait NodeVerifier: fmt::Debug + Send + Sync + 'static {
     /// The name that selects this verifier on the wire, such as `join_token`.
     fn kind(&self) -> &'static str;
 
-    /// Judges the evidence of `claim`.
+    /// Judges the evidence of `claim`. The `node` can be asked, if the kind of evidence needs a
+    /// conversation.
     ///
     /// # Errors
     ///
     /// [`VerifyError`] if it proves nothing, or if that can't be told right now.
-    async fn verify(&self, claim: NodeClaim<'_>) -> Result<AttestedNode, VerifyError>;
+    async fn verify(
+        &self,
+        claim: NodeClaim<'_>,
+        node: &mut dyn Challenged,
+    ) -> Result<AttestedNode, VerifyError>;
 }
+
+/// The node that presents evidence, as its verifier sees it: it answers challenges.
+#[async_trait]
+pub trait Challenged: Send {
+    /// The node's answer to `challenge`: at most [`MAX_EVIDENCE`] bytes of a stranger's.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::Silent`] if there is none in time.
+    async fn answer(&mut self, challenge: Vec<u8>) -> Result<Vec<u8>, VerifyError>;
+}
+
+/// A node that has one message to send, and can't be asked.
+#[derive(Clone, Copy, Debug)]
+pub struct NoConversation;
+
+#[async_trait]
+impl Challenged for NoConversation {
+    async fn answer(&mut self, _challenge: Vec<u8>) -> Result<Vec<u8>, VerifyError> {
+        Err(VerifyError::Silent)
+    }
+}
+
+/// The most bytes of evidence of any kind, and of any answer to a challenge.
+pub const MAX_EVIDENCE: usize = 64 << 10;
 
 /// Why evidence proves nothing.
 #[derive(Debug, thiserror::Error)]
@@ -70,10 +114,105 @@ pub enum VerifyError {
     /// The bytes are not evidence of this kind.
     #[error("the evidence is malformed")]
     Malformed,
-    /// The evidence is well formed and wrong: the node is not what it says.
+    /// The evidence is well formed and wrong: the node is not what it says. The operator reads why;
+    /// the node does not.
     #[error("the evidence is not genuine: {0}")]
-    NotGenuine(&'static str),
+    NotGenuine(Cow<'static, str>),
+    /// A challenge was not answered.
+    #[error("the node did not answer a challenge")]
+    Silent,
     /// Something that the verifier depends on did not answer. The node may try again.
     #[error("the evidence cannot be judged now")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl VerifyError {
+    /// The evidence is not genuine, for a reason that the operator reads.
+    pub fn not_genuine(why: impl Into<Cow<'static, str>>) -> Self {
+        Self::NotGenuine(why.into())
+    }
+}
+
+/// Gathers one kind of evidence on a node.
+#[async_trait]
+pub trait NodeCollector: fmt::Debug + Send + Sync + 'static {
+    /// The name of the kind on the wire.
+    fn kind(&self) -> &'static str;
+
+    /// Begins to present evidence, for the key and the server that `binding` names.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectError`] if there is none to be had.
+    async fn present(&self, binding: &Binding) -> Result<Box<dyn Presentation>, CollectError>;
+}
+
+/// One presentation of evidence: dropped when the server has judged.
+#[async_trait]
+pub trait Presentation: fmt::Debug + Send {
+    /// The evidence to send first. May be a secret.
+    fn evidence(&self) -> &[u8];
+
+    /// The answer to a challenge of the server's. What the server sends is not trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectError`] if it can't be answered.
+    async fn answer(&mut self, challenge: &[u8]) -> Result<Zeroizing<Vec<u8>>, CollectError>;
+}
+
+/// Evidence that needs no conversation.
+pub struct Statement(Zeroizing<Vec<u8>>);
+
+impl Statement {
+    /// A presentation of these bytes and nothing more.
+    #[must_use]
+    pub const fn new(evidence: Zeroizing<Vec<u8>>) -> Self {
+        Self(evidence)
+    }
+}
+
+impl fmt::Debug for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Statement({} bytes)", self.0.len())
+    }
+}
+
+#[async_trait]
+impl Presentation for Statement {
+    fn evidence(&self) -> &[u8] {
+        &self.0
+    }
+
+    async fn answer(&mut self, _challenge: &[u8]) -> Result<Zeroizing<Vec<u8>>, CollectError> {
+        Err(CollectError::Unexpected)
+    }
+}
+
+/// Why there is no evidence.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// What it is made from can't be had. `what` says what was tried and what to do.
+    #[error("{what}")]
+    Unavailable {
+        /// What is missing, and what to do about it.
+        what: String,
+        /// Why.
+        #[source]
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+    /// The server sent a challenge that this kind of evidence does not know.
+    #[error("the server sent a challenge that this kind of evidence does not know")]
+    Unexpected,
+}
+
+/// Something in a setting of an attestor's.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConfigProblem {
+    /// The setting, below the attestor's own table.
+    pub key: String,
+    /// What is written there, unless it is a secret.
+    pub value: Option<String>,
+    /// What is wrong with it, and what to write.
+    pub advice: String,
 }

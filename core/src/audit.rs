@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::Parts;
 use crate::entry::{Entry, EntryId};
-use crate::evidence::KeyDigest;
+use crate::evidence::{Appraisal, KeyDigest};
 use crate::grant::{Grant, IssueJwt, IssueWit, IssueX509, IssueX509Ca, PolicyDigest, Requester};
 use crate::id::{SpiffeId, TrustDomain};
 use crate::psk::{PskBinding, PskTtl};
@@ -169,6 +169,27 @@ pub enum Event {
         selectors: Selectors,
         /// The key the evidence earned.
         key: KeyDigest,
+        /// How its evidence was judged; records of the first versions leave it out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        appraisal: Option<Appraisal>,
+    },
+    /// A program without an agent proved what it is.
+    DirectlyAttested {
+        /// The identity its evidence earned.
+        id: SpiffeId,
+        /// What was proved.
+        selectors: Selectors,
+        /// How its evidence was judged.
+        appraisal: Appraisal,
+    },
+    /// Something that works once was presented again.
+    EvidenceReplayed {
+        /// The kind of evidence.
+        kind: String,
+        /// Who made it.
+        issuer: String,
+        /// The SHA-256 of its name, in hexadecimal.
+        digest: String,
     },
     /// An agent was removed; it may attest again.
     AgentEvicted {

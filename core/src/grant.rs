@@ -9,6 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::entry::EntryId;
+use crate::evidence::Bond;
 use crate::id::SpiffeId;
 use crate::psk::PskBinding;
 use crate::psk::binder::{Binder, TranscriptHash};
@@ -176,6 +177,16 @@ pub enum Requester {
     Admin(SpiffeId),
     /// The server itself.
     Server,
+    /// Whoever presented this evidence to the server: a node that becomes an agent, or a program
+    /// without an agent beside it.
+    Evidence {
+        /// The identity that the evidence earned.
+        id: SpiffeId,
+        /// The kind of evidence.
+        kind: String,
+        /// What keeps others from presenting it.
+        bond: Bond,
+    },
 }
 
 /// The act of spending one PSK, decided anew when it is redeemed: what was permitted at issue may

@@ -7,6 +7,7 @@
 //! | [`tasks`]       | every task of the process, the signals that end it, and the drain            |
 //! | [`telemetry`]   | logs, metrics, and how an error is written with its causes                   |
 //! | [`health`]      | what works and what does not, and the HTTP endpoint that says so             |
+//! | [`http`]        | HTTP/1.1 for supervisors and strangers: one small request at a time          |
 //! | [`unix`]        | Unix sockets whose callers the kernel vouches for                            |
 //! | [`tls`]         | TLS 1.3 between live X.509-SVIDs, and the validation of an X.509-SVID        |
 //! | [`descriptors`] | how many connections the process may have open                               |
@@ -14,6 +15,7 @@
 mod accept;
 pub mod descriptors;
 pub mod health;
+pub mod http;
 pub mod settings;
 pub mod slots;
 pub mod tasks;

@@ -38,6 +38,6 @@ pub use identity::{Identity, Svid, SvidKeyError};
 pub use incoming::{BindError, Limits, TlsIncoming};
 pub use leaf::{Leaf, LeafError};
 pub use local::{LocalTlsPeer, LocalTlsStream, local_tls};
-pub use stream::{TlsPeer, TlsStream};
+pub use stream::{Accepted, TlsPeer, TlsStream};
 pub use svid::{SvidError, verify_svid};
 pub use web::{WebCertificate, WebCertificateError, web_server_config};

@@ -25,18 +25,13 @@ use std::time::Duration;
 
 use claviger_core::bundle::Bundle;
 use claviger_runtime::health::Health;
+use claviger_runtime::http::answer_one;
 use claviger_runtime::tasks::Tasks;
-use claviger_runtime::telemetry::Chain;
 use claviger_runtime::tls::{self, TlsIncoming, web_server_config};
 use claviger_runtime::unix;
 use futures_util::{Stream, StreamExt as _};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
 use crate::config::{Door, PublicConfig};
 use answers::Answers;
@@ -54,12 +49,6 @@ const LIMITS: tls::Limits = tls::Limits {
 
 /// The same on a Unix socket, where everyone is the proxy.
 const SOCKET_LIMITS: unix::Limits = unix::Limits { connections: 1_024, connections_per_uid: 1_024 };
-
-/// Time for a request and its answer.
-const DEADLINE: Duration = Duration::from_secs(10);
-
-/// Room for a request line and its headers, in bytes: the least that hyper accepts.
-const MAX_HEAD: usize = 8_192;
 
 /// Opens the door to strangers, until `tasks` stop. Keys are published `ahead` of their use, which
 /// bounds how long answers may be kept. Returns where it listens, if that is an address.
@@ -108,33 +97,12 @@ fn accept<S>(
         while let Some(Some(Ok(stream))) = stop.run_until_cancelled(incoming.next()).await {
             let answers = Arc::clone(&answers);
             connections.spawn("public connection", |stop| async move {
-                answer(stream, &answers, stop).await;
+                answer_one(stream, "public", |request| answers.to(request), stop).await;
                 Ok(())
             });
         }
         Ok(())
     });
-}
-
-async fn answer(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    answers: &Answers,
-    stop: CancellationToken,
-) {
-    let service = service_fn(|request| {
-        let response = answers.to(&request);
-        async move { Ok::<_, std::convert::Infallible>(response) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(DEADLINE)
-        .max_buf_size(MAX_HEAD)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    let served = tokio::time::timeout(DEADLINE, connection);
-    if let Some(Ok(Err(error))) = stop.run_until_cancelled(served).await {
-        debug!(error = %Chain(&error), "public request not answered");
-    }
 }
 
 /// The door to strangers cannot be opened.

@@ -4,11 +4,11 @@ use std::error::Error;
 use std::fmt;
 
 use async_trait::async_trait;
-use claviger_core::evidence::{AttestedNode, KeyDigest};
+use claviger_core::evidence::{AttestedNode, Bond, KeyDigest};
 use claviger_core::selector::Selectors;
 
 use super::{JoinToken, KIND};
-use crate::{NodeClaim, NodeVerifier, VerifyError};
+use crate::{Challenged, NodeClaim, NodeVerifier, VerifyError};
 
 /// Remembers which tokens exist, and who spent them.
 #[async_trait]
@@ -55,20 +55,24 @@ impl<S: SpendToken> NodeVerifier for Verifier<S> {
         KIND
     }
 
-    async fn verify(&self, claim: NodeClaim<'_>) -> Result<AttestedNode, VerifyError> {
+    async fn verify(
+        &self,
+        claim: NodeClaim<'_>,
+        _node: &mut dyn Challenged,
+    ) -> Result<AttestedNode, VerifyError> {
         let token =
             JoinToken::parse(claim.evidence).map_err(|_not_a_token| VerifyError::Malformed)?;
         let id = token.agent_id(claim.trust_domain).map_err(|_too_long| VerifyError::Malformed)?;
         self.0.spend(&token, claim.key).await?;
-        Ok(AttestedNode::assertion(KIND, id, Selectors::new(), false))
+        Ok(AttestedNode::assertion(KIND, id, Selectors::new(), false, Bond::Bearer))
     }
 }
 
 impl From<SpendError> for VerifyError {
     fn from(error: SpendError) -> Self {
         match error {
-            SpendError::Unknown => Self::NotGenuine("the join token is unknown or has expired"),
-            SpendError::Replayed => Self::NotGenuine("the join token was spent by another node"),
+            SpendError::Unknown => Self::not_genuine("the join token is unknown or has expired"),
+            SpendError::Replayed => Self::not_genuine("the join token was spent by another node"),
             SpendError::Unavailable(source) => Self::Unavailable(source),
         }
     }
@@ -78,10 +82,12 @@ impl From<SpendError> for VerifyError {
 mod tests {
     use std::sync::Mutex;
 
+    use claviger_core::evidence::Binding;
     use claviger_core::id::TrustDomain;
     use claviger_core::time::UnixTime;
 
     use super::*;
+    use crate::NoConversation;
 
     /// A ledger that knows one token.
     #[derive(Debug, Default)]
@@ -112,9 +118,11 @@ mod tests {
         }
 
         async fn present(&self, evidence: &[u8], key: &[u8]) -> Result<AttestedNode, VerifyError> {
-            let (key, now) = (&KeyDigest::of_spki(key), UnixTime::from_secs(1));
-            let trust_domain = &self.trust_domain;
-            self.verifier.verify(NodeClaim { evidence, key, trust_domain, now }).await
+            let (binding, now) =
+                (&Binding::new(KIND, key, &self.trust_domain), UnixTime::from_secs(1));
+            let (key, trust_domain, caller) = (&KeyDigest::of_spki(key), &self.trust_domain, None);
+            let claim = NodeClaim { evidence, key, binding, trust_domain, caller, now };
+            self.verifier.verify(claim, &mut NoConversation).await
         }
     }
 
@@ -150,9 +158,10 @@ mod tests {
     #[test]
     fn a_claim_does_not_show_its_evidence() {
         let world = World::new();
-        let (key, now) = (&KeyDigest::of_spki(b"key"), UnixTime::from_secs(1));
-        let trust_domain = &world.trust_domain;
-        let claim = NodeClaim { evidence: b"secret", key, trust_domain, now };
+        let (binding, now) =
+            (&Binding::new(KIND, b"key", &world.trust_domain), UnixTime::from_secs(1));
+        let (key, trust_domain, caller) = (&KeyDigest::of_spki(b"key"), &world.trust_domain, None);
+        let claim = NodeClaim { evidence: b"secret", key, binding, trust_domain, caller, now };
         let text = format!("{claim:?}");
         assert!(text.contains("(6 bytes)") && !text.contains("secret"), "{text}");
     }

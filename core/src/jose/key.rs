@@ -22,6 +22,8 @@ pub struct PublicKey {
     kind: Kind,
     /// SubjectPublicKeyInfo in DER, in its one spelling.
     spki: Box<[u8]>,
+    /// The same as a JWK.
+    jwk: Jwk,
 }
 
 /// What a key can be used with.
@@ -106,10 +108,7 @@ impl PublicKey {
         if Self::MAX_SPKI < spki.len() {
             return Err(KeyError::Malformed);
         }
-        let key = match parse(spki)? {
-            Parts::Point(curve, coordinates) => Self::on_curve(curve, &coordinates)?,
-            Parts::Rsa { n, e } => Self::rsa(&n, &e)?,
-        };
+        let key = parse(spki)?;
         // Whatever would be written differently is another key's name.
         if *key.spki == *spki { Ok(key) } else { Err(KeyError::Malformed) }
     }
@@ -148,19 +147,29 @@ impl PublicKey {
         };
         ParsedPublicKey::new(algorithm.verifier(), &spki)
             .map_err(|_not_on_the_curve| KeyError::Malformed)?;
-        Ok(Self { kind: curve.kind, spki: spki.into() })
+        let (x, y) = coordinates.split_at_checked(curve.size).ok_or(KeyError::Malformed)?;
+        let jwk = Jwk::Ec { crv: curve.name.to_owned(), x: text(x), y: text(y) };
+        Ok(Self { kind: curve.kind, spki: spki.into(), jwk })
     }
 
     fn rsa(n: &[u8], e: &[u8]) -> Result<Self, KeyError> {
+        // A DER INTEGER may begin with a zero, a Base64urlUInt may not (RFC 7518 §2).
+        let number = |bytes: &'_ [u8]| {
+            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+            bytes.get(zeros..).unwrap_or_default().to_vec()
+        };
+        let (n, e) = (number(n), number(e));
         let zeros = n.first().map_or(0, |first| first.leading_zeros());
         let bits =
             n.len().saturating_mul(8).saturating_sub(usize::try_from(zeros).unwrap_or_default());
         if !(2_048..=8_192).contains(&bits) {
             return Err(KeyError::RsaSize(bits));
         }
-        let spki: Result<PublicKeyX509Der<'_>, _> = PublicKeyComponents { n, e }.as_der();
+        let components = PublicKeyComponents { n: n.as_slice(), e: e.as_slice() };
+        let spki: Result<PublicKeyX509Der<'_>, _> = components.as_der();
         let spki = spki.map_err(|_unspecified| KeyError::Malformed)?;
-        Ok(Self { kind: Kind::Rsa, spki: spki.as_ref().into() })
+        let jwk = Jwk::Rsa { n: text(&n), e: text(&e) };
+        Ok(Self { kind: Kind::Rsa, spki: spki.as_ref().into(), jwk })
     }
 
     /// As SubjectPublicKeyInfo in DER.
@@ -172,16 +181,7 @@ impl PublicKey {
     /// As a JWK.
     #[must_use]
     pub fn to_jwk(&self) -> Jwk {
-        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        match parse(&self.spki) {
-            Ok(Parts::Point(curve, coordinates)) => {
-                let (x, y) = coordinates.split_at(curve.size.min(coordinates.len()));
-                Jwk::Ec { crv: curve.name.to_owned(), x: text(x), y: text(y) }
-            }
-            Ok(Parts::Rsa { n, e }) => Jwk::Rsa { n: text(&n), e: text(&e) },
-            // What was read once is read again.
-            Err(_) => Jwk::Rsa { n: String::new(), e: String::new() },
-        }
+        self.jwk.clone()
     }
 
     /// The algorithm that is used with this key where nobody says otherwise.
@@ -205,15 +205,12 @@ impl PublicKey {
     }
 }
 
-/// What a SubjectPublicKeyInfo holds.
-enum Parts {
-    /// Both coordinates.
-    Point(&'static Curve, Vec<u8>),
-    /// Numbers without leading zeros.
-    Rsa { n: Vec<u8>, e: Vec<u8> },
+/// Bytes in a JWK.
+fn text(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn parse(spki: &[u8]) -> Result<Parts, KeyError> {
+fn parse(spki: &[u8]) -> Result<PublicKey, KeyError> {
     let Ok(([], info)) = SubjectPublicKeyInfo::from_der(spki) else {
         return Err(KeyError::Malformed);
     };
@@ -229,15 +226,10 @@ fn parse(spki: &[u8]) -> Result<Parts, KeyError> {
         let curve = CURVES.iter().find(|curve| curve.kind == kind).ok_or(KeyError::Kind)?;
         let coordinates = info.subject_public_key.data.strip_prefix(&[4]);
         let coordinates = coordinates.filter(|both| both.len() == curve.size.saturating_mul(2));
-        Ok(Parts::Point(curve, coordinates.ok_or(KeyError::Malformed)?.to_vec()))
+        PublicKey::on_curve(curve, coordinates.ok_or(KeyError::Malformed)?)
     } else if *algorithm == OID_PKCS1_RSAENCRYPTION {
         let Ok(Parsed::RSA(key)) = info.parsed() else { return Err(KeyError::Malformed) };
-        let number = |bytes: &[u8]| {
-            // A DER INTEGER may begin with a zero, a Base64urlUInt may not (RFC 7518 §2).
-            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-            bytes.get(zeros..).unwrap_or_default().to_vec()
-        };
-        Ok(Parts::Rsa { n: number(key.modulus), e: number(key.exponent) })
+        PublicKey::rsa(key.modulus, key.exponent)
     } else {
         Err(KeyError::Kind)
     }

@@ -167,12 +167,7 @@ impl JwtSvid {
         let claims: Claims = claims(&token.payload)?;
         let subject: SpiffeId = claims.sub.parse()?;
         check_signature(&token, &subject, authorities)?;
-        if claims.exp <= now.as_secs() {
-            return Err(TokenError::Expired);
-        }
-        if claims.nbf.is_some_and(|start| now.as_secs() < start) {
-            return Err(TokenError::NotYet);
-        }
+        check_times(claims.exp, claims.nbf, now)?;
         let contains = match &claims.aud {
             OneOrMany::One(name) => name == audience,
             OneOrMany::Many(names) => names.iter().any(|name| name == audience),
@@ -189,6 +184,17 @@ impl JwtSvid {
 /// Reads `T` from a token's payload.
 pub(super) fn claims<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, TokenError> {
     serde_json::from_slice(payload).map_err(|error| TokenError::Claims(error.to_string()))
+}
+
+/// Checks that `now` is not before the start, if there is one, and before the end.
+pub(super) fn check_times(end: u64, start: Option<u64>, now: UnixTime) -> Result<(), TokenError> {
+    if end <= now.as_secs() {
+        return Err(TokenError::Expired);
+    }
+    if start.is_some_and(|start| now.as_secs() < start) {
+        return Err(TokenError::NotYet);
+    }
+    Ok(())
 }
 
 /// Checks that an authority of the subject's trust domain signed `token`.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::SvidTtl;
-use super::jwt::{TokenError, check_signature, claims};
+use super::jwt::{TokenError, check_signature, check_times, claims};
 use crate::bundle::TokenAuthority;
 use crate::id::{SpiffeId, TrustDomain};
 use crate::jose::compact::{self, Compact};
@@ -107,12 +107,7 @@ impl WitSvid {
         if everything.contains_key("aud") {
             return Err(TokenError::Forbidden("aud"));
         }
-        if claims.exp <= now.as_secs() {
-            return Err(TokenError::Expired);
-        }
-        if claims.nbf.is_some_and(|start| now.as_secs() < start) {
-            return Err(TokenError::NotYet);
-        }
+        check_times(claims.exp, claims.nbf, now)?;
         let confirmation = claims.cnf.ok_or(TokenError::Confirmation)?.jwk;
         let key =
             PublicKey::from_jwk(&confirmation.key).map_err(|_no_key| TokenError::Confirmation)?;

@@ -4,37 +4,25 @@
 //! connection carries one request without a body, small headers and a deadline, and there are only
 //! so many at a time.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
 use super::Health;
 use crate::accept::Backoff;
+use crate::http::answer_one;
 use crate::tasks::Tasks;
-use crate::telemetry::{Chain, Metrics};
+use crate::telemetry::Metrics;
 
 /// Connections at a time; more wait in the kernel's queue. A supervisor and a few Prometheus
 /// servers hold one each.
 const MAX_CONNECTIONS: usize = 64;
-
-/// Time for a whole connection, from accept to close.
-const DEADLINE: Duration = Duration::from_secs(10);
-
-/// Room for a request line and its headers, in bytes: the least that hyper accepts.
-const MAX_HEAD: usize = 8_192;
 
 /// A TCP socket on which the health of a process can be asked for.
 #[derive(Debug)]
@@ -91,30 +79,16 @@ async fn accept(listener: TcpListener, answers: Answers, tasks: Tasks) {
                 backoff.reset();
                 let answers = answers.clone();
                 tasks.spawn("health connection", |stop| async move {
-                    serve(stream, answers, stop).await;
+                    let answer = |request: &Request<Incoming>| {
+                        answers.to(request.method(), request.uri().path())
+                    };
+                    answer_one(stream, "health", answer, stop).await;
                     drop(slot);
                     Ok(())
                 });
             }
             Err(error) => backoff.pause(&error).await,
         }
-    }
-}
-
-async fn serve(stream: TcpStream, answers: Answers, stop: CancellationToken) {
-    let answer = service_fn(|request: Request<Incoming>| {
-        let response = answers.to(request.method(), request.uri().path());
-        async move { Ok::<_, Infallible>(response) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(DEADLINE)
-        .max_buf_size(MAX_HEAD)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), answer);
-    let served = tokio::time::timeout(DEADLINE, connection);
-    if let Some(Ok(Err(error))) = stop.run_until_cancelled(served).await {
-        debug!(error = %Chain(&error), "health request not answered");
     }
 }
 
@@ -159,9 +133,11 @@ fn answer(status: StatusCode, kind: HeaderValue, body: String) -> Response<Strin
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     use super::*;
     use crate::health::State;
+    use crate::http::{DEADLINE, MAX_HEAD};
     use crate::tasks::Drain;
 
     struct World {

@@ -72,7 +72,7 @@ pub fn client_config(
     Arc::new(config)
 }
 
-/// AWS-LC with TLS 1.3 only, and a key exchange that stands up to quantum computers first.
+/// The same with TLS 1.3 only.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {
         cipher_suites: vec![
@@ -80,6 +80,13 @@ fn provider() -> Arc<CryptoProvider> {
             cipher_suite::TLS13_AES_128_GCM_SHA256,
             cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
         ],
+        ..any_version()
+    })
+}
+
+/// AWS-LC, and a key exchange that stands up to quantum computers first.
+pub(super) fn any_version() -> CryptoProvider {
+    CryptoProvider {
         kx_groups: vec![
             kx_group::X25519MLKEM768,
             kx_group::X25519,
@@ -87,7 +94,7 @@ fn provider() -> Arc<CryptoProvider> {
             kx_group::SECP384R1,
         ],
         ..aws_lc_rs::default_provider()
-    })
+    }
 }
 
 /// Our clock, as rustls reads one.

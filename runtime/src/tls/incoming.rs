@@ -18,8 +18,8 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::handshake::HandshakeError;
-use super::leaf::{Leaf, LeafError};
-use super::stream::{TlsPeer, TlsStream};
+use super::leaf::LeafError;
+use super::stream::{TlsPeer, TlsStream, leaf_of};
 use crate::accept::Backoff;
 use crate::slots::{Full, Slot, Slots};
 use crate::tasks::Tasks;
@@ -180,11 +180,7 @@ async fn shake(
     stream.set_nodelay(true)?;
     let shaken = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await?;
     let stream = shaken.map_err(HandshakeError::from)?;
-    // The verifier has accepted what is here; this only reads it once more.
-    let leaf = match stream.get_ref().1.peer_certificates() {
-        Some([leaf, ..]) => Some(Leaf::parse(leaf)?),
-        Some([]) | None => None,
-    };
+    let leaf = leaf_of(&stream)?;
     counter!("claviger_tls_handshakes_total", "outcome" => "done").increment(1);
     Ok(TlsStream::new(stream, TlsPeer::new(addr, leaf), slot))
 }

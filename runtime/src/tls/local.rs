@@ -1,9 +1,7 @@
 //! TLS over a Unix socket, for callers who have to prove an identity beside being a process.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use claviger_core::id::SpiffeId;
@@ -11,14 +9,13 @@ use futures_util::Stream;
 use futures_util::stream::unfold;
 use metrics::counter;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
-use tokio_rustls::{TlsAcceptor, server};
-use tonic::transport::server::Connected;
+use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::handshake::HandshakeError;
 use super::leaf::{Leaf, LeafError};
+use super::stream::{Accepted, leaf_of};
 use crate::tasks::Tasks;
 use crate::telemetry::Chain;
 use crate::unix::{Listener, Peer, PeerStream};
@@ -56,6 +53,9 @@ impl LocalTlsPeer {
         &self.leaf
     }
 }
+
+/// A connection between two processes of one machine.
+pub type LocalTlsStream = Accepted<PeerStream, LocalTlsPeer>;
 
 /// The connections to `listener` whose callers have proved an identity by an SVID, as tonic's
 /// `serve_with_incoming_shutdown` takes them, until `tasks` stop. Handshakes run beside each other:
@@ -105,13 +105,9 @@ async fn shake(tls: TlsAcceptor, stream: PeerStream) -> Result<LocalTlsStream, R
     let process = stream.peer().clone();
     let shaken = tokio::time::timeout(HANDSHAKE, tls.accept(stream));
     let stream = shaken.await.map_err(|_elapsed| Refusal::Late)?.map_err(HandshakeError::from)?;
-    // The verifier has accepted what is here; this only reads it once more.
-    let leaf = match stream.get_ref().1.peer_certificates() {
-        Some([leaf, ..]) => Arc::new(Leaf::parse(leaf)?),
-        Some([]) | None => return Err(Refusal::Nobody),
-    };
+    let leaf = Arc::new(leaf_of(&stream)?.ok_or(Refusal::Nobody)?);
     counter!("claviger_tls_handshakes_total", "outcome" => "done").increment(1);
-    Ok(LocalTlsStream { stream, peer: LocalTlsPeer { process, leaf } })
+    Ok(Accepted::new(stream, LocalTlsPeer { process, leaf }, ()))
 }
 
 /// Why a connection is closed.
@@ -125,59 +121,4 @@ enum Refusal {
     Nobody,
     #[error("certificate unusable")]
     Leaf(#[from] LeafError),
-}
-
-/// A connection and who is at its other end.
-#[derive(Debug)]
-pub struct LocalTlsStream {
-    stream: server::TlsStream<PeerStream>,
-    peer: LocalTlsPeer,
-}
-
-impl Connected for LocalTlsStream {
-    type ConnectInfo = LocalTlsPeer;
-
-    fn connect_info(&self) -> LocalTlsPeer {
-        self.peer.clone()
-    }
-}
-
-impl AsyncRead for LocalTlsStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for LocalTlsStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }

@@ -1,4 +1,4 @@
-//! One TLS connection that we accepted.
+//! One TLS connection that we accepted, over whatever it came.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server;
 use tonic::transport::server::Connected;
 
-use super::leaf::Leaf;
+use super::leaf::{Leaf, LeafError};
 use crate::slots::Slot;
 
 /// Who is at the other end of a TLS connection, as of its handshake.
@@ -48,26 +48,25 @@ impl TlsPeer {
     }
 }
 
-/// A connection and who is at its other end.
+/// A connection of strangers over the network.
+pub type TlsStream = Accepted<TcpStream, TlsPeer, Slot<IpAddr>>;
+
+/// A TLS connection over `S` and who is at its other end. It keeps `G`, its room, until it ends.
 #[derive(Debug)]
-pub struct TlsStream {
-    stream: server::TlsStream<TcpStream>,
-    peer: TlsPeer,
-    _slot: Slot<IpAddr>,
+pub struct Accepted<S, P, G = ()> {
+    stream: server::TlsStream<S>,
+    peer: P,
+    _room: G,
 }
 
-impl TlsStream {
-    pub(super) fn new(
-        stream: server::TlsStream<TcpStream>,
-        peer: TlsPeer,
-        slot: Slot<IpAddr>,
-    ) -> Self {
-        Self { stream, peer, _slot: slot }
+impl<S, P, G> Accepted<S, P, G> {
+    pub(super) fn new(stream: server::TlsStream<S>, peer: P, room: G) -> Self {
+        Self { stream, peer, _room: room }
     }
 
     /// Who connected.
     #[must_use]
-    pub fn peer(&self) -> &TlsPeer {
+    pub fn peer(&self) -> &P {
         &self.peer
     }
 
@@ -78,15 +77,29 @@ impl TlsStream {
     }
 }
 
-impl Connected for TlsStream {
-    type ConnectInfo = TlsPeer;
+/// What the certificate says that the other end presented, if it presented one. The verifier has
+/// accepted it; this only reads it once more.
+pub(super) fn leaf_of<S>(stream: &server::TlsStream<S>) -> Result<Option<Leaf>, LeafError> {
+    match stream.get_ref().1.peer_certificates() {
+        Some([leaf, ..]) => Leaf::parse(leaf).map(Some),
+        Some([]) | None => Ok(None),
+    }
+}
 
-    fn connect_info(&self) -> TlsPeer {
+impl<S, P: Clone + Send + Sync + 'static, G> Connected for Accepted<S, P, G> {
+    type ConnectInfo = P;
+
+    fn connect_info(&self) -> P {
         self.peer.clone()
     }
 }
 
-impl AsyncRead for TlsStream {
+impl<S, P, G> AsyncRead for Accepted<S, P, G>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    P: Unpin,
+    G: Unpin,
+{
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -96,7 +109,12 @@ impl AsyncRead for TlsStream {
     }
 }
 
-impl AsyncWrite for TlsStream {
+impl<S, P, G> AsyncWrite for Accepted<S, P, G>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    P: Unpin,
+    G: Unpin,
+{
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -8,14 +8,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{InconsistentKeys, ServerConfig};
+
+use super::config::any_version;
 
 /// HTTP/1.1.
 const HTTP: &[u8] = b"http/1.1";
@@ -67,7 +67,7 @@ fn certified(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, WebCertificateErr
         return Err(WebCertificateError::Length);
     }
     let key = PrivateKeyDer::from_pem_slice(key).map_err(WebCertificateError::Key)?;
-    CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
+    CertifiedKey::from_der(chain, key, &any_version()).map_err(|error| {
         if error == rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
             WebCertificateError::Mismatch
         } else {
@@ -80,7 +80,7 @@ fn certified(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, WebCertificateErr
 #[must_use]
 pub fn web_server_config(certificate: &WebCertificate) -> Arc<ServerConfig> {
     #[expect(clippy::expect_used, reason = "our provider has suites of both; every test shows it")]
-    let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
+    let builder = ServerConfig::builder_with_provider(Arc::new(any_version()))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .expect("TLS 1.3 and 1.2");
     let mut config =
@@ -91,19 +91,6 @@ pub fn web_server_config(certificate: &WebCertificate) -> Arc<ServerConfig> {
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     Arc::new(config)
-}
-
-/// AWS-LC, and a key exchange that stands up to quantum computers first.
-fn provider() -> CryptoProvider {
-    CryptoProvider {
-        kx_groups: vec![
-            kx_group::X25519MLKEM768,
-            kx_group::X25519,
-            kx_group::SECP256R1,
-            kx_group::SECP384R1,
-        ],
-        ..aws_lc_rs::default_provider()
-    }
 }
 
 /// Why a certificate for the Web cannot be used.
@@ -154,7 +141,7 @@ mod tests {
     ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap()).unwrap();
-        let mut config = ClientConfig::builder_with_provider(Arc::new(provider()))
+        let mut config = ClientConfig::builder_with_provider(Arc::new(any_version()))
             .with_protocol_versions(&[&TLS13, &TLS12])
             .unwrap()
             .with_root_certificates(roots)

@@ -161,6 +161,7 @@ fn svid(requester: &Requester, ttl: SvidTtl) -> [(String, RestrictedExpression);
         Requester::Operator { .. } => "operator",
         Requester::Admin(_) => "admin",
         Requester::Server => "server",
+        Requester::Evidence { .. } => "evidence",
     };
     [
         ("requester".to_owned(), text(requester)),

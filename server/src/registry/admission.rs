@@ -107,6 +107,7 @@ impl Registry {
             kind: agent.kind.clone(),
             selectors: agent.selectors.clone(),
             key: agent.svid.key,
+            appraisal: None,
         };
         // Other facts make other node aliases its own, which is a change in the log.
         let before = self.agent(&agent.id);

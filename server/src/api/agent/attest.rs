@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use claviger_attestors::{NodeClaim, VerifyError};
+use claviger_attestors::{NoConversation, NodeClaim, VerifyError};
+use claviger_core::evidence::Binding;
 use claviger_core::grant::Requester;
 use claviger_proto::spire::server::agent::v1::{
     AttestAgentRequest, AttestAgentResponse, attest_agent_request, attest_agent_response,
@@ -57,13 +58,17 @@ async fn admit(
     let key = csr.key();
     let registry = &service.shared.registry;
     let verifier = service.verifiers.iter().find(|verifier| verifier.kind() == data.r#type);
+    let binding = Binding::new(&data.r#type, csr.spki(), registry.trust_domain());
     let claim = NodeClaim {
         evidence: &data.payload,
         key: &key,
+        binding: &binding,
         trust_domain: registry.trust_domain(),
+        caller: None,
         now: service.shared.now(),
     };
-    let attested = verifier.ok_or(AttestError::UnknownKind)?.verify(claim).await?;
+    let verifier = verifier.ok_or(AttestError::UnknownKind)?;
+    let attested = verifier.verify(claim, &mut NoConversation).await?;
     // Before anything is signed; and again, with the registry locked, when it is entered.
     registry.check_admissible(attested.id())?;
     let (svid, known) = service.issue(attested.id(), csr, Requester::Server).await?;
@@ -128,7 +133,9 @@ impl From<AttestError> for Status {
             AttestError::Admit(AdmitError::Commit(error)) => not_committed(&error),
             AttestError::Issue(error) => error.into(),
             AttestError::UnknownKind
-            | AttestError::Evidence(VerifyError::Malformed | VerifyError::NotGenuine(_))
+            | AttestError::Evidence(
+                VerifyError::Malformed | VerifyError::NotGenuine(_) | VerifyError::Silent,
+            )
             | AttestError::Admit(AdmitError::Banned | AdmitError::Full(_)) => {
                 Self::permission_denied("the evidence does not admit this node")
             }
