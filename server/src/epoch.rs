@@ -25,6 +25,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use claviger_core::audit::Event;
 use claviger_core::psk::derive::{EpochKeys, EpochRoot};
+use claviger_core::time::UnixTime;
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
@@ -37,13 +38,15 @@ use root::Roots;
 pub struct Epoch {
     /// Its number; later epochs have higher ones.
     pub number: u64,
+    /// When it began. Of what was used before, the ledger may have forgotten something.
+    pub since: UnixTime,
     /// The keys under its root.
     pub keys: EpochKeys,
 }
 
 impl Epoch {
-    fn new(number: u64, root: EpochRoot) -> Arc<Self> {
-        Arc::new(Self { number, keys: EpochKeys::new(root) })
+    fn new(number: u64, since: UnixTime, root: EpochRoot) -> Arc<Self> {
+        Arc::new(Self { number, since, keys: EpochKeys::new(root) })
     }
 
     /// What a change has to require so that it happens in this epoch or not at all.
@@ -115,7 +118,10 @@ impl Epochs {
         let kept = roots.load(number).await.map_err(root)?;
         let fencing = Fencing { journal, roots, time: Arc::clone(&time) };
         let current = match (doubt, kept) {
-            (None, Some(root)) => Epoch::new(number, root),
+            (None, Some(root)) => {
+                let since = beginning(&fencing.journal, number, fencing.time.now()).await?;
+                Epoch::new(number, since, root)
+            }
             (None, None) => fencing.begin(number, &Doubt::NoRoot { epoch: number }).await?,
             (Some(doubt), _) => fencing.begin(number, &doubt).await?,
         };
@@ -158,6 +164,18 @@ async fn stored_number(journal: &Journal) -> Result<u64, StoreError> {
     stored.map_or(Ok(0), |stored| parse(&stored))
 }
 
+/// When epoch `number` began. A store of the first version does not say; then it counts from `now`
+/// on, and says so.
+async fn beginning(journal: &Journal, number: u64, now: UnixTime) -> Result<UnixTime, FenceError> {
+    if let Some(stored) = journal.store().get(Space::Meta, meta::SINCE).await? {
+        return Ok(parse(&stored)?);
+    }
+    let writes = vec![Write::put(Space::Meta, meta::SINCE, json(&now))];
+    let committed = journal.commit(Change { writes, ..Change::default() }).await;
+    committed.map_err(|source| FenceError::Commit { epoch: number, source })?;
+    Ok(now)
+}
+
 impl Fencing {
     /// Begins an epoch whose number is above `least` and above every number ever used here.
     async fn begin(&self, least: u64, doubt: &Doubt) -> Result<Arc<Epoch>, FenceError> {
@@ -178,6 +196,7 @@ impl Fencing {
             require: vec![Require { space: Space::Meta, key: meta::EPOCH.to_vec(), value: before }],
             writes: vec![
                 Write::put(Space::Meta, meta::EPOCH, json(&epoch)),
+                Write::put(Space::Meta, meta::SINCE, json(&now)),
                 Write::put(Space::Meta, meta::TIME, json(&now)),
             ],
             events: vec![Event::EpochFenced { epoch, reason: doubt.to_string() }],
@@ -190,6 +209,6 @@ impl Fencing {
             // It opens nothing any more; that it is gone is for whoever steals the disk later.
             warn!(%error, epoch, "cannot destroy the roots of earlier epochs");
         }
-        Ok(Epoch::new(epoch, root))
+        Ok(Epoch::new(epoch, now, root))
     }
 }

@@ -1,4 +1,5 @@
-//! The ledger of things that may happen once: redeeming a PSK, spending a join token.
+//! The ledger of things that may happen once: redeeming a PSK, spending a join token, presenting a
+//! token that somebody else has issued.
 //!
 //! What each may still do is decided by `claviger_core::once`; the ledger applies the decision
 //! atomically, through the journal, with the audit record that belongs to it. A decision that
@@ -8,8 +9,10 @@
 //! |---|---|
 //! | mint, find and redeem a PSK | [`psk`] |
 //! | make and spend a join token | [`token`] |
+//! | remember what was used and is somebody else's, such as the `jti` of a CI job's token | [`once`] |
 //! | how what has expired is dropped | `sweep` |
 
+pub mod once;
 pub mod psk;
 mod slots;
 mod sweep;
@@ -39,6 +42,7 @@ struct Inner {
     epochs: Epochs,
     psks: Slots,
     tokens: Slots,
+    once: Slots,
     tasks: Tasks,
     /// What a PSK that does not exist is bound to, so that refusing it takes as long.
     nobody: PskBinding,
@@ -50,6 +54,10 @@ pub const MAX_PSKS: usize = 1_000_000;
 
 /// The most join tokens at a time.
 pub const MAX_TOKENS: usize = 10_000;
+
+/// The most things of other issuers that are remembered at a time: 1,000,000 records take 150 MB of
+/// disk. Eleven per second, if every one has to be remembered for a day.
+pub const MAX_ONCE: usize = 1_000_000;
 
 /// Something was not entered in the ledger.
 #[derive(Debug, thiserror::Error)]
@@ -99,8 +107,9 @@ impl Ledger {
         let store = &**journal.store();
         let psks = Slots::new(MAX_PSKS, count(store, Space::Psks).await?);
         let tokens = Slots::new(MAX_TOKENS, count(store, Space::Tokens).await?);
+        let once = Slots::new(MAX_ONCE, count(store, Space::Once).await?);
         let (nobody, tasks) = (nobody(trust_domain), tasks.clone());
-        let ledger = Self(Arc::new(Inner { journal, epochs, psks, tokens, tasks, nobody }));
+        let ledger = Self(Arc::new(Inner { journal, epochs, psks, tokens, once, tasks, nobody }));
         let sweeper = sweep::Sweeper::new(ledger.clone());
         ledger.0.tasks.spawn("sweeper", |stop| sweeper.run(stop));
         Ok(ledger)

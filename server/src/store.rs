@@ -35,6 +35,9 @@ pub enum Space {
     Psks,
     /// The audit log, by sequence number: a record's hash, then its body.
     Audit,
+    /// What was used once and is nobody's PSK or join token: the second at which it would have ended
+    /// (eight big-endian bytes), then a digest of its name. What ends first comes first.
+    Once,
     /// Our signing authorities; and the bundles of other trust domains by name, as the messages that
     /// SPIRE's API has.
     Authorities,
@@ -42,13 +45,14 @@ pub enum Space {
 
 impl Space {
     /// Every space.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Meta,
         Self::Entries,
         Self::Agents,
         Self::Tokens,
         Self::Psks,
         Self::Audit,
+        Self::Once,
         Self::Authorities,
     ];
 
@@ -62,6 +66,7 @@ impl Space {
             Self::Tokens => "tokens",
             Self::Psks => "psks",
             Self::Audit => "audit",
+            Self::Once => "once",
             Self::Authorities => "authorities",
         }
     }
@@ -71,6 +76,8 @@ impl Space {
 pub mod meta {
     /// The number of the epoch in force.
     pub const EPOCH: &[u8] = b"epoch";
+    /// When that epoch began, in seconds: what happened before, nobody remembers for certain.
+    pub const SINCE: &[u8] = b"since";
     /// The head of the audit log, as the last group of writes left it.
     pub const HEAD: &[u8] = b"head";
     /// The latest ledger time that was committed, in seconds.

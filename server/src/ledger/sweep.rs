@@ -9,8 +9,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::Ledger;
 use super::token::TokenRecord;
+use super::{Ledger, once};
 use crate::epoch::{Doubt, FenceError};
 use crate::journal::{Change, CommitError};
 use crate::store::{Order, Space, StoreError, Write, parse};
@@ -79,7 +79,25 @@ impl Sweeper {
         if self.ledger.0.tokens.used() > 0 {
             self.drop_tokens(now).await?;
         }
+        if self.ledger.0.once.used() > 0 {
+            self.drop_once(now).await?;
+        }
         Ok(())
+    }
+
+    async fn drop_once(&self, now: UnixTime) -> Result<(), SweepError> {
+        let inner = &self.ledger.0;
+        loop {
+            let (store, from) = (inner.journal.store(), Bound::Unbounded);
+            let to = Bound::Excluded(once::first_alive(now).to_vec());
+            let expired = store.scan(Space::Once, from, to, Order::Ascending, BATCH).await?;
+            let Some((last, _)) = expired.last() else { return Ok(()) };
+            // The least key above the last one.
+            let key = [last.as_slice(), &[0]].concat();
+            let writes = vec![Write::DeleteBelow { space: Space::Once, key }];
+            inner.journal.commit(Change { writes, ..Change::default() }).await?;
+            inner.once.free(expired.len());
+        }
     }
 
     async fn drop_psks(&mut self, now: UnixTime) -> Result<(), SweepError> {

@@ -1,6 +1,8 @@
 //! The ledger over both stores. The properties that a restart must not break are in
 //! `storage::tests`.
 
+mod once;
+
 use std::sync::Arc;
 use std::time::Duration;
 

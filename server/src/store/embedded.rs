@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use tokio::task::spawn_blocking;
 
-use super::{Order, Pair, Space, Store, StoreError, Write};
+use super::{Order, Pair, Space, Store, StoreError, Write, meta};
 
 /// The store in one directory.
 #[derive(Clone)]
@@ -120,13 +120,22 @@ fn open(path: PathBuf, reserve: u64) -> Result<EmbeddedStore, OpenStoreError> {
     let database = configure(&path).open().map_err(engine)?;
     let mut spaces = BTreeMap::new();
     for space in Space::ALL {
-        if !database.keyspace_exists(space.name()) {
+        if !database.keyspace_exists(space.name()) && !is_younger(space, &spaces).map_err(engine)? {
             return Err(damaged(format!("the part that holds the {} is missing", space.name())));
         }
         spaces.insert(space, database.keyspace(space.name(), || options(space)).map_err(engine)?);
     }
     let swept = Mutex::default();
     Ok(EmbeddedStore(Arc::new(Engine { database, spaces, path, reserve, swept })))
+}
+
+/// Whether the store was made by a version that did not know `space`: then it says nothing of what
+/// came together with it.
+fn is_younger(space: Space, known: &BTreeMap<Space, Keyspace>) -> fjall::Result<bool> {
+    match (space, known.get(&Space::Meta)) {
+        (Space::Once, Some(meta)) => Ok(!meta.contains_key(meta::SINCE)?),
+        (_, _) => Ok(false),
+    }
 }
 
 /// The file by which the engine knows its directory.
@@ -168,7 +177,7 @@ fn options(space: Space) -> KeyspaceCreateOptions {
         // Every operation writes to these two.
         Space::Audit | Space::Psks => 8 * MIB,
         Space::Entries => 4 * MIB,
-        Space::Meta | Space::Agents | Space::Tokens | Space::Authorities => MIB,
+        Space::Meta | Space::Agents | Space::Tokens | Space::Once | Space::Authorities => MIB,
     };
     KeyspaceCreateOptions::default().max_memtable_size(buffer)
 }
@@ -397,6 +406,29 @@ mod tests {
             let error = EmbeddedStore::open(path.clone()).await.unwrap_err();
             assert!(matches!(error, OpenStoreError::Damaged { .. }), "{error}");
         }
+    }
+
+    /// Makes a store as a version before [`Space::Once`] did.
+    async fn old_store(path: &Path) {
+        drop(EmbeddedStore::open(path.to_owned()).await.unwrap());
+        let database = configure(path).open().unwrap();
+        let once = database.keyspace("once", || options(Space::Once)).unwrap();
+        database.delete_keyspace(once).unwrap();
+        database.persist(PersistMode::SyncAll).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_store_of_before_is_given_the_space_it_lacks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        old_store(&path).await;
+        let store = EmbeddedStore::open(path.clone()).await.unwrap();
+        store.write(vec![Write::put(Space::Once, b"a", b"1")]).await.unwrap();
+        store.write(vec![Write::put(Space::Meta, meta::SINCE, b"1")]).await.unwrap();
+        drop(store);
+        old_store(&path).await;
+        let error = EmbeddedStore::open(path).await.unwrap_err();
+        assert!(matches!(error, OpenStoreError::Damaged { .. }), "{error}");
     }
 
     #[tokio::test]
