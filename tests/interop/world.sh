@@ -147,5 +147,21 @@ install_python_packages() {
     cp "$2" "$1/installed.txt"
 }
 
+# need_go VERSION: puts a Go of at least VERSION on the path, from Python's packages where Debian's is
+# older.
+need_go() {
+    # An older Go would fetch a newer one by itself, and that is not to depend on.
+    export CGO_ENABLED=0 GOTOOLCHAIN=local
+    has_go "$1" || {
+        install_python_packages "$cache/go" "$interop/go-spiffe/requirements.txt"
+        PATH=$cache/go/bin:$PATH
+    }
+    has_go "$1" || skip "Go $1 or newer is missing"
+}
+
+has_go() {
+    command -v go >/dev/null && printf '%s\n' "$1" "$(go env GOVERSION | sed 's/^go//')" | sort -CV
+}
+
 mkdir -p "$cache"
 need python3 python3
