@@ -8,7 +8,7 @@
 //! | tokens in the compact form, taken apart and put together | [`compact`] |
 //!
 //! Only what SPIFFE permits can be expressed: no `none`, no shared secrets, no header but `alg`,
-//! `kid` and `typ`.
+//! `kid` and `typ`. Tokens of other issuers may have more in their headers; nothing of it is acted on.
 
 pub mod algorithm;
 pub mod compact;

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
 use super::Algorithm;
@@ -37,13 +38,50 @@ struct Header {
     typ: Option<String>,
 }
 
+/// The header of a token that follows RFC 7515 and not SPIFFE: members that nobody here knows are
+/// passed over (§4), among them those that point at keys. A token never says where its key is.
+#[derive(Deserialize)]
+struct ForeignHeader {
+    alg: String,
+    kid: Option<String>,
+    typ: Option<String>,
+    crit: Option<IgnoredAny>,
+}
+
+impl TryFrom<ForeignHeader> for Header {
+    type Error = CompactError;
+
+    fn try_from(header: ForeignHeader) -> Result<Self, CompactError> {
+        let ForeignHeader { alg, kid, typ, crit } = header;
+        // What has to be understood would be an extension, and none is (§4.1.11).
+        if crit.is_some() { Err(CompactError::Critical) } else { Ok(Self { alg, kid, typ }) }
+    }
+}
+
 impl<'a> Compact<'a> {
-    /// Takes `token` apart.
+    /// Takes `token` apart, which is one of SPIFFE's.
     ///
     /// # Errors
     ///
     /// [`CompactError`] says what is wrong with its form.
     pub fn parse(token: &'a str) -> Result<Self, CompactError> {
+        Self::dissect(token, json::<Header>)
+    }
+
+    /// Takes `token` apart, which is somebody else's: its header may have members that are not ours
+    /// to judge.
+    ///
+    /// # Errors
+    ///
+    /// [`CompactError`] says what is wrong with its form.
+    pub fn parse_foreign(token: &'a str) -> Result<Self, CompactError> {
+        Self::dissect(token, |header| json::<ForeignHeader>(header)?.try_into())
+    }
+
+    fn dissect(
+        token: &'a str,
+        read: impl FnOnce(&[u8]) -> Result<Header, CompactError>,
+    ) -> Result<Self, CompactError> {
         if MAX_TOKEN < token.len() {
             return Err(CompactError::Length);
         }
@@ -53,8 +91,7 @@ impl<'a> Compact<'a> {
             return Err(CompactError::Parts);
         }
         let decode = |part| URL_SAFE_NO_PAD.decode(part).map_err(|_detail| CompactError::Base64);
-        let header: Header = serde_json::from_slice(&decode(header)?)
-            .map_err(|error| CompactError::Header(error.to_string()))?;
+        let header = read(&decode(header)?)?;
         Ok(Self {
             algorithm: header.alg.parse()?,
             key_id: header.kid.filter(|kid| !kid.is_empty()).ok_or(CompactError::NoKeyId)?,
@@ -64,6 +101,10 @@ impl<'a> Compact<'a> {
             signature: decode(signature)?,
         })
     }
+}
+
+fn json<H: DeserializeOwned>(header: &[u8]) -> Result<H, CompactError> {
+    serde_json::from_slice(header).map_err(|error| CompactError::Header(error.to_string()))
 }
 
 /// A new token, signed by `sign` with `algorithm`.
@@ -104,6 +145,9 @@ pub enum CompactError {
     /// The header is no JSON, or has other members than `alg`, `kid` and `typ`.
     #[error("the token's header is not as it has to be: {0}")]
     Header(String),
+    /// The header asks for an extension.
+    #[error("the token's header has a `crit`, and no extension is understood")]
+    Critical,
     /// The algorithm is not permitted.
     #[error(transparent)]
     Algorithm(#[from] UnknownAlgorithm),
@@ -155,6 +199,21 @@ mod tests {
     }
 
     #[test]
+    fn others_may_have_more_members_but_none_that_has_to_be_understood() {
+        for extra in ["x5t", "jku", "jwk", "x5u", "cty"] {
+            let token = token(&json!({"alg": "RS256", "kid": "k", "typ": "JWT", extra: "x"}));
+            assert_eq!(Compact::parse_foreign(&token).unwrap().key_id, "k", "{extra}");
+        }
+        let critical = token(&json!({"alg": "RS256", "kid": "k", "b64": false, "crit": ["b64"]}));
+        assert_eq!(Compact::parse_foreign(&critical).unwrap_err(), CompactError::Critical);
+        let none = token(&json!({"alg": "none", "kid": "k"}));
+        assert!(matches!(Compact::parse_foreign(&none), Err(CompactError::Algorithm(_))));
+        let twice = URL_SAFE_NO_PAD.encode(br#"{"alg":"RS256","kid":"k","alg":"none"}"#);
+        let error = Compact::parse_foreign(&format!("{twice}.e30.e30")).unwrap_err().to_string();
+        assert!(error.contains("duplicate"), "{error}");
+    }
+
+    #[test]
     fn forbidden_algorithms_and_missing_names_are_refused() {
         for algorithm in ["none", "HS256", "EdDSA"] {
             assert!(refused(&json!({"alg": algorithm, "kid": "k"})).contains("none of RS256"));
@@ -178,6 +237,7 @@ mod tests {
         #[test]
         fn nothing_makes_it_panic(text in ".{0,200}") {
             drop(Compact::parse(&text));
+            drop(Compact::parse_foreign(&text));
         }
     }
 }
