@@ -103,6 +103,11 @@ impl Section<'_> {
         self.push(key, Some(value.to_string()), advice.to_string());
     }
 
+    /// Something is wrong with `key`, whose value may be a secret.
+    pub fn report(&mut self, key: &str, value: Option<String>, advice: String) {
+        self.push(key, value, advice);
+    }
+
     fn take<T: DeserializeOwned>(
         &mut self,
         key: &'static str,

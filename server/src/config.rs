@@ -18,6 +18,9 @@
 //! admin-ids = ["spiffe://example.org/ops"] # may administrate over the network; none by default
 //! policy-dir = "/etc/claviger/policy"   # *.cedar; without it, the built-in policy (see `policy`)
 //!
+//! [attestors.x509pop]                   # join tokens only by default; see docs/attestors
+//! ca-bundle-path = "/etc/claviger/nodes.pem"
+//!
 //! [ca]
 //! ttl = "24h"
 //! organization = "Claviger"
@@ -49,6 +52,7 @@
 //! ```
 
 mod admins;
+mod attestors;
 mod public;
 
 use std::collections::BTreeSet;
@@ -64,6 +68,7 @@ use claviger_runtime::telemetry::LogConfig;
 use claviger_runtime::tls;
 use serde::{Deserialize, Deserializer};
 
+pub use attestors::AttestorsConfig;
 pub use claviger_runtime::settings::{Problem, Problems};
 pub use public::{Door, IssuerUrl, PublicConfig};
 
@@ -94,6 +99,8 @@ pub struct Config {
     pub admin_ids: BTreeSet<SpiffeId>,
     /// Where the policies are; the built-in one applies if unset.
     pub policy_dir: Option<PathBuf>,
+    /// The kinds of evidence that are judged beside join tokens.
+    pub attestors: AttestorsConfig,
     /// The signing authorities.
     pub ca: CaConfig,
     /// Where health checks are answered; nowhere if unset.
@@ -198,6 +205,7 @@ impl Config {
             agent_svid_ttl: SvidTtl::HOUR,
             admin_ids: BTreeSet::new(),
             policy_dir: None,
+            attestors: AttestorsConfig::default(),
             ca: CaConfig::default(),
             health: None,
             public: None,
@@ -245,6 +253,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let admin_ids = admins::read(root, trust_domain.as_ref());
     let policy_dir = root.value::<AbsolutePath>("policy-dir").map(|path| path.0);
     let log = root.value("log").unwrap_or_default();
+    let attestors = root.table("attestors", attestors::read);
     let ca = root.table("ca", ca);
     let health = root.table("health", health);
     let public = root.table("public", |section| public::read(section, jwt_issuer.as_deref()));
@@ -276,6 +285,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         agent_svid_ttl,
         admin_ids,
         policy_dir,
+        attestors,
         ca,
         health,
         public,

@@ -6,6 +6,7 @@
 //! | starting a server, and what it consists of | [`run`] |
 //! | the gRPC services, one file each | [`api`] |
 //! | who is registered, and telling agents what changes | [`registry`] |
+//! | the kinds of evidence that are judged | [`verifiers`] |
 //! | who may get what | [`policy`] |
 //! | the signing authorities: the only code that signs | [`ca`] |
 //! | what strangers are told: keys, over HTTPS | [`public`] |
@@ -30,3 +31,4 @@ pub mod registry;
 pub mod run;
 pub mod storage;
 pub mod store;
+pub mod verifiers;

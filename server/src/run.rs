@@ -32,6 +32,7 @@ use tonic::transport::server::{Router, Server as Grpc};
 use tonic_health::ServingStatus;
 
 use crate::api::issuance::Issuance;
+use crate::api::psk::Issuer;
 use crate::api::svid::Lifetimes;
 use crate::api::{self, MAX_REQUEST, Shared};
 use crate::ca::revocation::{Revocations, RevokeError};
@@ -43,6 +44,7 @@ use crate::policy::{LoadError, Policy};
 use crate::public::{self, PublicError};
 use crate::registry::{self, Registry};
 use crate::storage::{OpenError, Storage};
+use crate::verifiers::{OpenVerifierError, Verifiers};
 use identity::{OwnIdentity, OwnIdentityError};
 
 /// How often an idle connection is asked whether it is still there, and how long it may take.
@@ -102,10 +104,11 @@ impl Server {
         .await?;
         let revoking = revocations.clone();
         let admin_ids = Arc::new(config.admin_ids.clone());
+        let verifiers = Verifiers::open(&config.attestors, &storage.ledger)?;
         let shared = Shared { registry, storage, policy, issuance, revocations, admin_ids, clock };
 
         let health = Health::default();
-        let serving = serve(&config, shared.clone(), &own, &health, tasks).await?;
+        let serving = serve(&config, shared.clone(), verifiers, &own, &health, tasks).await?;
         tasks.spawn("authorities", |stop| rotation.run(stop));
         tasks.spawn("revocations", |stop| revoking.run(stop));
         tasks.spawn("own identity", |stop| own.run(stop));
@@ -131,6 +134,7 @@ async fn load_policy(config: &Config, storage: &Storage) -> Result<Arc<Policy>, 
 async fn serve(
     config: &Config,
     shared: Shared,
+    verifiers: Verifiers,
     own: &OwnIdentity,
     health: &Health,
     tasks: &Tasks,
@@ -158,7 +162,7 @@ async fn serve(
     let streams = config.limits.streams_per_connection;
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     reporter.set_service_status("", ServingStatus::Serving).await;
-    let services = Services::new(config, shared, tasks);
+    let services = Services::new(config, shared, verifiers, tasks);
     let remote = services.for_agents(streams).add_service(grpc_health.clone());
     let local = services.for_operator(streams).add_service(grpc_health);
     tasks.spawn("agent api", |stop| async move {
@@ -224,8 +228,8 @@ struct Services {
 }
 
 impl Services {
-    fn new(config: &Config, shared: Shared, tasks: &Tasks) -> Self {
-        let agent = api::agent::Service::new(shared.clone(), config.agent_svid_ttl);
+    fn new(config: &Config, shared: Shared, verifiers: Verifiers, tasks: &Tasks) -> Self {
+        let agent = api::agent::Service::new(shared.clone(), verifiers, config.agent_svid_ttl);
         let svid = api::svid::Service { shared: shared.clone(), lifetimes: Lifetimes::of(config) };
         let sync = api::sync::Service { shared: shared.clone(), tasks: tasks.clone() };
         let admin = api::admin::Service { shared: shared.clone(), stop: tasks.token() };
@@ -239,7 +243,7 @@ impl Services {
                 .max_decoding_message_size(MAX_REQUEST),
             svid: SvidServer::new(svid).max_decoding_message_size(MAX_REQUEST),
             sync: AgentSyncServer::new(sync).max_decoding_message_size(MAX_SMALL),
-            psk: AgentPskServer::new(api::psk::Service::new(shared))
+            psk: AgentPskServer::new(api::psk::Service::new(Issuer::new(shared)))
                 .max_decoding_message_size(MAX_SMALL),
             admin: AdminServer::new(admin).max_decoding_message_size(MAX_REQUEST),
             revocation: RevocationServer::new(revocation).max_decoding_message_size(MAX_SMALL),
@@ -305,6 +309,9 @@ pub enum StartError {
     /// Entries or agents can't be loaded.
     #[error("cannot load entries and agents")]
     Registry(#[from] registry::OpenError),
+    /// A kind of evidence can't be judged as the configuration wants.
+    #[error(transparent)]
+    Verifier(#[from] OpenVerifierError),
     /// The server has no identity of its own.
     #[error("cannot issue the server's own SVID")]
     Own(#[from] OwnIdentityError),

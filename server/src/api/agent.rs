@@ -4,12 +4,10 @@ mod attest;
 mod filter;
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use claviger_attestors::NodeVerifier;
-use claviger_attestors::join_token::{self, JoinToken};
+use claviger_attestors::join_token::JoinToken;
 use claviger_core::entry::Entry;
 use claviger_core::grant::{IssueX509, Requester};
 use claviger_core::id::SpiffeId;
@@ -18,7 +16,7 @@ use claviger_core::svid::{SvidTtl, X509SvidContents};
 use claviger_core::time::UnixTime;
 use claviger_proto::convert::{ids, times};
 use claviger_proto::spire::server::agent::v1::{
-    AttestAgentRequest, AttestAgentResponse, BanAgentRequest, CountAgentsRequest,
+    AttestAgentRequest, BanAgentRequest, CountAgentsRequest,
     CountAgentsResponse, CreateJoinTokenRequest, DeleteAgentRequest, GetAgentRequest,
     ListAgentsRequest, ListAgentsResponse, PostStatusRequest, PostStatusResponse,
     RenewAgentRequest, RenewAgentResponse, agent_server,
@@ -27,7 +25,6 @@ use claviger_proto::spire::types;
 use claviger_runtime::slots::Slots;
 use claviger_runtime::telemetry::Chain;
 use claviger_runtime::tls::TlsPeer;
-use futures_util::Stream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 use tracing::{debug, info, warn};
 use uuid::Uuid;
@@ -41,6 +38,7 @@ use crate::ledger::LedgerError;
 use crate::ledger::token::NewToken;
 use crate::registry::agents::{Agent, AgentSvid};
 use crate::registry::{AuthenticateError, CreateWithError};
+use crate::verifiers::Verifiers;
 use filter::{Filter, select};
 
 /// Attestations at a time. Each takes well under a millisecond of work once its evidence is there;
@@ -55,7 +53,7 @@ const ATTESTING_PER_IP: usize = 128;
 pub struct Service {
     shared: Shared,
     /// The kinds of evidence that admit a node.
-    verifiers: Arc<Vec<Box<dyn NodeVerifier>>>,
+    verifiers: Verifiers,
     /// How long an agent's SVID lasts.
     ttl: SvidTtl,
     /// Strangers at the door.
@@ -64,8 +62,7 @@ pub struct Service {
 
 #[async_trait]
 impl agent_server::Agent for Service {
-    type AttestAgentStream =
-        Pin<Box<dyn Stream<Item = Result<AttestAgentResponse, Status>> + Send>>;
+    type AttestAgentStream = attest::Answers;
 
     /// For everybody: who calls is what is to be found out.
     async fn attest_agent(
@@ -74,14 +71,14 @@ impl agent_server::Agent for Service {
     ) -> Result<Response<Self::AttestAgentStream>, Status> {
         // On the admin socket there is no address; its callers are few and known.
         let peer = request.extensions().get::<TlsPeer>();
-        let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.addr().ip());
-        let slot = self.attesting.take(address.to_canonical());
-        let _slot = slot.map_err(|full| {
+        let caller = peer.map(|peer| peer.addr().ip().to_canonical());
+        let address = caller.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let slot = self.attesting.take(address);
+        let slot = slot.map_err(|full| {
             debug!(%address, %full, "attestation refused");
             Status::resource_exhausted("too many nodes are attesting; try again in a moment")
         })?;
-        let answer = attest::attest(self, request.into_inner()).await?;
-        Ok(Response::new(Box::pin(futures_util::stream::once(async { Ok(answer) }))))
+        Ok(Response::new(attest::attest(self.clone(), request.into_inner(), caller, slot)))
     }
 
     async fn renew_agent(
@@ -211,13 +208,12 @@ impl agent_server::Agent for Service {
 }
 
 impl Service {
-    /// The service over what the services share, with the verifiers of this version. Agents' SVIDs
-    /// last for `ttl`.
+    /// The service over what the services share, which believes `verifiers`. Agents' SVIDs last for
+    /// `ttl`.
     #[must_use]
-    pub fn new(shared: Shared, ttl: SvidTtl) -> Self {
-        let join_token = join_token::Verifier::new(shared.storage.ledger.clone());
+    pub fn new(shared: Shared, verifiers: Verifiers, ttl: SvidTtl) -> Self {
         let attesting = Slots::new(ATTESTING, ATTESTING_PER_IP);
-        Self { shared, verifiers: Arc::new(vec![Box::new(join_token)]), ttl, attesting }
+        Self { shared, verifiers, ttl, attesting }
     }
 
     /// Issues an SVID to the agent `id`, and says by what it will be known.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use claviger_core::audit::Event;
+use claviger_core::evidence::{Appraisal, KeyDigest};
 use claviger_core::grant::Requester;
 use claviger_core::id::SpiffeId;
 
@@ -72,15 +73,17 @@ impl Registry {
         Ok(self.put_agent(agent, Vec::new()).await?)
     }
 
-    /// Whether a node may become this agent.
+    /// Whether the node that holds `key` may become this agent.
     ///
     /// # Errors
     ///
-    /// [`AdmitError`] if it is banned, or if there are too many agents.
-    pub fn check_admissible(&self, id: &SpiffeId) -> Result<(), AdmitError> {
+    /// [`AdmitError`] if it is banned, if another node is this agent and evidence of its kind is
+    /// believed once, or if there are too many agents.
+    pub fn check_admissible(&self, id: &SpiffeId, key: &KeyDigest) -> Result<(), AdmitError> {
         let state = self.read();
         match state.agents.get(id) {
             Some(agent) if agent.banned => Err(AdmitError::Banned),
+            Some(agent) if !agent.reattestable && !agent.holds(key) => Err(AdmitError::Taken),
             None if self.0.limits.agents <= state.agents.len() => {
                 Err(AdmitError::Full(self.0.limits.agents))
             }
@@ -88,26 +91,30 @@ impl Registry {
         }
     }
 
-    /// Admits an agent whose evidence was verified. One that was there before is replaced, and its
-    /// stream of changes ends.
+    /// Admits an agent whose evidence was verified, and judged as `appraisal` says. One that was
+    /// there before is replaced, and its stream of changes ends.
     ///
     /// # Errors
     ///
     /// [`AdmitError`] if it may not be admitted, or if that cannot be written down.
-    pub async fn admit(&self, agent: Agent) -> Result<Arc<Agent>, AdmitError> {
+    pub async fn admit(
+        &self,
+        agent: Agent,
+        appraisal: Appraisal,
+    ) -> Result<Arc<Agent>, AdmitError> {
         let registry = self.clone();
-        self.see_through(async move { registry.enter(agent).await }).await?
+        self.see_through(async move { registry.enter(agent, appraisal).await }).await?
     }
 
-    async fn enter(&self, agent: Agent) -> Result<Arc<Agent>, AdmitError> {
+    async fn enter(&self, agent: Agent, appraisal: Appraisal) -> Result<Arc<Agent>, AdmitError> {
         let _writing = self.0.writing.lock().await;
-        self.check_admissible(&agent.id)?;
+        self.check_admissible(&agent.id, &agent.svid.key)?;
         let event = Event::AgentAttested {
             agent: agent.id.clone(),
             kind: agent.kind.clone(),
             selectors: agent.selectors.clone(),
             key: agent.svid.key,
-            appraisal: None,
+            appraisal: Some(appraisal),
         };
         // Other facts make other node aliases its own, which is a change in the log.
         let before = self.agent(&agent.id);
@@ -232,6 +239,12 @@ pub enum AdmitError {
     /// The agent is thrown out.
     #[error("the agent is banned")]
     Banned,
+    /// Another node is the agent already, by evidence of a kind that is believed once.
+    #[error(
+        "another key earned this identity before, and its kind of evidence is believed once; if the \
+         node has lost its key, evict the agent"
+    )]
+    Taken,
     /// There are as many as the configuration allows.
     #[error("there are {0} agents already; raise `limits.agents` or evict some")]
     Full(usize),

@@ -55,6 +55,11 @@ pub(super) enum Shown {
 }
 
 impl Agent {
+    /// Whether one of its SVIDs is for this key.
+    pub(super) fn holds(&self, key: &KeyDigest) -> bool {
+        self.svid.key == *key || self.next.as_ref().is_some_and(|next| next.key == *key)
+    }
+
     /// Whether the SVID with this serial number is one of the agent's.
     pub(super) fn shows(&self, serial: &[u8]) -> Option<Shown> {
         if self.svid.serial == serial {

@@ -1,7 +1,7 @@
 mod explain;
 mod federation;
 
-use claviger_core::evidence::KeyDigest;
+use claviger_core::evidence::{Appraisal, Bond, KeyDigest};
 use claviger_core::selector::Selectors;
 
 use super::agents::{Agent, AgentSvid};
@@ -62,13 +62,22 @@ fn agent(path: &str, facts: &[&str]) -> Agent {
     }
 }
 
+fn appraisal() -> Appraisal {
+    Appraisal {
+        kind: "join_token".to_owned(),
+        bond: Bond::Bearer,
+        source: String::new(),
+        parts: Vec::new(),
+    }
+}
+
 fn operator() -> Requester {
     Requester::Operator { uid: 0 }
 }
 
 impl World {
     async fn admit(&self, path: &str, facts: &[&str]) {
-        self.registry.admit(agent(path, facts)).await.unwrap();
+        self.registry.admit(agent(path, facts), appraisal()).await.unwrap();
     }
 
     async fn create(&self, entries: Vec<Entry>) {
@@ -301,13 +310,33 @@ async fn whoever_is_thrown_out_hears_nothing_more() {
     assert_eq!(world.served(A), [""; 0]);
     assert!(!world.registry.is_entitled(&id(A), &id("/web")));
     assert_eq!(world.registry.subscribe(&id(A), None).unwrap_err(), NotAnAgent::Banned);
-    let again = world.registry.admit(agent(A, &[])).await.unwrap_err();
+    let again = world.registry.admit(agent(A, &[]), appraisal()).await.unwrap_err();
     assert!(matches!(again, AdmitError::Banned), "{again}");
 
     world.registry.evict(&id(A), operator()).await.unwrap();
     assert_eq!(world.registry.subscribe(&id(A), None).unwrap_err(), NotAnAgent::Unknown);
     world.admit(A, &[]).await;
     assert_eq!(world.served(A), ["one"]);
+}
+
+/// Evidence such as an instance's document is the same for whoever gets hold of it.
+#[tokio::test]
+async fn evidence_that_is_believed_once_belongs_to_its_first_key() {
+    let world = world().await;
+    world.admit(A, &[]).await;
+    let thief = Agent { svid: svid(2), ..agent(A, &[]) };
+    let refused = world.registry.admit(thief.clone(), appraisal()).await.unwrap_err();
+    assert!(matches!(refused, AdmitError::Taken), "{refused}");
+    // An answer that is lost on the way does not lock the node out.
+    world.admit(A, &[]).await;
+    world.registry.renew(&id(A), svid(2)).await.unwrap();
+    world.registry.admit(thief, appraisal()).await.unwrap();
+
+    let mut again = Agent { reattestable: true, ..agent(B, &[]) };
+    for number in [3, 4] {
+        again.svid = svid(number);
+        world.registry.admit(again.clone(), appraisal()).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -349,7 +378,7 @@ async fn what_cannot_be_written_does_not_happen() {
     world.store.fail(Fault::Full);
     let one = entry("one", A, "/web", "unix:uid:1");
     world.registry.create(vec![one], &operator()).await.unwrap_err();
-    world.registry.admit(agent(B, &[])).await.unwrap_err();
+    world.registry.admit(agent(B, &[]), appraisal()).await.unwrap_err();
     world.registry.ban(&id(A), operator()).await.unwrap_err();
     assert_eq!((world.registry.entry_count(), world.registry.agent_count()), (0, 1));
     assert_eq!(pending(&mut a).await, None);
@@ -399,7 +428,7 @@ async fn ended_entries_are_removed_as_they_end() {
 async fn there_is_a_limit_on_agents() {
     let world = world_with(Limits { agents: 1, ..Limits::default() }).await;
     world.admit(A, &[]).await;
-    let error = world.registry.admit(agent(B, &[])).await.unwrap_err();
+    let error = world.registry.admit(agent(B, &[]), appraisal()).await.unwrap_err();
     assert!(matches!(error, AdmitError::Full(1)), "{error}");
     world.admit(A, &[]).await;
 }
