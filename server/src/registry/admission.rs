@@ -92,7 +92,8 @@ impl Registry {
     }
 
     /// Admits an agent whose evidence was verified, and judged as `appraisal` says. One that was
-    /// there before is replaced, and its stream of changes ends.
+    /// there before is replaced, and its stream of changes ends; unless it shows again what it showed
+    /// before, which renews it.
     ///
     /// # Errors
     ///
@@ -116,8 +117,14 @@ impl Registry {
             key: agent.svid.key,
             appraisal: Some(appraisal),
         };
-        // Other facts make other node aliases its own, which is a change in the log.
         let before = self.agent(&agent.id);
+        // It has shown again what it is. As when it renews, its SVID is replaced when the new one is
+        // used, so an answer lost on the way does no harm.
+        if let Some(before) = before.as_ref().filter(|before| before.is_again(&agent)) {
+            let (svid, next) = (before.svid.clone(), Some(agent.svid.clone()));
+            return Ok(self.put_agent(Agent { svid, next, ..agent }, vec![event]).await?);
+        }
+        // Other facts make other node aliases its own, which is a change in the log.
         let moved = before.is_none_or(|before| before.selectors != agent.selectors);
         let sequence = self.read().log.head().saturating_add(u64::from(moved));
         let sequence = Write::put(Space::Meta, SEQUENCE, json(&sequence));

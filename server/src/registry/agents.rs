@@ -55,6 +55,12 @@ pub(super) enum Shown {
 }
 
 impl Agent {
+    /// Whether `now` is this agent, which has shown the same evidence again.
+    pub(super) fn is_again(&self, now: &Self) -> bool {
+        let same = (&self.kind, &self.selectors) == (&now.kind, &now.selectors);
+        same && self.reattestable && now.reattestable
+    }
+
     /// Whether one of its SVIDs is for this key.
     pub(super) fn holds(&self, key: &KeyDigest) -> bool {
         self.svid.key == *key || self.next.as_ref().is_some_and(|next| next.key == *key)

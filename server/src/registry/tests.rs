@@ -340,6 +340,29 @@ async fn evidence_that_is_believed_once_belongs_to_its_first_key() {
 }
 
 #[tokio::test]
+async fn showing_the_same_again_renews() {
+    let world = world().await;
+    let shown = Agent { reattestable: true, ..agent(A, &["tpm:pool:x"]) };
+    world.registry.admit(shown.clone(), appraisal()).await.unwrap();
+    let mut a = world.subscribe(A, None);
+    next(&mut a).await;
+    let again = Agent { svid: svid(2), ..shown.clone() };
+    world.registry.admit(again, appraisal()).await.unwrap();
+    world.registry.authenticate(&id(A), &svid(1).serial).await.unwrap();
+    world.registry.authenticate(&id(A), &svid(2).serial).await.unwrap();
+    let old = world.registry.authenticate(&id(A), &svid(1).serial).await.unwrap_err();
+    assert!(matches!(old, AuthenticateError::NotAnAgent(NotAnAgent::NotActive)), "{old}");
+    assert!(futures_util::poll!(std::pin::pin!(a.next())).is_pending(), "the stream goes on");
+    // Other facts are another agent, and nothing of the old one stays.
+    let facts = agent(A, &["tpm:pool:y"]).selectors;
+    let other = Agent { svid: svid(3), selectors: facts, ..shown };
+    world.registry.admit(other, appraisal()).await.unwrap();
+    let old = world.registry.authenticate(&id(A), &svid(2).serial).await.unwrap_err();
+    assert!(matches!(old, AuthenticateError::NotAnAgent(NotAnAgent::NotActive)), "{old}");
+    assert_eq!(a.next().await, None);
+}
+
+#[tokio::test]
 async fn attesting_anew_ends_the_old_stream_and_counts_new_facts() {
     let world = world().await;
     world.admit(A, &[]).await;
