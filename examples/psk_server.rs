@@ -71,6 +71,9 @@ async fn serve(
     let mut stream = acceptor.accept(connection).await?;
     let peer = stream.peer().clone();
     println!("{} calls {} for {}", peer.client, peer.server, peer.purpose);
+    if let Some(run) = &peer.run {
+        println!("  in its run {run}");
+    }
     println!("  protected by {} and {}", peer.group, peer.suite);
     if purpose.is_some_and(|wanted| wanted != peer.purpose) {
         stream.shutdown().await?;

@@ -19,7 +19,7 @@ use crate::entry::{Entry, EntryId};
 use crate::evidence::{Appraisal, KeyDigest};
 use crate::grant::{Grant, IssueJwt, IssueWit, IssueX509, IssueX509Ca, PolicyDigest, Requester};
 use crate::id::{SpiffeId, TrustDomain};
-use crate::psk::{PskBinding, PskTtl};
+use crate::psk::{PskBinding, PskTtl, Run};
 use crate::selector::Selectors;
 use crate::svid::{DnsName, Profile, SvidTtl, Validity};
 use crate::time::UnixTime;
@@ -371,6 +371,9 @@ pub enum Event {
         purpose: crate::psk::Purpose,
         /// For how long.
         ttl: PskTtl,
+        /// For which run of the client, if for one only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<Run>,
         /// The policies that refused.
         policy: PolicyDigest,
     },
@@ -622,6 +625,7 @@ mod tests {
                     purpose: "p".parse().unwrap(),
                     not_after: UnixTime::from_secs(9),
                     hash: crate::psk::PskHash::Sha256,
+                    run: Some("github:8412:1".parse().unwrap()),
                 },
                 requester: Requester::Agent("spiffe://x/spire/agent/1".parse().unwrap()),
             },

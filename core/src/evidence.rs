@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::Parts;
 use crate::id::{SpiffeId, TrustDomain};
+use crate::psk::Run;
 use crate::selector::Selectors;
 
 /// The SHA-256 of a public key in SubjectPublicKeyInfo form: names a key without carrying it.
@@ -179,6 +180,8 @@ pub struct AttestedNode {
     selectors: Selectors,
     /// Whether the node can show its evidence again later.
     reattestable: bool,
+    /// The run that the evidence was made for.
+    run: Option<Run>,
     /// What goes on record.
     appraisal: Appraisal,
 }
@@ -197,7 +200,8 @@ impl AttestedNode {
         bond: Bond,
     ) -> Self {
         let (kind, source, parts) = (kind.to_owned(), String::new(), Vec::new());
-        Self { id, selectors, reattestable, appraisal: Appraisal { kind, bond, source, parts } }
+        let appraisal = Appraisal { kind, bond, source, parts };
+        Self { id, selectors, reattestable, run: None, appraisal }
     }
 
     /// Says by whose word the evidence was accepted.
@@ -210,6 +214,11 @@ impl AttestedNode {
     pub fn of_parts(mut self, parts: Vec<Appraisal>) -> Self {
         self.appraisal.parts = parts;
         self
+    }
+
+    /// Says for which run of a program the evidence was made, if it says so.
+    pub fn in_run(self, run: Option<Run>) -> Self {
+        Self { run, ..self }
     }
 
     /// The kind of evidence.
@@ -234,6 +243,13 @@ impl AttestedNode {
     #[must_use]
     pub const fn reattestable(&self) -> bool {
         self.reattestable
+    }
+
+    /// The run that the evidence was made for, such as one attempt of a CI job. A one-time key that
+    /// it earns works in that run only.
+    #[must_use]
+    pub const fn run(&self) -> Option<&Run> {
+        self.run.as_ref()
     }
 
     /// What goes on record.

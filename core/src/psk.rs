@@ -6,6 +6,7 @@
 //! | the name a ClientHello shows, and the serial number inside it | [`identity`] |
 //! | from the epoch's root to the key of one connection | [`derive`](mod@derive) |
 //! | the binder that proves possession of the key | [`binder`] |
+//! | the run of a CI job that a key may be for | [`run`] |
 //!
 //! Invariants:
 //!
@@ -21,6 +22,7 @@
 pub mod binder;
 pub mod derive;
 pub mod identity;
+pub mod run;
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::SpiffeId;
 use crate::once::State;
 use crate::time::UnixTime;
+pub use run::{ParseRunError, Run};
 
 /// What a connection is for, as the client says and the policy judges, such as `checkout`.
 ///
@@ -158,6 +161,9 @@ pub struct PskBinding {
     pub not_after: UnixTime,
     /// The hash of the handshake.
     pub hash: PskHash,
+    /// The run of the client that it is for, if it is for one only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
 }
 
 /// What the ledger keeps about one PSK: no key, only what it is bound to and whether it is spent.

@@ -158,6 +158,7 @@ fn nobody(trust_domain: &TrustDomain) -> PskBinding {
         purpose,
         not_after: UnixTime::default(),
         hash: PskHash::Sha256,
+        run: None,
     }
 }
 

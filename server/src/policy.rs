@@ -92,7 +92,7 @@ impl Policy {
     ///
     /// [`Denied`] unless a policy permits it.
     pub fn issue_psk(&self, act: IssuePsk, now: UnixTime) -> Result<Grant<IssuePsk>, Denied> {
-        self.ask(&Question::connection(Action::IssuePsk, &act.binding, now))?;
+        self.ask(&Question::issue_psk(&act, now))?;
         Ok(Grant::assertion(act, self.digest))
     }
 
@@ -144,6 +144,7 @@ pub struct Denied {
 
 #[cfg(test)]
 mod tests {
+    use claviger_core::evidence::Bond;
     use claviger_core::grant::Requester;
     use claviger_core::jose::PublicKey;
     use claviger_core::psk::{PskBinding, PskHash};
@@ -201,6 +202,7 @@ mod tests {
             purpose: "checkout".parse().unwrap(),
             not_after: UnixTime::from_secs(1_060),
             hash: PskHash::Sha256,
+            run: None,
         }
     }
 
@@ -288,6 +290,54 @@ mod tests {
         policy.issue_psk(issue(db, web), NOW).unwrap_err();
         policy.issue_psk(issue(web, db), UnixTime::from_secs(999)).unwrap_err();
         assert_eq!(policy.issue_x509(x509(web)).unwrap().policy(), policy.digest());
+    }
+
+    #[test]
+    fn policies_see_the_run_of_a_ci_job() {
+        let policy = policy(
+            r#"
+            permit (principal, action in [Action::"issue_psk", Action::"redeem_psk"], resource)
+            when { context has run && context.run like "github:*" };
+            "#,
+        );
+        let (web, db) = ("spiffe://example.org/web", "spiffe://example.org/db");
+        let in_run = |name: &str| {
+            let run = Some(name.parse().unwrap());
+            let binding = PskBinding { run, ..binding(web, db) };
+            IssuePsk { binding, requester: Requester::Server }
+        };
+        assert_eq!(
+            policy.issue_psk(in_run("github:8412:1"), NOW).unwrap().policy(),
+            policy.digest()
+        );
+        policy.issue_psk(in_run("gitlab:8412:1"), NOW).unwrap_err();
+        policy.issue_psk(issue(web, db), NOW).unwrap_err();
+        let spent = RedeemPsk { binding: in_run("github:8412:1").binding, ..redeem(BINDER) };
+        assert_eq!(policy.redeem_psk(spent, NOW).unwrap().policy(), policy.digest());
+    }
+
+    #[test]
+    fn policies_can_refuse_evidence_that_anybody_could_present() {
+        let policy = policy(
+            r#"
+            permit (principal, action, resource);
+            forbid (principal, action, resource)
+            when { context has evidence && context.evidence.bond == "bearer" };
+            "#,
+        );
+        let by = |bond| Requester::Evidence {
+            id: "spiffe://example.org/spire/agent/x509pop/1".parse().unwrap(),
+            kind: "x509pop".to_owned(),
+            bond,
+        };
+        let (web, db) = ("spiffe://example.org/web", "spiffe://example.org/db");
+        let node = |bond| IssueX509 { requester: by(bond), ..x509(web) };
+        let _bound = policy.issue_x509(node(Bond::Key)).unwrap();
+        policy.issue_x509(node(Bond::Bearer)).unwrap_err();
+        let job = |bond| IssuePsk { requester: by(bond), ..issue(web, db) };
+        let _bound = policy.issue_psk(job(Bond::Key), NOW).unwrap();
+        policy.issue_psk(job(Bond::Bearer), NOW).unwrap_err();
+        let _by_an_agent = policy.issue_x509(x509(web)).unwrap();
     }
 
     #[test]

@@ -18,6 +18,7 @@
 mod answers;
 mod certificate;
 
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ use claviger_runtime::tasks::Tasks;
 use claviger_runtime::tls::{self, TlsIncoming, web_server_config};
 use claviger_runtime::unix;
 use futures_util::{Stream, StreamExt as _};
+use http::Request;
+use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
@@ -97,7 +100,8 @@ fn accept<S>(
         while let Some(Some(Ok(stream))) = stop.run_until_cancelled(incoming.next()).await {
             let answers = Arc::clone(&answers);
             connections.spawn("public connection", |stop| async move {
-                answer_one(stream, "public", |request| answers.to(request), stop).await;
+                let answer = |request: Request<Incoming>| ready(answers.to(&request));
+                answer_one(stream, "public", answer, stop).await;
                 Ok(())
             });
         }

@@ -80,11 +80,11 @@ impl PskAcceptor {
         let rest = async {
             let offer = offer(&hello)?;
             let redeemed = self.redeem.redeem(&offer).await?;
-            let Redeemed { psk, client, server, purpose, not_after: _ } = redeemed;
+            let Redeemed { psk, client, server, purpose, not_after: _, run } = redeemed;
             let mut io = Replay::new(wire, io);
             let key = (hello.identity, &psk);
             let judged = Judged::shake_hands(&*self.backend, Role::Server, key, &mut io).await?;
-            Ok((judged, Parties { client, server, purpose }))
+            Ok((judged, Parties { client, server, purpose, run }))
         };
         timeout_at(started + HANDSHAKE, rest)
             .await

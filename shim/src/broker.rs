@@ -13,7 +13,7 @@ use aws_lc_rs::rand;
 use claviger_core::id::SpiffeId;
 use claviger_core::psk::derive::Psk;
 use claviger_core::psk::identity::WireIdentity;
-use claviger_core::psk::{PskTtl, Purpose};
+use claviger_core::psk::{ParseRunError, PskTtl, Purpose, Run};
 use claviger_core::secret::Secret;
 use claviger_core::time::UnixTime;
 use claviger_proto::claviger::psk::v1::psk_broker_client::PskBrokerClient;
@@ -194,6 +194,8 @@ fn issued(mut response: IssueResponse) -> Result<Issued, &'static str> {
         server: response.server_id.parse().map_err(|_error| "server_id")?,
         purpose: response.purpose.parse().map_err(|_error| "purpose")?,
         not_after: UnixTime::from_secs(response.not_after),
+        // An agent speaks for processes, not for runs of them.
+        run: None,
     })
 }
 
@@ -204,7 +206,13 @@ fn redeemed(mut response: RedeemResponse) -> Result<Redeemed, &'static str> {
         server: response.server_id.parse().map_err(|_error| "server_id")?,
         purpose: response.purpose.parse().map_err(|_error| "purpose")?,
         not_after: UnixTime::from_secs(response.not_after),
+        run: run(&response.run)?,
     })
+}
+
+fn run(name: &str) -> Result<Option<Run>, &'static str> {
+    let named = Some(name).filter(|name| !name.is_empty());
+    named.map(str::parse).transpose().map_err(|_no_run: ParseRunError| "run")
 }
 
 /// Why no key was issued.

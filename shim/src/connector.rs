@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claviger_core::id::SpiffeId;
-use claviger_core::psk::Purpose;
 use claviger_core::psk::derive::Psk;
 use claviger_core::psk::identity::WireIdentity;
+use claviger_core::psk::{Purpose, Run};
 use claviger_core::time::UnixTime;
 use tokio::time::timeout;
 
@@ -34,6 +34,8 @@ pub struct Issued {
     pub purpose: Purpose,
     /// The last second at which it can be redeemed.
     pub not_after: UnixTime,
+    /// Which run of the client it is for, if for one only.
+    pub run: Option<Run>,
 }
 
 /// Opens authenticated streams with issued keys.
@@ -69,12 +71,12 @@ impl PskConnector {
         mut io: impl Io + 'static,
         issued: Issued,
     ) -> Result<PskStream, ConnectError> {
-        let Issued { identity, psk, client, server, purpose, not_after: _ } = issued;
+        let Issued { identity, psk, client, server, purpose, not_after: _, run } = issued;
         let handshake =
             Judged::shake_hands(&*self.backend, Role::Client, (identity, &psk), &mut io);
         let judged =
             timeout(HANDSHAKE, handshake).await.map_err(|_elapsed| ConnectError::TooSlow)??;
-        Ok(PskStream::open(judged, Parties { client, server, purpose }, io))
+        Ok(PskStream::open(judged, Parties { client, server, purpose, run }, io))
     }
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn forged(number: u8) -> Issued {
         server: SERVER.parse().unwrap(),
         purpose: "test".parse().unwrap(),
         not_after: UnixTime::from_secs(9),
+        run: None,
     }
 }
 
@@ -71,7 +72,7 @@ impl Redeem for FakeBroker {
             return Err(RedeemError::Refused);
         }
         *spent = true;
-        let Issued { psk, client, server, purpose, not_after, .. } = forged(number);
-        Ok(Redeemed { psk, client, server, purpose, not_after })
+        let Issued { psk, client, server, purpose, not_after, run, .. } = forged(number);
+        Ok(Redeemed { psk, client, server, purpose, not_after, run })
     }
 }

@@ -5,10 +5,10 @@ use std::fmt;
 
 use async_trait::async_trait;
 use claviger_core::id::SpiffeId;
-use claviger_core::psk::Purpose;
 use claviger_core::psk::binder::{Binder, TranscriptHash};
 use claviger_core::psk::derive::Psk;
 use claviger_core::psk::identity::WireIdentity;
+use claviger_core::psk::{Purpose, Run};
 use claviger_core::time::UnixTime;
 
 /// Whoever can spend a PSK for the acceptor: [`BrokerClient`](crate::BrokerClient), or a fake.
@@ -48,6 +48,8 @@ pub struct Redeemed {
     pub purpose: Purpose,
     /// The last second at which it could have been redeemed.
     pub not_after: UnixTime,
+    /// Which run of the client is calling, if the key is for one only.
+    pub run: Option<Run>,
 }
 
 /// Why there is no key.

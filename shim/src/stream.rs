@@ -8,9 +8,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use claviger_core::id::SpiffeId;
-use claviger_core::psk::Purpose;
 use claviger_core::psk::derive::Psk;
 use claviger_core::psk::identity::WireIdentity;
+use claviger_core::psk::{Purpose, Run};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::backend::{Backend, ExportError, Handshake, HandshakeError, Io, Outcome, Role, Session};
@@ -25,6 +25,9 @@ pub struct PskPeer {
     pub server: SpiffeId,
     /// What for.
     pub purpose: Purpose,
+    /// Which run of the client dialled, such as one attempt of a CI job, if the key was for one only.
+    /// The key cannot have come from another run.
+    pub run: Option<Run>,
     /// The key exchange, such as `X25519MLKEM768`.
     pub group: String,
     /// The cipher suite, such as `TLS_AES_128_GCM_SHA256`.
@@ -45,6 +48,7 @@ pub(crate) struct Parties {
     pub(crate) client: SpiffeId,
     pub(crate) server: SpiffeId,
     pub(crate) purpose: Purpose,
+    pub(crate) run: Option<Run>,
 }
 
 /// A handshake that was the one we wanted.
@@ -80,8 +84,8 @@ impl PskStream {
     /// The stream after `judged`, over the connection that it went over.
     pub(crate) fn open(judged: Judged, parties: Parties, io: impl Io + 'static) -> Self {
         let Judged { handshake, group, suite } = judged;
-        let Parties { client, server, purpose } = parties;
-        let peer = PskPeer { client, server, purpose, group, suite };
+        let Parties { client, server, purpose, run } = parties;
+        let peer = PskPeer { client, server, purpose, run, group, suite };
         Self { session: handshake.open(Box::new(io)), peer }
     }
 

@@ -48,6 +48,17 @@ psk = expand(
     + lp(b"test")
     + struct.pack(">QB", not_after, 1),
 )
+# The same for one run of its client.
+psk_run = expand(
+    base,
+    lp(b"claviger tls13-psk run v1")
+    + lp(b"example.org")
+    + lp(b"spiffe://example.org/a")
+    + lp(b"spiffe://example.org/b")
+    + lp(b"test")
+    + struct.pack(">QB", not_after, 1)
+    + lp(b"github:8412:1"),
+)
 early = extract(bytes(32), bytes([1]) * 32)
 binder_key = label(early, b"ext binder", hashlib.sha256(b"").digest())
 binder = hmac.new(label(binder_key, b"finished", b""), bytes([2]) * 32, hashlib.sha256).digest()
@@ -68,6 +79,7 @@ vectors = {
     "identity": "p1." + base64.urlsafe_b64encode(identity).decode().rstrip("="),
     "base": base.hex(),
     "psk": psk.hex(),
+    "psk_run": psk_run.hex(),
     "binder": binder.hex(),
     "audit_body": body.decode(),
     "audit_link": link.hex(),

@@ -6,6 +6,9 @@
 //!                          LP(purpose) not_after hash)
 //! ```
 //!
+//! A key for one run of its client has the label `claviger tls13-psk run v1` instead, and `LP(run)`
+//! at the end.
+//!
 //! The server sends `base`; each end adds its own view of who talks to whom and why. Any
 //! disagreement is another key, and shows as a bad binder.
 
@@ -88,14 +91,22 @@ impl PskBase {
     /// The key for a connection bound to `binding`.
     #[must_use]
     pub fn psk(&self, binding: &PskBinding) -> Psk {
-        let info = Parts::new("claviger tls13-psk v1")
+        let label = match binding.run {
+            None => "claviger tls13-psk v1",
+            Some(_) => "claviger tls13-psk run v1",
+        };
+        let info = Parts::new(label)
             .part(binding.server.trust_domain().as_str().as_bytes())
             .part(binding.client.to_string().as_bytes())
             .part(binding.server.to_string().as_bytes())
             .part(binding.purpose.as_str().as_bytes())
             .number(binding.not_after.as_secs())
-            .fixed(&[binding.hash.code()])
-            .finish();
+            .fixed(&[binding.hash.code()]);
+        let info = match &binding.run {
+            None => info,
+            Some(run) => info.part(run.as_str().as_bytes()),
+        };
+        let info = info.finish();
         Psk(expand(&Prk::new_less_safe(HKDF_SHA256, self.0.expose()), &[&info]))
     }
 }
@@ -122,6 +133,8 @@ impl KeyType for Len32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::psk::PskHash;
     use crate::time::UnixTime;
@@ -137,6 +150,7 @@ mod tests {
             purpose: "test".parse().unwrap(),
             not_after: UnixTime::from_secs(1_800_000_000),
             hash: PskHash::Sha256,
+            run: None,
         }
     }
 
@@ -150,6 +164,8 @@ mod tests {
         assert_eq!(identity.to_string(), include_vector("identity"));
         assert_eq!(hex::encode(base.0.expose()), include_vector("base"));
         assert_eq!(hex::encode(psk.0.expose()), include_vector("psk"));
+        let in_run = PskBinding { run: Some("github:8412:1".parse().unwrap()), ..binding() };
+        assert_eq!(hex::encode(base.psk(&in_run).0.expose()), include_vector("psk_run"));
     }
 
     fn include_vector(name: &str) -> String {
@@ -176,17 +192,35 @@ mod tests {
         let base = PskBase(Secret::copy_from(&[5; 32]).unwrap());
         let key = base.psk(&binding()).0;
         assert!(key.ct_eq(&base.psk(&binding()).0));
-        let changes: [fn(&mut PskBinding); 5] = [
+        let changes: [fn(&mut PskBinding); 6] = [
             |b| std::mem::swap(&mut b.client, &mut b.server),
             |b| b.client = "spiffe://example.org/c".parse().unwrap(),
             |b| b.server = "spiffe://example.com/b".parse().unwrap(),
             |b| b.purpose = "other".parse().unwrap(),
             |b| b.not_after = UnixTime::from_secs(1_800_000_001),
+            |b| b.run = Some("github:8412:1".parse().unwrap()),
         ];
         for change in changes {
             let mut other = binding();
             change(&mut other);
             assert!(!key.ct_eq(&base.psk(&other).0), "{other:?}");
+        }
+    }
+
+    proptest! {
+        /// Two runs, or a run and none, never have the same key.
+        #[test]
+        fn no_two_runs_share_a_key(one in "[!-~]{1,255}", two in "[!-~]{1,255}", part in 0_usize..9) {
+            let base = PskBase(Secret::copy_from(&[5; 32]).unwrap());
+            let key = |run: &str| {
+                let binding = PskBinding { run: Some(run.parse().unwrap()), ..binding() };
+                base.psk(&binding).0
+            };
+            prop_assert!(!key(&one).ct_eq(&base.psk(&binding()).0));
+            prop_assert_eq!(key(&one).ct_eq(&key(&two)), one == two);
+            // What lies next to it in the derivation does not flow into it.
+            let (head, _) = one.split_at(part.min(one.len()));
+            prop_assert!(head.is_empty() || head == one || !key(head).ct_eq(&key(&one)));
         }
     }
 }

@@ -63,6 +63,7 @@ fn derive(
         purpose: asked.purpose,
         not_after: UnixTime::from_secs(not_after),
         hash: PskHash::Sha256,
+        run: None,
     };
     let psk = base.psk(&binding);
     info!(client = %binding.client, server = %binding.server, purpose = %binding.purpose, "PSK issued");

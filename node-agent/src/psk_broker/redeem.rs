@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use claviger_core::id::SpiffeId;
 use claviger_core::psk::identity::WireIdentity;
-use claviger_core::psk::{PskBinding, PskHash, Purpose};
+use claviger_core::psk::{PskBinding, PskHash, Purpose, Run};
 use claviger_core::time::UnixTime;
 use claviger_proto::claviger::agent::v1 as server;
 use claviger_proto::claviger::psk::v1::{RedeemRequest, RedeemResponse};
@@ -86,17 +86,21 @@ fn derive(
     acceptors: &BTreeSet<SpiffeId>,
     answer: server::RedeemPskResponse,
 ) -> Result<RedeemResponse, RedeemError> {
-    let server::RedeemPskResponse { base: bytes, client_id, server_id, purpose, not_after } =
+    let server::RedeemPskResponse { base: bytes, client_id, server_id, purpose, not_after, run } =
         answer;
     let base = base(bytes).ok_or(RedeemError::BadAnswer("no base"))?;
     let client: SpiffeId =
         client_id.parse().map_err(|_no_id| RedeemError::BadAnswer("no client"))?;
     let purpose: Purpose =
         purpose.parse().map_err(|_no_purpose| RedeemError::BadAnswer("no purpose"))?;
+    let run: Option<Run> = match run.as_str() {
+        "" => None,
+        run => Some(run.parse().map_err(|_no_run| RedeemError::BadAnswer("no run"))?),
+    };
     let acceptor = acceptors.iter().find(|id| id.to_string() == server_id);
     let server = acceptor.ok_or(RedeemError::BadAnswer("an acceptor that was not named"))?.clone();
     let not_after = UnixTime::from_secs(not_after);
-    let binding = PskBinding { client, server, purpose, not_after, hash: PskHash::Sha256 };
+    let binding = PskBinding { client, server, purpose, not_after, hash: PskHash::Sha256, run };
     let psk = base.psk(&binding);
     info!(client = %binding.client, server = %binding.server, purpose = %binding.purpose, "PSK redeemed");
     Ok(RedeemResponse {
@@ -105,6 +109,7 @@ fn derive(
         server_id: binding.server.to_string(),
         purpose: binding.purpose.to_string(),
         not_after: not_after.as_secs(),
+        run: binding.run.map(String::from).unwrap_or_default(),
     })
 }
 
@@ -162,6 +167,7 @@ mod tests {
             server_id: server_id.to_owned(),
             purpose: "test".to_owned(),
             not_after: 7,
+            run: String::new(),
         }
     }
 
@@ -189,6 +195,13 @@ mod tests {
         let b = derive(&acceptors, answer("spiffe://example.org/b")).unwrap();
         assert_eq!((a.server_id.as_str(), a.key.len()), ("spiffe://example.org/a", 32));
         assert_ne!(a.key, b.key);
+        let in_run = server::RedeemPskResponse {
+            run: "ci:7:1".to_owned(),
+            ..answer("spiffe://example.org/a")
+        };
+        let in_run = derive(&acceptors, in_run).unwrap();
+        assert_eq!(in_run.run, "ci:7:1");
+        assert_ne!(in_run.key, a.key);
         let other = derive(&acceptors, answer("spiffe://example.org/c"));
         assert!(matches!(other, Err(RedeemError::BadAnswer(_))));
         for bad in [
@@ -199,6 +212,10 @@ mod tests {
             },
             server::RedeemPskResponse {
                 purpose: String::new(),
+                ..answer("spiffe://example.org/a")
+            },
+            server::RedeemPskResponse {
+                run: "two words".to_owned(),
                 ..answer("spiffe://example.org/a")
             },
         ] {

@@ -503,6 +503,7 @@ impl AgentPsk for FakeServer {
             server_id: kept.server_id,
             purpose: kept.purpose,
             not_after: kept.ttl_seconds.into(),
+            run: String::new(),
         }))
     }
 }

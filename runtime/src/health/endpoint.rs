@@ -4,6 +4,7 @@
 //! connection carries one request without a body, small headers and a deadline, and there are only
 //! so many at a time.
 
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -79,8 +80,8 @@ async fn accept(listener: TcpListener, answers: Answers, tasks: Tasks) {
                 backoff.reset();
                 let answers = answers.clone();
                 tasks.spawn("health connection", |stop| async move {
-                    let answer = |request: &Request<Incoming>| {
-                        answers.to(request.method(), request.uri().path())
+                    let answer = |request: Request<Incoming>| {
+                        ready(answers.to(request.method(), request.uri().path()))
                     };
                     answer_one(stream, "health", answer, stop).await;
                     drop(slot);

@@ -1,19 +1,23 @@
 //! One-time PSKs, on behalf of the workloads of an agent.
 //!
+//! | to find | look in |
+//! |---|---|
+//! | redeeming, and what agents say and are told | here |
+//! | issuing, for agents and for programs without one | `issue` |
+//! | refusals that are on record already | `denials` |
+//!
 //! A redemption checks, in this order: the agent, the key's existence, that the acceptor is the one
 //! the key names, that its client is still registered, and the policy of the moment; then the ledger
 //! verifies the binder and spends the key, durably, before the answer leaves. Every refusal looks
 //! the same.
 
 mod denials;
+mod issue;
 
-use std::sync::Arc;
-
-use claviger_core::audit::Event;
-use claviger_core::grant::{IssuePsk, PskProof, RedeemPsk};
+use claviger_core::grant::{PskProof, RedeemPsk};
 use claviger_core::id::SpiffeId;
+use claviger_core::psk::PskTtl;
 use claviger_core::psk::identity::WireIdentity;
-use claviger_core::psk::{PskBinding, PskHash, PskTtl, Purpose};
 use claviger_proto::claviger::agent::v1::{
     IssuePskRequest, IssuePskResponse, RedeemPskRequest, RedeemPskResponse, agent_psk_server,
 };
@@ -23,13 +27,12 @@ use tonic::{Request, Response, Status, async_trait};
 use tracing::{info, warn};
 
 use super::{Shared, caller, not_committed};
-use crate::journal::Change;
 use crate::ledger::LedgerError;
 use crate::ledger::psk::{AttemptId, Redeemed, Refused};
 use crate::metrics as names;
 use crate::policy::Denied;
 use crate::registry::agents::Agent;
-use denials::Denials;
+pub(crate) use issue::{Asked, IssueError, Issuer};
 
 /// The most identities that one acceptor can have.
 const MAX_ACCEPTORS: usize = 64;
@@ -37,8 +40,7 @@ const MAX_ACCEPTORS: usize = 64;
 /// Serves `claviger.agent.v1.AgentPsk`.
 #[derive(Clone, Debug)]
 pub struct Service {
-    shared: Shared,
-    denials: Arc<Denials>,
+    issuer: Issuer,
 }
 
 #[async_trait]
@@ -47,7 +49,7 @@ impl agent_psk_server::AgentPsk for Service {
         &self,
         request: Request<IssuePskRequest>,
     ) -> Result<Response<IssuePskResponse>, Status> {
-        let agent = caller::agent(&self.shared, &request).await?;
+        let agent = caller::agent(self.shared(), &request).await?;
         let issued = self.issue(&agent, request.into_inner()).await;
         let outcome = if issued.is_ok() { "issued" } else { "refused" };
         counter!(names::PSKS_ISSUED, "outcome" => outcome).increment(1);
@@ -58,7 +60,7 @@ impl agent_psk_server::AgentPsk for Service {
         &self,
         request: Request<RedeemPskRequest>,
     ) -> Result<Response<RedeemPskResponse>, Status> {
-        let agent = caller::agent(&self.shared, &request).await?;
+        let agent = caller::agent(self.shared(), &request).await?;
         let redeemed = self.redeem(&agent, request.into_inner()).await;
         let outcome = if redeemed.is_ok() { "redeemed" } else { "refused" };
         counter!(names::PSKS_REDEEMED, "outcome" => outcome).increment(1);
@@ -67,10 +69,14 @@ impl agent_psk_server::AgentPsk for Service {
 }
 
 impl Service {
-    /// The service over what the services share.
+    /// The service that issues by `issuer`.
     #[must_use]
-    pub fn new(shared: Shared) -> Self {
-        Self { shared, denials: Arc::default() }
+    pub(crate) const fn new(issuer: Issuer) -> Self {
+        Self { issuer }
+    }
+
+    const fn shared(&self) -> &Shared {
+        &self.issuer.shared
     }
 
     async fn issue(
@@ -78,53 +84,16 @@ impl Service {
         agent: &Agent,
         request: IssuePskRequest,
     ) -> Result<IssuePskResponse, IssueError> {
-        let asked = Asked::try_from(request)?;
-        if asked.client == asked.server {
-            return Err(IssueError::ToItself(asked.client));
-        }
-        let registry = &self.shared.registry;
-        if !registry.is_entitled(&agent.id, &asked.client) {
+        let asked = asked(request)?;
+        if !self.shared().registry.is_entitled(&agent.id, &asked.client) {
             return Err(IssueError::NotEntitled(asked.client));
         }
-        if !registry.is_registered(&asked.server) {
-            return Err(IssueError::UnknownPeer(asked.server));
-        }
-        let ledger = &self.shared.storage.ledger;
-        let now = ledger.now();
-        let act = IssuePsk {
-            binding: PskBinding {
-                client: asked.client.clone(),
-                server: asked.server.clone(),
-                purpose: asked.purpose.clone(),
-                not_after: now.after(asked.ttl.duration()),
-                hash: PskHash::Sha256,
-            },
-            requester: caller::requester(agent),
-        };
-        let grant = match self.shared.policy.issue_psk(act, now) {
-            Ok(grant) => grant,
-            Err(denied) => return Err(self.denied(asked, denied).await),
-        };
-        let minted = ledger.mint(grant).await?;
+        let issued = self.issuer.issue(asked, caller::requester(agent)).await?;
         Ok(IssuePskResponse {
-            identity: minted.identity.to_string(),
-            base: minted.base.0.expose().to_vec(),
-            not_after: minted.not_after.as_secs(),
+            identity: issued.identity.to_string(),
+            base: issued.base.0.expose().to_vec(),
+            not_after: issued.binding.not_after.as_secs(),
         })
-    }
-
-    /// The operator wants to read in the audit log who asked for what in vain.
-    async fn denied(&self, asked: Asked, denied: Denied) -> IssueError {
-        let Asked { client, server, purpose, ttl } = asked;
-        if !self.denials.is_news(&client, &server, &purpose, self.shared.now()) {
-            return IssueError::Denied(denied);
-        }
-        let event = Event::PskDenied { client, server, purpose, ttl, policy: denied.policy };
-        let change = Change { events: vec![event], ..Change::default() };
-        match self.shared.storage.journal.commit(change).await {
-            Ok(_head) => IssueError::Denied(denied),
-            Err(error) => IssueError::Ledger(LedgerError::Commit(error)),
-        }
     }
 
     async fn redeem(
@@ -135,7 +104,7 @@ impl Service {
         let offer = Offer::try_from(request)?;
         let redeemed = self.spend(agent, &offer).await;
         if redeemed.as_ref().is_err_and(|error| !error.did_the_work()) {
-            self.shared.storage.ledger.refuse_dummy(offer.identity, &offer.proof);
+            self.shared().storage.ledger.refuse_dummy(offer.identity, &offer.proof);
         }
         let Redeemed { base, binding } = redeemed?;
         Ok(RedeemPskResponse {
@@ -144,60 +113,50 @@ impl Service {
             server_id: binding.server.to_string(),
             purpose: binding.purpose.to_string(),
             not_after: binding.not_after.as_secs(),
+            run: binding.run.map(String::from).unwrap_or_default(),
         })
     }
 
     async fn spend(&self, agent: &Agent, offer: &Offer) -> Result<Redeemed, RedeemError> {
         // An agent that subscribes shows how much of the log it remembers. Before that, this server
         // may be a restored backup that has forgotten whom it gave the key to.
-        if !self.shared.registry.is_subscribed(&agent.id) {
+        if !self.shared().registry.is_subscribed(&agent.id) {
             return Err(RedeemError::NotSubscribed);
         }
-        let ledger = &self.shared.storage.ledger;
+        let ledger = &self.shared().storage.ledger;
         let found = ledger.find(offer.identity).await?;
         let binding = found.binding().clone();
         let is_acceptor = offer.acceptors.contains(&binding.server)
-            && self.shared.registry.is_entitled(&agent.id, &binding.server);
+            && self.shared().registry.is_entitled(&agent.id, &binding.server);
         if !is_acceptor {
             return Err(RedeemError::OtherAcceptor(binding.server));
         }
-        if !self.shared.registry.is_registered(&binding.client) {
+        if !self.shared().registry.is_registered(&binding.client) {
             return Err(RedeemError::UnknownClient(binding.client));
         }
         let requester = caller::requester(agent);
         let act = RedeemPsk { binding, requester, proof: offer.proof };
-        let grant = self.shared.policy.redeem_psk(act, ledger.now())?;
+        let grant = self.shared().policy.redeem_psk(act, ledger.now())?;
         Ok(ledger.redeem(found, grant, offer.attempt).await?)
     }
 }
 
-/// What a client asks for.
-#[derive(Debug)]
-struct Asked {
-    client: SpiffeId,
-    server: SpiffeId,
-    purpose: Purpose,
-    ttl: PskTtl,
-}
-
-impl TryFrom<IssuePskRequest> for Asked {
-    type Error = IssueError;
-
-    fn try_from(wire: IssuePskRequest) -> Result<Self, IssueError> {
-        fn bad(field: &'static str, error: &impl ToString) -> IssueError {
-            IssueError::Malformed { field, why: error.to_string() }
-        }
-        let ttl = match wire.ttl_seconds {
-            0 => PskTtl::default(),
-            seconds => PskTtl::try_from(seconds).map_err(|error| bad("ttl_seconds", &error))?,
-        };
-        Ok(Self {
-            client: wire.client_id.parse().map_err(|error| bad("client_id", &error))?,
-            server: wire.server_id.parse().map_err(|error| bad("server_id", &error))?,
-            purpose: wire.purpose.parse().map_err(|error| bad("purpose", &error))?,
-            ttl,
-        })
+/// What an agent asks for.
+fn asked(wire: IssuePskRequest) -> Result<Asked, IssueError> {
+    fn bad(field: &'static str, error: &impl ToString) -> IssueError {
+        IssueError::Malformed { field, why: error.to_string() }
     }
+    let ttl = match wire.ttl_seconds {
+        0 => PskTtl::default(),
+        seconds => PskTtl::try_from(seconds).map_err(|error| bad("ttl_seconds", &error))?,
+    };
+    Ok(Asked {
+        client: wire.client_id.parse().map_err(|error| bad("client_id", &error))?,
+        server: wire.server_id.parse().map_err(|error| bad("server_id", &error))?,
+        purpose: wire.purpose.parse().map_err(|error| bad("purpose", &error))?,
+        ttl,
+        run: None,
+    })
 }
 
 /// What an acceptor presents.
@@ -238,37 +197,12 @@ impl TryFrom<RedeemPskRequest> for Offer {
     }
 }
 
-/// Why no PSK was issued.
-#[derive(Debug, thiserror::Error)]
-enum IssueError {
-    /// A field is wrong.
-    #[error("{field}: {why}")]
-    Malformed { field: &'static str, why: String },
-    /// One identity would have both roles, so whoever is on the path could send the client's own
-    /// handshake back to it (the Selfie attack, RFC 9257 §4.1).
-    #[error("server_id: `{0}` is the client itself; each end needs an identity of its own")]
-    ToItself(SpiffeId),
-    /// The client is not a workload of the agent's.
-    #[error("`{0}` is not an identity of this agent's workloads")]
-    NotEntitled(SpiffeId),
-    /// Nobody is registered under that name.
-    #[error("no entry gives anybody the identity `{0}`")]
-    UnknownPeer(SpiffeId),
-    /// The policy says no.
-    #[error(transparent)]
-    Denied(#[from] Denied),
-    /// The ledger did not take it.
-    #[error("cannot mint the PSK")]
-    Ledger(#[from] LedgerError),
-}
-
 impl From<IssueError> for Status {
     fn from(error: IssueError) -> Self {
         info!(error = %Chain(&error), "PSK not issued");
         match &error {
-            IssueError::Malformed { .. } | IssueError::ToItself(_) => {
-                Self::invalid_argument(error.to_string())
-            }
+            IssueError::Malformed { .. } => Self::invalid_argument(error.to_string()),
+            IssueError::ToItself(_) => Self::invalid_argument(format!("server_id: {error}")),
             // One answer, so that nobody can find out who is registered.
             IssueError::NotEntitled(_) | IssueError::UnknownPeer(_) | IssueError::Denied(_) => {
                 Self::permission_denied("not permitted")

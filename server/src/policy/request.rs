@@ -7,7 +7,7 @@ use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression,
     Schema,
 };
-use claviger_core::grant::{IssueJwt, IssueWit, IssueX509, IssueX509Ca, Requester};
+use claviger_core::grant::{IssueJwt, IssuePsk, IssueWit, IssueX509, IssueX509Ca, Requester};
 use claviger_core::id::{SpiffeId, TrustDomain};
 use claviger_core::psk::PskBinding;
 use claviger_core::svid::SvidTtl;
@@ -97,15 +97,22 @@ impl Question {
             action: Action::IssueWit,
             principal: act.contents.subject.clone(),
             resource: Resource::TrustDomain(trust_domain.clone()),
-            context: svid(&act.requester, act.contents.ttl).into(),
+            context: svid(&act.requester, act.contents.ttl),
         }
     }
 
+    pub(super) fn issue_psk(act: &IssuePsk, now: UnixTime) -> Self {
+        let mut question = Self::connection(Action::IssuePsk, &act.binding, now);
+        question.context.extend(evidence(&act.requester));
+        question
+    }
+
     pub(super) fn connection(action: Action, binding: &PskBinding, now: UnixTime) -> Self {
-        let context = vec![
+        let mut context = vec![
             ("purpose".to_owned(), text(binding.purpose.as_str())),
             ("ttl_seconds".to_owned(), seconds(binding.not_after.since(now).as_secs())),
         ];
+        context.extend(binding.run.iter().map(|run| ("run".to_owned(), text(run.as_str()))));
         Self {
             action,
             principal: binding.client.clone(),
@@ -155,7 +162,8 @@ impl Question {
 }
 
 /// What a policy sees of every SVID.
-fn svid(requester: &Requester, ttl: SvidTtl) -> [(String, RestrictedExpression); 2] {
+fn svid(requester: &Requester, ttl: SvidTtl) -> Vec<(String, RestrictedExpression)> {
+    let evidence = evidence(requester);
     let requester = match requester {
         Requester::Agent(_) => "agent",
         Requester::Operator { .. } => "operator",
@@ -163,10 +171,20 @@ fn svid(requester: &Requester, ttl: SvidTtl) -> [(String, RestrictedExpression);
         Requester::Server => "server",
         Requester::Evidence { .. } => "evidence",
     };
-    [
+    let always = [
         ("requester".to_owned(), text(requester)),
         ("ttl_seconds".to_owned(), seconds(ttl.as_secs().into())),
-    ]
+    ];
+    always.into_iter().chain(evidence).collect()
+}
+
+/// What a policy sees of the evidence that was presented for it, if any was.
+fn evidence(requester: &Requester) -> Option<(String, RestrictedExpression)> {
+    let Requester::Evidence { id: _, kind, bond } = requester else { return None };
+    let fields = [("kind", kind.as_str()), ("bond", bond.name())];
+    let fields = fields.map(|(name, value)| (name.to_owned(), text(value)));
+    // Fails only if a field is there twice.
+    RestrictedExpression::new_record(fields).ok().map(|record| ("evidence".to_owned(), record))
 }
 
 fn identity(id: &SpiffeId) -> Result<Entity, MalformedQuestion> {

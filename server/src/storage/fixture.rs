@@ -88,6 +88,7 @@ pub(crate) fn binding(ttl: u64) -> PskBinding {
         purpose: "checkout".parse().unwrap(),
         not_after: UnixTime::from_secs(NOW + ttl),
         hash: PskHash::Sha256,
+        run: None,
     }
 }
 

@@ -97,6 +97,7 @@ fn yes() -> RedeemResponse {
         server_id: SERVER.to_owned(),
         purpose: "test".to_owned(),
         not_after: 9,
+        run: "ci:7:1".to_owned(),
     }
 }
 
@@ -112,6 +113,7 @@ async fn an_offer_reaches_the_broker_and_its_answer_the_caller() {
     assert_eq!(redeemed.client.to_string(), CLIENT);
     assert_eq!(redeemed.server.to_string(), SERVER);
     assert_eq!(redeemed.purpose.as_str(), "test");
+    assert_eq!(redeemed.run.unwrap().as_str(), "ci:7:1");
     let want = RedeemRequest {
         attempt_id: vec![1; 16],
         identity: identity(1).to_string(),
@@ -166,11 +168,12 @@ async fn no_agent_is_no_refusal() {
 #[tokio::test]
 async fn an_answer_is_parsed_before_it_is_believed() {
     type Change = fn(&mut RedeemResponse);
-    let changes: [(&str, Change); 5] = [
+    let changes: [(&str, Change); 6] = [
         ("key", |answer| answer.key.truncate(31)),
         ("client_id", |answer| answer.client_id.clear()),
         ("server_id", |answer| answer.server_id.push('/')),
         ("purpose", |answer| answer.purpose.push(' ')),
+        ("run", |answer| answer.run.push(' ')),
         ("server_id", |answer| answer.server_id = "spiffe://example.org/other".to_owned()),
     ];
     for (field, change) in changes {

@@ -37,7 +37,7 @@ impl Workload<'_> {
     ) -> Result<Report, String> {
         let broker = self.broker()?;
         let issued = broker.issue(peer, purpose, PskTtl::default()).await;
-        let Issued { identity, psk: Psk(psk), client, server, purpose, not_after } =
+        let Issued { identity, psk: Psk(psk), client, server, purpose, not_after, run: _ } =
             issued.map_err(|error| Chain(&error).to_string())?;
         self.key = Some(Key { identity, psk, client, server, purpose, not_after });
         Ok(Report::Issued(identity.to_string()))
@@ -107,6 +107,7 @@ impl Key {
             server: self.server.clone(),
             purpose: self.purpose.clone(),
             not_after: self.not_after,
+            run: None,
         })
     }
 }

@@ -69,6 +69,7 @@ fn offer(issued: &IssuePskResponse, attempt: u8) -> RedeemPskRequest {
         purpose: "checkout".parse().unwrap(),
         not_after: UnixTime::from_secs(issued.not_after),
         hash: PskHash::Sha256,
+        run: None,
     };
     let psk = PskBase(Secret::copy_from(&issued.base).unwrap()).psk(&binding);
     RedeemPskRequest {
