@@ -129,22 +129,35 @@ need() {
     command -v "$1" >/dev/null || skip "$1 is missing: install the package $2"
 }
 
-install_package() {
+# alone NAME COMMAND…: peers work beside each other; of those that do NAME, one at a time.
+alone() {
+    local lock status=0
+    exec {lock}>"$cache/$1.lock"
+    flock "$lock"
+    "${@:2}" {lock}>&- || status=$?
+    exec {lock}>&-
+    return "$status"
+}
+
+install_package() { alone packages do_install_package "$1"; }
+
+do_install_package() {
     ((EUID == 0)) && command -v apt-get >/dev/null || return 0
-    local get=(apt-get install -y -q --no-install-recommends "$1")
-    "${get[@]}" >"$cache/apt.log" 2>&1 || { apt-get update -q && "${get[@]}"; } >"$cache/apt.log" 2>&1 ||
-        cat "$cache/apt.log" >&2
+    local log=$cache/apt.log get=(apt-get install -y -q --no-install-recommends "$1")
+    "${get[@]}" >"$log" 2>&1 || { apt-get update -q && "${get[@]}"; } >"$log" 2>&1 || cat "$log" >&2
 }
 
 # install_python_packages VENV REQUIREMENTS: makes VENV hold what the file REQUIREMENTS lists.
-install_python_packages() {
+install_python_packages() { alone "$(basename "$1")" do_install_python_packages "$@"; }
+
+do_install_python_packages() {
     ! cmp -s "$2" "$1/installed.txt" || return 0
     rm -rf "$1"
     # Debian packs venv apart from Python.
     python3 -c 'import ensurepip' 2>/dev/null || install_package python3-venv
-    python3 -m venv "$1"
-    "$1/bin/pip" install --quiet --disable-pip-version-check -r "$2"
-    cp "$2" "$1/installed.txt"
+    python3 -m venv "$1" &&
+        "$1/bin/pip" install --quiet --disable-pip-version-check -r "$2" &&
+        cp "$2" "$1/installed.txt"
 }
 
 # need_go VERSION: puts a Go of at least VERSION on the path, from Python's packages where Debian's is

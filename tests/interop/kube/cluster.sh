@@ -12,7 +12,9 @@ declare -A kube_url kube_config kube_dir kube_pid
 etcd_url=''
 
 # Builds the API server unless it was built before: 5 minutes of processor time.
-build_kube() {
+build_kube() { alone kubernetes do_build_kube; }
+
+do_build_kube() {
     [[ ! -x $kube_apiserver ]] || return 0
     need_go "$(sed -n 's/^go //p' "$kube/go.mod")"
     local component=k8s.io/component-base/version
