@@ -12,7 +12,9 @@
 //! say. To add a kind: write its folder, and its page in `docs/attestors/`.
 
 pub mod composite;
+pub mod fetch;
 pub mod join_token;
+pub mod jwks;
 pub mod unix;
 
 mod once;
