@@ -14,11 +14,14 @@
 //! | to find | look in |
 //! |---|---|
 //! | judging it | `verifier` |
+//! | gathering it | `collector` |
 //!
 //! [`Binding`]: claviger_core::evidence::Binding
 
+mod collector;
 mod verifier;
 
+pub use collector::Collector;
 pub use verifier::{Config, Verifier};
 
 use serde::{Deserialize, Serialize};

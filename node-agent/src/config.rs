@@ -48,13 +48,14 @@
 //! There is no setting to believe the first server that answers: an agent that does is an agent of
 //! whoever answers first.
 
+mod attestor;
 mod doors;
 mod sds;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use claviger_attestors::join_token::{Collector, JoinToken, ReadTokenError};
+use claviger_attestors::join_token::JoinToken;
 use claviger_attestors::unix as unix_attestor;
 use claviger_core::id::TrustDomain;
 use claviger_runtime::settings::{self, AbsolutePath, Problems, Section};
@@ -64,6 +65,9 @@ use claviger_runtime::unix;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
+#[cfg(test)]
+pub(crate) use attestor::Source;
+pub use attestor::{Attestors, OpenEvidenceError, TokenSource};
 pub use doors::{AdminSocket, BrokerSocket};
 pub use sds::Sds;
 
@@ -86,6 +90,8 @@ pub struct Config {
     pub broker: Option<BrokerSocket>,
     /// The token by which it attests; not needed while it has an identity.
     pub join_token: Option<TokenSource>,
+    /// What else it attests by.
+    pub attestors: Attestors,
     /// Where health checks are answered; nowhere if unset.
     pub health: Option<SocketAddr>,
     /// How to log.
@@ -96,29 +102,6 @@ pub struct Config {
     pub sds: Sds,
     /// How much of everything there may be.
     pub limits: Limits,
-}
-
-/// Where the join token is.
-#[derive(Debug)]
-pub enum TokenSource {
-    /// In the configuration.
-    Inline(JoinToken),
-    /// In a file of its own, which is read when the token is needed.
-    File(PathBuf),
-}
-
-impl TokenSource {
-    /// The evidence to attest with.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadTokenError`] if it is in a file that can't be read.
-    pub fn collect(&self) -> Result<Collector, ReadTokenError> {
-        match self {
-            Self::Inline(token) => Ok(Collector::new(token.duplicate())),
-            Self::File(path) => Collector::from_file(path),
-        }
-    }
 }
 
 /// How much of everything there may be; beyond it, the agent refuses.
@@ -166,6 +149,7 @@ impl Config {
             admin: None,
             broker: None,
             join_token: None,
+            attestors: Attestors::default(),
             health: None,
             log: LogConfig::default(),
             unix: unix_attestor::Config::default(),
@@ -221,6 +205,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         admin,
         broker,
         join_token,
+        attestors: Attestors::default(),
         health,
         log,
         unix,
@@ -430,7 +415,7 @@ mod tests {
     fn a_token_is_read_and_not_shown() {
         let config = Config::parse(&format!("{MINIMAL}join-token = \"hush\"")).unwrap();
         assert!(!format!("{config:?}").contains("hush"));
-        assert_eq!(config.join_token.unwrap().collect().unwrap().evidence(), b"hush");
+        assert_eq!(config.evidence().unwrap().unwrap().kind(), "join_token");
         let problems = Config::parse(&format!("{MINIMAL}join-token = \"h/ush\"")).unwrap_err();
         assert!(problems.to_string().starts_with("join-token: a join token has"), "{problems}");
     }

@@ -3,12 +3,17 @@
 //! | to find | look in |
 //! |---|---|
 //! | what is kept on disk: key, SVID, bundle | `stored` |
+//! | evidence, and the conversation about it | `attest` |
 //! | becoming somebody: evidence for an SVID | `enrol` |
 //! | staying who one is: a new SVID at half life | `renew` |
 //! | what to do when the server refuses | `standing` |
 //!
-//! An agent that finds a valid SVID in its directory is whom it names. Otherwise it attests.
+//! An agent that finds a valid SVID in its directory is whom it names. Otherwise it attests. If its
+//! kind of evidence can be shown again, it attests instead of renewing, too, and again by itself
+//! whenever the server no longer knows it: then it takes nobody to bring back a machine that slept
+//! past every expiry.
 
+mod attest;
 mod enrol;
 mod renew;
 mod standing;
@@ -28,6 +33,7 @@ use crate::config::Config;
 use crate::files::{DataDir, DataDirError};
 use crate::server::Server;
 
+pub use attest::AttestError;
 pub use enrol::{BadAnswer, EnrolError};
 pub use stored::StoredError;
 
@@ -44,6 +50,8 @@ pub(crate) struct Agent {
     pub(crate) identity: Identity,
     /// Its server.
     pub(crate) server: Server,
+    /// Whether it can show its evidence again.
+    pub(crate) reattestable: bool,
 }
 
 impl Agent {
@@ -57,12 +65,12 @@ impl Agent {
         if let Some(agent) = Self::restore(config, dir, clock).await? {
             return Ok(agent);
         }
-        let bundle = stored::read_bundle_file(config)?;
+        let bundle = stored::bootstrap_bundle(config, dir).await?;
         let server = Self::server(config, bundle, clock)?;
-        let svid = enrol::enrol(config, dir, &server, clock.as_ref(), stop).await?;
+        let (svid, reattestable) = enrol::enrol(config, dir, &server, clock.as_ref(), stop).await?;
         let id = svid.leaf().id().clone();
-        info!(agent = %id, "attested");
-        Ok(Self { id, identity: Identity::new(svid), server })
+        info!(agent = %id, reattestable, "attested");
+        Ok(Self { id, identity: Identity::new(svid), server, reattestable })
     }
 
     /// Believes what is on disk if it is all there and still valid.
@@ -80,7 +88,8 @@ impl Agent {
             Ok(id) => {
                 info!(agent = %id, "known from before");
                 let server = Self::server(config, bundle, clock)?;
-                Ok(Some(Self { id, identity: Identity::new(svid), server }))
+                let reattestable = stored::load_reattestable(dir).await?;
+                Ok(Some(Self { id, identity: Identity::new(svid), server, reattestable }))
             }
             Err(error) => {
                 warn!(error = %Chain(&error), "the identity from before is of no use; attesting");

@@ -95,14 +95,15 @@ impl Agent {
             max_entries: config.limits.entries,
             clock: Arc::clone(&clock),
         };
-        let id = agent.id.clone();
+        let (id, socket) = (agent.id.clone(), config.socket_path.clone());
+        standing.set_reattestable(agent.reattestable);
         brokers.open(&agent.identity, agent.server.bundle(), tasks);
         drop(doors.agent.set(id.clone()));
-        let renewal = Renewal { agent, dir, link, standing, clock };
+        let renewal = Renewal { agent, config, dir, link, standing, clock };
         tasks.spawn("credentials", |stop| keeper.run(stop));
         tasks.spawn("sync", |stop| sync.run(stop));
         tasks.spawn("renewal", |stop| renewal.run(stop));
-        Ok(Running { id, socket: config.socket_path, health })
+        Ok(Running { id, socket, health })
     }
 }
 

@@ -40,6 +40,11 @@ impl Server {
         Ok(Self { address, id, bundle, clock })
     }
 
+    /// The same server, recognized by `bundle`, which is of the same trust domain.
+    pub(crate) fn believing(&self, bundle: TrustBundle) -> Self {
+        Self { bundle, ..self.clone() }
+    }
+
     /// Where it is.
     pub(crate) fn address(&self) -> &ServerAddr {
         &self.address

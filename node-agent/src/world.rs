@@ -5,6 +5,7 @@ mod authority;
 mod client;
 mod clock;
 mod fake;
+mod machine;
 mod token_key;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,7 @@ use claviger_runtime::health::{Health, State};
 use claviger_runtime::tasks::{Drain, Tasks};
 use tempfile::{TempDir, tempdir};
 
-use crate::config::{AdminSocket, Config, TokenSource};
+use crate::config::{AdminSocket, Attestors, Config, TokenSource};
 use crate::credentials::{Identity, LeftOut, ServedBundle, Snapshot};
 use crate::run::{Agent, Running, StartError};
 
@@ -129,6 +130,19 @@ impl World {
         config
     }
 
+    /// The settings of an agent that can attest again.
+    pub(crate) fn config_of_machine(&self) -> Config {
+        let attestors = Attestors(vec![Box::new(machine::Machine)]);
+        Config { join_token: None, attestors, ..self.config() }
+    }
+
+    /// The server's authorities are others from its next start on, and the operator says so to new
+    /// agents.
+    pub(crate) fn begin_anew(&self) {
+        self.server.begin_anew();
+        std::fs::write(self.dir.path().join("bundle.pem"), self.server.bundle_pem()).unwrap();
+    }
+
     /// Where the agent listens.
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("agent.sock")
@@ -156,7 +170,12 @@ impl World {
 
     /// Starts the agent, and waits until it serves.
     pub(crate) async fn start_agent(&self) -> StartedAgent {
-        let agent = self.try_start(self.config()).await.unwrap();
+        self.start(self.config()).await
+    }
+
+    /// The same, as `config` says.
+    pub(crate) async fn start(&self, config: Config) -> StartedAgent {
+        let agent = self.try_start(config).await.unwrap();
         within(agent.running.health.ready()).await;
         agent
     }

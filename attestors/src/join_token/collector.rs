@@ -5,19 +5,19 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use async_trait::async_trait;
+use claviger_core::evidence::Binding;
 use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::{JoinToken, KIND, ParseTokenError};
+use crate::{CollectError, NodeCollector, Presentation, Statement};
 
 /// Presents a token. The token goes when this does.
 #[derive(Debug)]
 pub struct Collector(JoinToken);
 
 impl Collector {
-    /// The name of this kind of evidence.
-    pub const KIND: &str = KIND;
-
     /// Presents `token`.
     #[must_use]
     pub const fn new(token: JoinToken) -> Self {
@@ -47,11 +47,19 @@ impl Collector {
             .map_err(|source| ReadTokenError::Parse { path: path.to_owned(), source })?;
         Ok(Self(token))
     }
+}
 
-    /// The evidence: a secret until it is spent.
-    #[must_use]
-    pub fn evidence(&self) -> &[u8] {
-        self.0.expose().as_bytes()
+#[async_trait]
+impl NodeCollector for Collector {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    /// The token, a secret until it is spent. It is not bound to a key; the server remembers for
+    /// which one it was spent.
+    async fn present(&self, _binding: &Binding) -> Result<Box<dyn Presentation>, CollectError> {
+        let evidence = Zeroizing::new(self.0.expose().as_bytes().to_vec());
+        Ok(Box::new(Statement::new(evidence)))
     }
 }
 
@@ -95,14 +103,16 @@ mod tests {
         Collector::from_file(&path)
     }
 
-    #[test]
-    fn a_file_holds_a_token_and_perhaps_a_line_break() {
+    #[tokio::test]
+    async fn a_file_holds_a_token_and_perhaps_a_line_break() {
+        let binding = Binding::new(KIND, b"key", &"example.org".parse().unwrap());
         let longest = "x".repeat(255);
         for (contents, token) in
             [("abc", "abc"), ("abc\n", "abc"), ("abc\r\n", "abc"), (&longest, &longest)]
         {
             let collector = read(contents).unwrap();
-            assert_eq!(collector.evidence(), token.as_bytes());
+            let presented = collector.present(&binding).await.unwrap();
+            assert_eq!(presented.evidence(), token.as_bytes());
         }
     }
 

@@ -2,53 +2,44 @@
 
 use std::time::Duration;
 
-use claviger_attestors::join_token::{Collector, ReadTokenError};
+use claviger_attestors::{NodeCollector, join_token};
 use claviger_core::time::Clock;
-use claviger_proto::spire::server::agent::v1::agent_client::AgentClient;
-use claviger_proto::spire::server::agent::v1::{
-    AgentX509svidParams, AttestAgentRequest, attest_agent_request, attest_agent_response,
-};
-use claviger_proto::spire::types;
+use claviger_runtime::telemetry::Chain;
 use claviger_runtime::tls::{Svid, SvidError, SvidKeyError, TrustBundle, verify_svid};
 use rustls_pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
-use tonic::transport::Channel;
-use tracing::{info, warn};
+use tracing::warn;
 
+use super::attest::{AttestError, Earned, attest};
 use super::stored;
 use crate::backoff::{Backoff, jitter};
-use crate::config::Config;
+use crate::config::{Config, OpenEvidenceError};
 use crate::files::{DataDir, DataDirError};
 use crate::keys::{Key, KeyError};
-use crate::server::{Said, Server, is_refusal};
+use crate::server::Server;
 
-/// For one attempt.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Attests until the server answers, and remembers the identity that is earned.
+/// Attests until the server answers, and remembers the identity that is earned. Also says whether
+/// the evidence can be shown again.
 pub(super) async fn enrol(
     config: &Config,
     dir: &DataDir,
     server: &Server,
     clock: &dyn Clock,
     stop: &CancellationToken,
-) -> Result<Svid, EnrolError> {
-    let token = config.join_token.as_ref().ok_or(EnrolError::NoToken)?;
-    let evidence = token.collect()?;
+) -> Result<(Svid, bool), EnrolError> {
+    let collector = config.evidence()?.ok_or(EnrolError::NoEvidence)?;
     let key = prepare_key(dir).await?;
-    let csr = key.request()?;
-    let channel = server.channel(None);
-    let chain = stop
-        .run_until_cancelled(attest_until_answered(server, channel, &evidence, &csr))
+    let Earned { chain, reattestable } = stop
+        .run_until_cancelled(attest_until_answered(server, &*collector, &key))
         .await
         .ok_or(EnrolError::Stopped)??;
     let svid = check(chain, &key, server.bundle(), clock)?;
+    stored::save_reattestable(dir, reattestable).await?;
     stored::save_svid(dir, &key, svid.chain()).await?;
-    Ok(svid)
+    Ok((svid, reattestable))
 }
 
-/// The key of an attempt that did not end, or a new one. A token works for one key only.
+/// The key of an attempt that did not end, or a new one. What works once works for one key only.
 async fn prepare_key(dir: &DataDir) -> Result<Key, EnrolError> {
     if let Some(key) = stored::load(dir).await.ok().and_then(|stored| stored.unused_key) {
         return Ok(key);
@@ -60,62 +51,30 @@ async fn prepare_key(dir: &DataDir) -> Result<Key, EnrolError> {
 
 async fn attest_until_answered(
     server: &Server,
-    channel: Channel,
-    evidence: &Collector,
-    csr: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, EnrolError> {
+    collector: &dyn NodeCollector,
+    key: &Key,
+) -> Result<Earned, EnrolError> {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(15));
+    let kind = collector.kind();
     loop {
-        let attempt = attest(channel.clone(), evidence, csr);
-        let status = match tokio::time::timeout(DEADLINE, attempt).await {
-            Ok(Ok(chain)) => return Ok(chain),
-            Ok(Err(status)) => status,
-            Err(_elapsed) => Status::deadline_exceeded("the server did not answer in time"),
+        let error = match attest(server, collector, key).await {
+            Ok(earned) => return Ok(earned),
+            Err(error) => error,
         };
-        if is_refusal(&status) {
-            return Err(EnrolError::Refused { server: server.address().to_string(), status });
+        if error.is_final() {
+            let server = server.address().to_string();
+            return Err(EnrolError::Refused { server, kind, source: error });
         }
         let pause = backoff.pause(jitter());
         warn!(
             server = %server.address(),
-            error = %Said(&status),
+            kind,
+            error = %Chain(&error),
             pause_ms = pause.as_millis(),
             "cannot attest yet"
         );
         tokio::time::sleep(pause).await;
     }
-}
-
-async fn attest(
-    channel: Channel,
-    evidence: &Collector,
-    csr: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, Status> {
-    let data = types::AttestationData {
-        r#type: Collector::KIND.to_owned(),
-        payload: evidence.evidence().to_vec(),
-    };
-    let params = AgentX509svidParams { csr: csr.to_vec() };
-    let params = attest_agent_request::Params { data: Some(data), params: Some(params) };
-    let request = AttestAgentRequest { step: Some(attest_agent_request::Step::Params(params)) };
-
-    info!("attesting");
-    let requests = tokio_stream::once(request);
-    let mut responses = AgentClient::new(channel).attest_agent(requests).await?.into_inner();
-    let response = responses.message().await?.and_then(|response| response.step);
-    match response {
-        Some(attest_agent_response::Step::Result(result)) => Ok(chain_of(result.svid)),
-        Some(attest_agent_response::Step::Challenge(_)) => {
-            Err(Status::failed_precondition("the server sent a challenge to a join token"))
-        }
-        None => Err(Status::unavailable("the server ended the call without an answer")),
-    }
-}
-
-/// The certificates that a server sent, leaf first; none at all if it sent no SVID.
-pub(super) fn chain_of(svid: Option<types::X509svid>) -> Vec<CertificateDer<'static>> {
-    let chain = svid.map(|svid| svid.cert_chain).unwrap_or_default();
-    chain.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect()
 }
 
 /// Whether what the server sent makes this agent somebody: an SVID for `key` that names an agent,
@@ -134,29 +93,42 @@ pub(super) fn check(
     Ok(svid)
 }
 
+/// What to do when the server does not take evidence of `kind`.
+pub(super) fn advice(kind: &str) -> &'static str {
+    if kind == join_token::KIND {
+        "a join token works once and not for long, so run `claviger token generate` on the server \
+         and try with a new one"
+    } else {
+        "it does not say why to strangers: its log does, and `claviger audit tail` there; compare \
+         `[attestor]` here with `[attestors]` there"
+    }
+}
+
 /// Why an agent did not become somebody.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
     /// There is nothing to attest with.
     #[error(
-        "this agent has no valid identity and nothing to attest with; run `claviger token generate` \
-         on the server, and set `join-token-file` or `join-token`"
+        "this agent has no valid identity and nothing to attest with; configure what this machine \
+         has to show for itself as `[attestor.<kind>]`, or run `claviger token generate` on the \
+         server, and set `join-token-file` or `join-token`"
     )]
-    NoToken,
-    /// The token is in a file that can't be read.
+    NoEvidence,
+    /// What is configured does not give evidence.
     #[error(transparent)]
-    ReadToken(#[from] ReadTokenError),
+    Open(#[from] OpenEvidenceError),
     /// The server does not believe us.
     #[error(
-        "the server at {server} refuses this agent; a join token works once and not for long, so \
-         run `claviger token generate` on the server and try with a new one"
+        "the server at {server} refuses this agent by its evidence (`{kind}`); {advice}",
+        advice = advice(kind)
     )]
     Refused {
         /// Where the server is.
         server: String,
-        /// What it says.
-        #[source]
-        status: Status,
+        /// The kind of the evidence.
+        kind: &'static str,
+        /// What went wrong.
+        source: AttestError,
     },
     /// What the server sent can't be used.
     #[error(transparent)]

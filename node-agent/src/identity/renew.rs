@@ -1,4 +1,4 @@
-//! Staying who one is: a new SVID at half life.
+//! Staying who one is: a new SVID at half life, or by evidence.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,11 @@ use tonic::Status;
 use tonic::transport::Channel;
 use tracing::{info, warn};
 
-use super::enrol::{BadAnswer, chain_of, check};
-use super::{Agent, Standing, stored};
+use super::attest::{AttestError, attest, chain_of};
+use super::enrol::{BadAnswer, advice, check};
+use super::{Agent, Standing, StoredError, stored};
 use crate::backoff::{Backoff, jitter};
+use crate::config::{Config, OpenEvidenceError};
 use crate::files::{DataDir, DataDirError};
 use crate::keys::{Key, KeyError};
 use crate::server::{Said, is_rejection};
@@ -33,6 +35,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 pub(crate) struct Renewal {
     /// Whose.
     pub(crate) agent: Agent,
+    /// What it has to show for itself.
+    pub(crate) config: Config,
     /// Where it is kept.
     pub(crate) dir: DataDir,
     /// Where others find the way to the server; the SVID is part of it.
@@ -53,7 +57,10 @@ impl Renewal {
     async fn renew_for_ever(&self) {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         loop {
-            self.sleep_until_due().await;
+            tokio::select! {
+                () = self.sleep_until_due() => {}
+                () = self.standing.must_attest() => {}
+            }
             match self.renew().await {
                 Ok(()) => backoff.reset(),
                 Err(error) => {
@@ -77,10 +84,25 @@ impl Renewal {
         }
     }
 
-    /// Asks for an SVID with a new key. The old one stays in force until the new one is first used,
-    /// so an answer that is lost does no harm.
+    /// Gets an SVID with a new key, in the way that the server wants. The old one stays in force
+    /// until the new one is first used, so an answer that is lost does no harm.
     async fn renew(&self) -> Result<(), RenewError> {
         let key = Key::generate()?;
+        let svid = if self.standing.is_reattestable() {
+            self.attest(&key).await?
+        } else {
+            self.ask(&key).await?
+        };
+        if *svid.leaf().id() != self.agent.id {
+            return Err(RenewError::OtherAgent(svid.leaf().id().to_string()));
+        }
+        stored::save_svid(&self.dir, &key, svid.chain()).await?;
+        self.put_to_use(svid).await;
+        Ok(())
+    }
+
+    /// As whom the agent is already.
+    async fn ask(&self, key: &Key) -> Result<Svid, RenewError> {
         let params = Some(AgentX509svidParams { csr: key.request()? });
         let channel = self.link.borrow().clone().ok_or(RenewError::NoServer)?;
         let mut client = AgentClient::new(channel);
@@ -93,13 +115,31 @@ impl Renewal {
             }
         };
         let bundle = self.agent.server.bundle();
-        let svid = check(chain_of(answer.svid), &key, bundle, self.clock.as_ref())?;
-        if *svid.leaf().id() != self.agent.id {
-            return Err(RenewError::OtherAgent(svid.leaf().id().to_string()));
+        Ok(check(chain_of(answer.svid), key, bundle, self.clock.as_ref())?)
+    }
+
+    /// As at the first start. An agent whose SVID is still valid goes on believing whom it believes;
+    /// after that, the authorities may have changed in its absence.
+    async fn attest(&self, key: &Key) -> Result<Svid, RenewError> {
+        let collector = self.config.evidence()?.ok_or(RenewError::NoEvidence)?;
+        let has_ended = self.agent.identity.current().leaf().not_after() < self.clock.now();
+        let server = if has_ended {
+            let bundle = stored::bootstrap_bundle(&self.config, &self.dir).await?;
+            self.agent.server.believing(bundle)
+        } else {
+            self.agent.server.clone()
+        };
+        let earned = attest(&server, &*collector, key)
+            .await
+            .map_err(|source| RenewError::Attest { kind: collector.kind(), source })?;
+        let svid = check(earned.chain, key, server.bundle(), self.clock.as_ref())?;
+        if has_ended {
+            // Until the server says which of them are still in force.
+            self.agent.server.bundle().adopt(server.bundle());
         }
-        stored::save_svid(&self.dir, &key, svid.chain()).await?;
-        self.put_to_use(svid).await;
-        Ok(())
+        self.standing.set_reattestable(earned.reattestable);
+        stored::save_reattestable(&self.dir, earned.reattestable).await?;
+        Ok(svid)
     }
 
     /// New connections present the new SVID, and everyone is told to make one.
@@ -137,10 +177,28 @@ enum RenewError {
     NoServer,
     #[error("the server does not renew it")]
     Server(#[from] Status),
+    #[error(
+        "the server wants evidence again, and none is configured; set `[attestor.<kind>]` as it \
+         was when the agent attested, and restart it"
+    )]
+    NoEvidence,
+    #[error(transparent)]
+    Open(#[from] OpenEvidenceError),
+    #[error("the server does not take its evidence (`{kind}`); {advice}", advice = advice(kind))]
+    Attest { kind: &'static str, source: AttestError },
     #[error(transparent)]
     BadAnswer(#[from] BadAnswer),
-    #[error("the server sent an SVID for `{0}`")]
+    #[error(
+        "the evidence now makes this agent `{0}`; if that is meant, remove `identity.pem` from its \
+         `data-dir` and restart it"
+    )]
     OtherAgent(String),
     #[error(transparent)]
-    Dir(#[from] DataDirError),
+    Stored(#[from] StoredError),
+}
+
+impl From<DataDirError> for RenewError {
+    fn from(error: DataDirError) -> Self {
+        Self::Stored(error.into())
+    }
 }

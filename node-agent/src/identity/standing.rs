@@ -1,19 +1,21 @@
 //! How the agent stands with its server.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use claviger_runtime::health::{Part, State};
 use claviger_runtime::telemetry::Chain;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::stored;
 use crate::files::DataDir;
 use crate::server::{Reason, Said, reason};
 
-/// Says in health and log whether the server still knows this agent.
+/// Says in health and log whether the server still knows this agent, and has it attest anew when
+/// that helps.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
     health: Part,
@@ -21,11 +23,35 @@ pub(crate) struct Standing {
     banned: CancellationToken,
     /// What was last said about a refusal.
     last: Arc<Mutex<String>>,
+    evidence: Arc<Evidence>,
+}
+
+/// Whether the agent can show its evidence again, and whether it must now.
+#[derive(Debug, Default)]
+struct Evidence {
+    again: AtomicBool,
+    now: Notify,
 }
 
 impl Standing {
     pub(crate) fn new(health: Part, dir: DataDir) -> Self {
-        Self { health, dir, banned: CancellationToken::new(), last: Arc::default() }
+        let (banned, last, evidence) = (CancellationToken::new(), Arc::default(), Arc::default());
+        Self { health, dir, banned, last, evidence }
+    }
+
+    /// Whether the agent can show its evidence again, and the server wants that instead of renewals.
+    pub(crate) fn is_reattestable(&self) -> bool {
+        self.evidence.again.load(Ordering::Relaxed)
+    }
+
+    /// The server said so when it took the evidence.
+    pub(crate) fn set_reattestable(&self, reattestable: bool) {
+        self.evidence.again.store(reattestable, Ordering::Relaxed);
+    }
+
+    /// Waits until the server refuses an agent that can attest again.
+    pub(crate) async fn must_attest(&self) {
+        self.evidence.now.notified().await;
     }
 
     /// The server talks to us.
@@ -41,11 +67,21 @@ impl Standing {
         )));
     }
 
-    /// The server has decided against this agent. The identity on disk is forgotten, so that the
-    /// next start attests anew; what workloads have stays valid until it ends, unless the agent was
-    /// banned.
+    /// The server has decided against this agent. If it can, it attests anew. Otherwise the identity
+    /// on disk is forgotten, so that the next start does; what workloads have stays valid until it
+    /// ends, unless the agent was banned.
     pub(crate) async fn refused(&self, status: &Status) {
-        let why = match reason(status) {
+        let reason = reason(status);
+        if reason == Some(Reason::AgentMustReattest) {
+            self.set_reattestable(true);
+        }
+        let said = Said(status).to_string();
+        if self.is_reattestable() && reason != Some(Reason::AgentBanned) {
+            warn!(error = said, "the server no longer knows this agent, which attests anew");
+            self.health.set(State::Degraded(format!("attesting anew: the server says: {said}")));
+            return self.evidence.now.notify_one();
+        }
+        let why = match reason {
             Some(Reason::AgentBanned) => {
                 self.banned.cancel();
                 "is banned; `claviger agent evict` lifts the ban, then"
@@ -56,9 +92,9 @@ impl Standing {
             Some(Reason::AgentMustReattest) => "must attest anew;",
             Some(Reason::Unknown) | None => "is refused by the server;",
         };
-        let said = Said(status).to_string();
-        let message =
-            format!("this agent {why} restart it with a new join token (the server says: {said})");
+        let with =
+            if self.is_reattestable() { "" } else { " with a new join token, if it used one" };
+        let message = format!("this agent {why} restart it{with} (the server says: {said})");
         let mut last = self.last.lock().await;
         if *last == message {
             return; // It is asked again and again, and has been told.

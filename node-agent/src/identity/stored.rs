@@ -4,14 +4,16 @@
 //! |---|---|
 //! | `identity.pem` | the private key, and behind it the SVID; the key alone while the agent attests |
 //! | `bundle.pem` | the authorities that the server last named |
+//! | `reattestable` | nothing; it is there if the server wants evidence again instead of renewing |
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use claviger_core::id::TrustDomain;
-use claviger_runtime::tls::{Svid, TrustBundle};
+use claviger_runtime::tls::{BundleError, Svid, TrustBundle};
 use rustls_pki_types::CertificateDer;
+use zeroize::Zeroizing;
 
 use super::Damaged;
 use crate::config::Config;
@@ -21,6 +23,7 @@ use crate::pem::{self};
 
 const IDENTITY: &str = "identity.pem";
 const BUNDLE: &str = "bundle.pem";
+const REATTESTABLE: &str = "reattestable";
 
 /// The largest file that is read as a trust bundle, in bytes.
 const MAX_BUNDLE: u64 = 1 << 20;
@@ -39,7 +42,7 @@ pub(super) async fn load(dir: &DataDir) -> Result<Stored, StoredError> {
     let Some(text) = dir.read(IDENTITY).await? else { return Ok(Stored::default()) };
     let damaged = |source| Damaged {
         path: dir.path(IDENTITY),
-        advice: "remove it to attest anew, which takes a new join token",
+        advice: "remove it to attest anew, which takes a new join token where one is used",
         source,
     };
     let contents = pem::read(&text).map_err(|error| damaged(error.into()))?;
@@ -67,6 +70,23 @@ pub(super) async fn save_svid(
     dir.write(IDENTITY, pem::write(Some(key.pkcs8()), chain)).await
 }
 
+/// Remembers whether the evidence for the identity can be shown again.
+pub(super) async fn save_reattestable(
+    dir: &DataDir,
+    reattestable: bool,
+) -> Result<(), DataDirError> {
+    if reattestable {
+        dir.write(REATTESTABLE, Zeroizing::default()).await
+    } else {
+        dir.remove(REATTESTABLE).await
+    }
+}
+
+/// Whether it can, if that is known.
+pub(super) async fn load_reattestable(dir: &DataDir) -> Result<bool, DataDirError> {
+    Ok(dir.read(REATTESTABLE).await?.is_some())
+}
+
 /// Forgets the identity.
 pub(super) async fn forget(dir: &DataDir) -> Result<(), DataDirError> {
     dir.remove(IDENTITY).await
@@ -85,23 +105,48 @@ pub(super) async fn load_bundle(
     dir: &DataDir,
     trust_domain: &TrustDomain,
 ) -> Result<Option<TrustBundle>, StoredError> {
+    let authorities = load_authorities(dir).await?;
+    let bundle = authorities.map(|ders| TrustBundle::new(trust_domain.clone(), &ders));
+    let damaged = |error: BundleError| damaged_bundle(dir, error.into());
+    Ok(bundle.transpose().map_err(damaged)?)
+}
+
+async fn load_authorities(
+    dir: &DataDir,
+) -> Result<Option<Vec<CertificateDer<'static>>>, StoredError> {
     let Some(text) = dir.read(BUNDLE).await? else { return Ok(None) };
-    let damaged = |source| Damaged {
-        path: dir.path(BUNDLE),
-        advice: "remove it to begin with `trust-bundle-path` again",
-        source,
-    };
-    let contents = pem::read(&text).map_err(|error| damaged(error.into()))?;
-    let bundle = TrustBundle::new(trust_domain.clone(), &contents.certificates);
-    Ok(Some(bundle.map_err(|error| damaged(error.into()))?))
+    let contents = pem::read(&text).map_err(|error| damaged_bundle(dir, error.into()))?;
+    Ok(Some(contents.certificates))
+}
+
+fn damaged_bundle(dir: &DataDir, source: Box<dyn std::error::Error + Send + Sync>) -> Damaged {
+    let advice = "remove it to begin with `trust-bundle-path` again";
+    Damaged { path: dir.path(BUNDLE), advice, source }
+}
+
+/// By whom an agent without a valid identity recognizes its server: whom the operator names, and
+/// whom the server named when the agent was somebody. Each may be older than the other: a machine
+/// may have been off for long, and the operator's file may date from its installation.
+pub(super) async fn bootstrap_bundle(
+    config: &Config,
+    dir: &DataDir,
+) -> Result<TrustBundle, StoredError> {
+    let path = &config.trust_bundle_path;
+    let mut authorities = read_bundle_file(path)?;
+    for known in load_authorities(dir).await?.unwrap_or_default() {
+        if !authorities.contains(&known) {
+            authorities.push(known);
+        }
+    }
+    TrustBundle::new(config.trust_domain.clone(), &authorities)
+        .map_err(|error| StoredError::BundleFile { path: path.clone(), source: error.into() })
 }
 
 /// The authorities that the operator names.
-pub(super) fn read_bundle_file(config: &Config) -> Result<TrustBundle, StoredError> {
-    let path = &config.trust_bundle_path;
+fn read_bundle_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, StoredError> {
     let text = read_small(path)
-        .map_err(|source| StoredError::ReadBundle { path: path.clone(), source })?;
-    let bad = |source| StoredError::BundleFile { path: path.clone(), source };
+        .map_err(|source| StoredError::ReadBundle { path: path.to_owned(), source })?;
+    let bad = |source| StoredError::BundleFile { path: path.to_owned(), source };
     let contents = pem::read(&text).map_err(|error| bad(error.into()))?;
     if contents.key.is_some() {
         return Err(bad("it holds a private key, which belongs nowhere near an agent".into()));
@@ -109,8 +154,7 @@ pub(super) fn read_bundle_file(config: &Config) -> Result<TrustBundle, StoredErr
     if contents.certificates.is_empty() {
         return Err(bad("it holds no certificate".into()));
     }
-    TrustBundle::new(config.trust_domain.clone(), &contents.certificates)
-        .map_err(|error| bad(error.into()))
+    Ok(contents.certificates)
 }
 
 fn read_small(path: &Path) -> io::Result<Vec<u8>> {

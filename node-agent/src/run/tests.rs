@@ -13,6 +13,8 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
+mod evidence;
+
 use super::*;
 use crate::config::TokenSource;
 use crate::identity::EnrolError;
@@ -145,7 +147,7 @@ async fn a_banned_agent_serves_nobody_and_says_so() {
     let mut config = world.config();
     config.join_token = None;
     let error = world.try_start(config).await.err().unwrap();
-    assert!(matches!(error, StartError::Identity(EstablishError::Enrol(EnrolError::NoToken))));
+    assert!(matches!(error, StartError::Identity(EstablishError::Enrol(EnrolError::NoEvidence))));
 }
 
 #[tokio::test]

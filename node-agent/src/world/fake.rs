@@ -20,6 +20,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use claviger_core::audit::{Checkpoint, Head, Link};
 use claviger_core::bundle::Bundle;
 use claviger_core::entry::{Entry, EntryId};
+use claviger_core::id::SpiffeId;
 use claviger_core::psk::derive::{EpochKeys, EpochRoot};
 use claviger_core::psk::identity::Serial;
 use claviger_core::secret::Secret;
@@ -33,19 +34,25 @@ use claviger_proto::spire::server::svid::v1::svid_server::SvidServer;
 use claviger_proto::spire::types;
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::tls::{Identity, Limits, TlsIncoming, TlsPeer, server_config};
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
 use super::authority::Authority;
+use super::machine::Machine;
 use super::token_key::TokenKey;
+use crate::server::Reason;
 
 pub(crate) use svids::Jwts;
 
 const SERVER: &str = "spiffe://example.org/spire/server";
 const TOKEN: &str = "good-token";
+
+/// Agents that earned their identity once, and those that can do it again.
+const ONCE: &str = "spiffe://example.org/spire/agent/join_token/good-token";
+const AGAIN: &str = "spiffe://example.org/spire/agent/again/1";
 
 /// The server. Clones are the same one.
 #[derive(Clone)]
@@ -71,7 +78,7 @@ struct FakeState {
     keys: EpochKeys,
     log: Vec<(EntryId, Option<Entry>)>,
     counts: Counts,
-    banned: bool,
+    thrown_out: Option<Reason>,
     agent_ttl: Duration,
     workload_ttl: Duration,
     jwt_ttl: Duration,
@@ -103,7 +110,7 @@ impl FakeServer {
             keys: EpochKeys::new(EpochRoot(root)),
             log: Vec::new(),
             counts: Counts::default(),
-            banned: false,
+            thrown_out: None,
             agent_ttl: Duration::from_secs(3_600),
             workload_ttl: Duration::from_secs(3_600),
             jwt_ttl: Duration::from_secs(300),
@@ -177,10 +184,24 @@ impl FakeServer {
         self.changed.send_modify(|_| {});
     }
 
-    /// Throws the agent out.
+    /// Throws the agent out for good.
     pub(crate) fn ban(&self) {
-        self.state().banned = true;
+        self.throw_out(Reason::AgentBanned);
+    }
+
+    /// Throws the agent out until it attests.
+    pub(crate) fn evict(&self) {
+        self.throw_out(Reason::AgentNotAttested);
+    }
+
+    fn throw_out(&self, reason: Reason) {
+        self.state().thrown_out = Some(reason);
         self.changed.send_modify(|_| {});
+    }
+
+    /// Forgets its authorities for a new one.
+    pub(crate) fn begin_anew(&self) {
+        self.state().authorities = vec![Authority::new()];
     }
 
     /// SVIDs last this long from now on.
@@ -211,14 +232,15 @@ impl FakeServer {
         self.state.lock().unwrap()
     }
 
-    /// Only an agent may go on, and only one that is not banned.
-    fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
+    /// Only an agent may go on, and only one that was not thrown out.
+    fn admit<T>(&self, request: &Request<T>) -> Result<SpiffeId, Status> {
         let peer = request.extensions().get::<TlsPeer>().and_then(TlsPeer::id).cloned();
-        let known = peer.is_some_and(|id| id.path().starts_with("/spire/agent/"));
-        if !known {
-            return Err(Status::permission_denied("no agent"));
+        let known = peer.filter(|id| id.path().starts_with("/spire/agent/"));
+        let known = known.ok_or_else(|| Status::permission_denied("no agent"))?;
+        match self.state().thrown_out {
+            Some(reason) => Err(denied(reason)),
+            None => Ok(known),
         }
-        if self.state().banned { Err(banned()) } else { Ok(()) }
     }
 
     /// The next response for an agent whose state ends at `from`.
@@ -285,6 +307,16 @@ impl FakeState {
         }
     }
 
+    /// The answer to evidence that earns `id`.
+    fn attested(&mut self, id: &str, csr: &[u8]) -> Result<agent::AttestAgentResponse, Status> {
+        self.counts.attested += 1;
+        self.thrown_out.take_if(|reason| *reason != Reason::AgentBanned);
+        let svid = Some(self.sign(csr, id, self.agent_ttl)?);
+        let result = agent::attest_agent_response::Result { svid, reattestable: id == AGAIN };
+        let step = Some(agent::attest_agent_response::Step::Result(result));
+        Ok(agent::AttestAgentResponse { step })
+    }
+
     fn sign(&self, csr: &[u8], id: &str, ttl: Duration) -> Result<types::X509svid, Status> {
         let signed = self.authorities[0].sign(csr, id, ttl);
         let der = signed.ok_or_else(|| Status::invalid_argument("bad request"))?;
@@ -294,14 +326,15 @@ impl FakeState {
 }
 
 /// As the real server says it.
-fn banned() -> Status {
+fn denied(reason: Reason) -> Status {
     let url = b"type.googleapis.com/spire.api.types.PermissionDeniedDetails";
     let mut any = vec![0x0a, u8::try_from(url.len()).unwrap()];
     any.extend_from_slice(url);
-    any.extend_from_slice(&[0x12, 2, 0x08, 4]);
+    any.extend_from_slice(&[0x12, 2, 0x08, u8::try_from(i32::from(reason)).unwrap()]);
     let mut details = vec![0x08, 7, 0x1a, u8::try_from(any.len()).unwrap()];
     details.extend_from_slice(&any);
-    Status::with_details(Code::PermissionDenied, "the agent is banned", details.into())
+    let said = format!("as the details say: {reason:?}");
+    Status::with_details(Code::PermissionDenied, said, details.into())
 }
 
 fn unimplemented<T>() -> Result<Response<T>, Status> {
@@ -318,34 +351,46 @@ impl Agent for FakeServer {
         &self,
         request: Request<Streaming<agent::AttestAgentRequest>>,
     ) -> Result<Response<Self::AttestAgentStream>, Status> {
-        let first = request.into_inner().message().await?.and_then(|request| request.step);
+        let mut requests = request.into_inner();
+        let first = requests.message().await?.and_then(|request| request.step);
         let Some(agent::attest_agent_request::Step::Params(params)) = first else {
             return Err(Status::invalid_argument("no params"));
         };
         let data = params.data.unwrap();
-        if data.r#type != "join_token" || data.payload != TOKEN.as_bytes() {
-            return Err(Status::permission_denied("the join token is unknown or has expired"));
-        }
-        let mut state = self.state();
-        state.counts.attested += 1;
-        let id = format!("spiffe://example.org/spire/agent/join_token/{TOKEN}");
-        let svid = state.sign(&params.params.unwrap().csr, &id, state.agent_ttl)?;
-        let result = agent::attest_agent_response::Result { svid: Some(svid), reattestable: false };
-        let step = Some(agent::attest_agent_response::Step::Result(result));
-        let response = Ok(agent::AttestAgentResponse { step });
-        Ok(Response::new(Box::pin(tokio_stream::once(response))))
+        let refused = Status::permission_denied("the evidence is not believed");
+        let id = match (data.r#type.as_str(), data.payload.as_slice()) {
+            ("join_token", token) if token == TOKEN.as_bytes() => ONCE,
+            (Machine::KIND, Machine::EVIDENCE) => AGAIN,
+            _ => return Err(refused),
+        };
+        let server = self.clone();
+        let csr = params.params.unwrap().csr;
+        let outcome = async move {
+            if id == AGAIN
+                && !requests.message().await?.is_some_and(|answer| answer.step == Machine::answer())
+            {
+                return Err(refused);
+            }
+            server.state().attested(id, &csr)
+        };
+        let challenge = agent::attest_agent_response::Step::Challenge(Machine::CHALLENGE.to_vec());
+        let challenge = Ok(agent::AttestAgentResponse { step: Some(challenge) });
+        let challenge = (id == AGAIN).then_some(challenge);
+        let outcome = futures_util::stream::once(outcome);
+        Ok(Response::new(Box::pin(tokio_stream::iter(challenge).chain(outcome))))
     }
 
     async fn renew_agent(
         &self,
         request: Request<agent::RenewAgentRequest>,
     ) -> Result<Response<agent::RenewAgentResponse>, Status> {
-        self.admit(&request)?;
+        if self.admit(&request)?.path().contains("/again/") {
+            return Err(denied(Reason::AgentMustReattest));
+        }
         let mut state = self.state();
         state.counts.renewed += 1;
         let csr = request.into_inner().params.unwrap().csr;
-        let id = format!("spiffe://example.org/spire/agent/join_token/{TOKEN}");
-        let svid = Some(state.sign(&csr, &id, state.agent_ttl)?);
+        let svid = Some(state.sign(&csr, ONCE, state.agent_ttl)?);
         Ok(Response::new(agent::RenewAgentResponse { svid }))
     }
 
@@ -407,7 +452,6 @@ struct Told {
 
 impl Told {
     async fn next(&mut self) -> Result<Option<wire::SubscribeResponse>, Status> {
-        use futures_util::StreamExt;
         loop {
             tokio::select! {
                 () = self.server.stop.cancelled() => return Err(Status::unavailable("stopping")),
@@ -419,7 +463,7 @@ impl Told {
                     None => return Ok(None),
                 },
                 Some(_) = self.changes.next() => {
-                    if self.server.state().banned {
+                    if self.server.state().thrown_out.is_some() {
                         return Err(Status::aborted("the subscription has ended"));
                     }
                     let response = self.server.response(self.at, self.bundle_version);

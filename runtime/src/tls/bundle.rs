@@ -53,6 +53,13 @@ impl TrustBundle {
         Ok(())
     }
 
+    /// Believes from now on whom `other` believes at this moment, if it is of the same trust domain.
+    pub fn adopt(&self, other: &Self) {
+        if self.trust_domain == other.trust_domain {
+            self.roots.store(other.roots.load_full());
+        }
+    }
+
     /// Whose bundle it is.
     #[must_use]
     pub fn trust_domain(&self) -> &TrustDomain {
