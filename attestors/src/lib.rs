@@ -6,6 +6,7 @@
 //! | kind | proves | look in |
 //! |---|---|---|
 //! | `join_token` | a node was handed a token that works once | [`join_token`] |
+//! | `k8s_psat` | a node runs a pod of a Kubernetes cluster | [`k8s_psat`] |
 //! | `unix` | the user, groups and program of a local process | [`mod@unix`] |
 //!
 //! Attestors report facts, never decisions: what a fact entitles to is for entries and policies to
@@ -15,6 +16,7 @@ pub mod composite;
 pub mod fetch;
 pub mod join_token;
 pub mod jwks;
+pub mod k8s_psat;
 pub mod unix;
 
 mod once;
