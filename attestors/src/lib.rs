@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `join_token` | a node was handed a token that works once | [`join_token`] |
 //! | `k8s_psat` | a node runs a pod of a Kubernetes cluster | [`k8s_psat`] |
+//! | `oidc` | an issuer such as GitHub vouches for a job, or for anything else | [`oidc`] |
 //! | `unix` | the user, groups and program of a local process | [`mod@unix`] |
 //!
 //! Attestors report facts, never decisions: what a fact entitles to is for entries and policies to
@@ -17,6 +18,7 @@ pub mod fetch;
 pub mod join_token;
 pub mod jwks;
 pub mod k8s_psat;
+pub mod oidc;
 pub mod unix;
 
 mod once;
