@@ -7,7 +7,11 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use claviger_attestors::{NodeVerifier, composite, join_token};
+use claviger_attestors::x509pop::OwnAuthorities;
+use claviger_attestors::{NodeVerifier, composite, join_token, k8s_psat, x509pop};
+use claviger_core::bundle::Bundle;
+use rustls_pki_types::CertificateDer;
+use tokio::sync::watch;
 
 use crate::config::AttestorsConfig;
 use crate::ledger::Ledger;
@@ -20,19 +24,38 @@ pub struct Verifiers {
 }
 
 impl Verifiers {
-    /// The verifiers that `config` asks for.
+    /// The verifiers that `config` asks for. What is used up is entered in `ledger`; the trust
+    /// domain's own authorities are those of `bundle`. To be called within a Tokio runtime.
     ///
     /// # Errors
     ///
     /// [`OpenVerifierError`] if one of them can't work: a file is missing, say.
-    pub fn open(config: &AttestorsConfig, ledger: &Ledger) -> Result<Self, OpenVerifierError> {
-        let single: Vec<Box<dyn NodeVerifier>> =
+    pub fn open(
+        config: &AttestorsConfig,
+        ledger: &Ledger,
+        bundle: watch::Receiver<Arc<Bundle>>,
+    ) -> Result<Self, OpenVerifierError> {
+        let mut single: Vec<Box<dyn NodeVerifier>> =
             vec![Box::new(join_token::Verifier::new(ledger.clone()))];
+        if let Some(config) = &config.x509pop {
+            let verifier = x509pop::Verifier::open(config, Arc::new(Own(bundle)));
+            single.push(Box::new(verifier.map_err(unusable(x509pop::KIND))?));
+        }
+        if let Some(config) = &config.k8s_psat {
+            let verifier = k8s_psat::Verifier::open(config);
+            single.push(Box::new(verifier.map_err(unusable(k8s_psat::KIND))?));
+        }
         let single = Arc::new(single);
-        let composite = config.composite.clone().map(|composite| {
-            Arc::new(composite::Verifier::new(composite, Arc::clone(&single)))
-        });
+        let composite = config.composite.clone();
+        let composite =
+            composite.map(|config| Arc::new(composite::Verifier::new(config, Arc::clone(&single))));
         Ok(Self { single, composite })
+    }
+
+    /// These verifiers, and no others.
+    #[cfg(test)]
+    pub(crate) fn of(single: Vec<Box<dyn NodeVerifier>>) -> Self {
+        Self { single: Arc::new(single), composite: None }
     }
 
     /// The verifier of evidence of `kind`; none if nobody here judges it.
@@ -50,6 +73,24 @@ impl Verifiers {
         let composite = self.composite.as_ref().map(|composite| composite.kind());
         self.single.iter().map(|verifier| verifier.kind()).chain(composite)
     }
+}
+
+/// The authorities of this server's own trust domain.
+#[derive(Debug)]
+struct Own(watch::Receiver<Arc<Bundle>>);
+
+impl OwnAuthorities for Own {
+    fn current(&self) -> Vec<CertificateDer<'static>> {
+        let bundle = self.0.borrow();
+        bundle.x509_authorities.iter().map(|a| CertificateDer::from(a.der.to_vec())).collect()
+    }
+}
+
+fn unusable<E>(kind: &'static str) -> impl Fn(E) -> OpenVerifierError
+where
+    E: Error + Send + Sync + 'static,
+{
+    move |source| OpenVerifierError { kind, source: Box::new(source) }
 }
 
 /// A verifier can't work.

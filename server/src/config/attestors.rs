@@ -1,36 +1,84 @@
 //! `[attestors]`: which kinds of evidence admit a node, or a program that has no agent.
 
-use claviger_attestors::{ConfigProblem, composite, join_token};
+use claviger_attestors::{ConfigProblem, composite, join_token, k8s_psat, x509pop};
 use claviger_runtime::settings::Section;
 use serde::de::DeserializeOwned;
 
 /// The kinds of evidence that are judged, beside join tokens. None by default.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct AttestorsConfig {
+    /// Certificates of an authority that the operator trusts.
+    pub x509pop: Option<x509pop::Config>,
+    /// Tokens of Kubernetes' service accounts.
+    pub k8s_psat: Option<k8s_psat::Config>,
     /// Several kinds at once.
     pub composite: Option<composite::Config>,
 }
 
 /// Reads the section.
 pub(super) fn read(section: &mut Section<'_>) -> AttestorsConfig {
-    let mut config = AttestorsConfig::default();
-    let mut kinds = vec![join_token::KIND];
-    config.composite = one(section, composite::KIND, |composite: &composite::Config| {
-        composite.problems(&kinds)
-    });
-    kinds.clear();
-    config
+    let mut kinds = Kinds { section, configured: vec![join_token::KIND] };
+    let x509pop = kinds.read(x509pop::KIND, x509pop::Config::problems);
+    let k8s_psat = kinds.read(k8s_psat::KIND, k8s_psat::Config::problems);
+    let parts = kinds.configured.clone();
+    let composite =
+        kinds.read(composite::KIND, |config: &composite::Config| config.problems(&parts));
+    AttestorsConfig { x509pop, k8s_psat, composite }
 }
 
-/// The settings of one kind, if it is configured; what is wrong with them is reported.
-fn one<C: DeserializeOwned>(
-    section: &mut Section<'_>,
-    kind: &'static str,
-    problems: impl FnOnce(&C) -> Vec<ConfigProblem>,
-) -> Option<C> {
-    let config = section.value(kind)?;
-    for ConfigProblem { key, value, advice } in problems(&config) {
-        section.report(&format!("{kind}.{key}"), value, advice);
+struct Kinds<'a, 'p> {
+    section: &'a mut Section<'p>,
+    configured: Vec<&'static str>,
+}
+
+impl Kinds<'_, '_> {
+    /// The settings of one kind, if it is configured; what is wrong with them is reported.
+    fn read<C: DeserializeOwned>(
+        &mut self,
+        kind: &'static str,
+        problems: impl FnOnce(&C) -> Vec<ConfigProblem>,
+    ) -> Option<C> {
+        let config = self.section.value(kind)?;
+        self.configured.push(kind);
+        for ConfigProblem { key, value, advice } in problems(&config) {
+            let key = if key.is_empty() { kind.to_owned() } else { format!("{kind}.{key}") };
+            self.section.report(&key, value, advice);
+        }
+        Some(config)
     }
-    Some(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    const MINIMAL: &str = "trust-domain = \"example.org\"\ndata-dir = \"/var/lib/claviger\"\n";
+
+    fn problems(text: &str) -> String {
+        Config::parse(&format!("{MINIMAL}{text}")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn nothing_is_believed_by_default() {
+        let config = Config::parse(MINIMAL).unwrap();
+        assert_eq!(config.attestors, super::AttestorsConfig::default());
+    }
+
+    #[test]
+    fn what_would_admit_anybody_or_nobody_is_refused() {
+        let unknown = problems("[attestors.tpm2pop]\n");
+        assert!(unknown.contains("attestors.tpm2pop: is not a setting"), "{unknown}");
+        let nobody = problems("[attestors.composite]\ncombinations = []\n");
+        assert!(nobody.contains("attestors.composite.combinations"), "{nobody}");
+        let missing =
+            problems("[attestors.composite]\ncombinations = [[\"join_token\", \"x509pop\"]]\n");
+        assert!(missing.contains("configure `attestors.x509pop`"), "{missing}");
+        let anybody = problems(
+            "[attestors.k8s_psat.prod]\nkubeconfig = \"/k\"\nservice-account-allow-list = []\n",
+        );
+        assert!(
+            anybody.contains("attestors.k8s_psat.prod.service-account-allow-list"),
+            "{anybody}"
+        );
+    }
 }
