@@ -5,23 +5,33 @@
 //!
 //! | kind | proves | look in |
 //! |---|---|---|
+//! | `gcp_iit` | Google vouches for a virtual machine | [`gcp_iit`] |
 //! | `join_token` | a node was handed a token that works once | [`join_token`] |
 //! | `k8s_psat` | a node runs a pod of a Kubernetes cluster | [`k8s_psat`] |
 //! | `oidc` | an issuer such as GitHub vouches for a job, or for anything else | [`oidc`] |
 //! | `unix` | the user, groups and program of a local process | [`mod@unix`] |
+//! | `x509pop` | a node has the key of an X.509 certificate | [`x509pop`] |
 //!
 //! Attestors report facts, never decisions: what a fact entitles to is for entries and policies to
 //! say. To add a kind: write its folder, and its page in `docs/attestors/`.
 
 pub mod composite;
 pub mod fetch;
+pub mod gcp_iit;
 pub mod join_token;
 pub mod jwks;
 pub mod k8s_psat;
 pub mod oidc;
 pub mod unix;
+pub mod x509pop;
 
+mod agent_path;
+mod files;
 mod once;
+mod possession;
+
+#[cfg(test)]
+mod fixture;
 
 use std::borrow::Cow;
 use std::error::Error;
