@@ -8,6 +8,7 @@
 //! | [`TlsIncoming`], [`connector`]       | the two ends, as tonic takes them                      |
 //! | [`local_tls`]                        | one end, over a Unix socket                            |
 //! | [`web_server_config`]                | the exception: serving strangers, who know no SPIFFE   |
+//! | [`own_web_server_config`]            | the same for strangers who have our bundle, both ends  |
 //!
 //! What is not offered cannot be attacked: no TLS 1.2, no session resumption in either direction
 //! (a resumed session would skip the validation), no early data.
@@ -40,4 +41,7 @@ pub use leaf::{Leaf, LeafError};
 pub use local::{LocalTlsPeer, LocalTlsStream, local_tls};
 pub use stream::{Accepted, TlsPeer, TlsStream};
 pub use svid::{SvidError, verify_svid};
-pub use web::{WebCertificate, WebCertificateError, web_server_config};
+pub use web::{
+    WebCertificate, WebCertificateError, own_web_client_config, own_web_server_config,
+    web_server_config,
+};

@@ -32,6 +32,7 @@ use claviger_core::time::{Clock, UnixTime};
 use claviger_proto::convert::FieldError;
 use tonic::Status;
 
+use crate::ca;
 use crate::ca::revocation::Revocations;
 use crate::journal::CommitError;
 use crate::policy::Policy;
@@ -61,6 +62,13 @@ pub struct Shared {
 impl Shared {
     pub(crate) fn now(&self) -> UnixTime {
         self.clock.now()
+    }
+
+    /// The authorities of the moment, in PEM.
+    pub(crate) fn bundle_pem(&self) -> String {
+        let bundle = self.issuance.authority.bundle();
+        let bundle = bundle.borrow();
+        ca::to_pem(bundle.x509_authorities.iter().map(|authority| authority.der.to_vec()))
     }
 }
 

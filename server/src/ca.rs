@@ -32,6 +32,7 @@ use claviger_core::grant::{Grant, IssueJwt, IssueWit, IssueX509, IssueX509Ca, Re
 use claviger_core::id::TrustDomain;
 use claviger_core::svid::Validity;
 use claviger_core::time::UnixTime;
+use pem::{EncodeConfig, LineEnding, Pem};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
@@ -125,6 +126,12 @@ pub struct SignedSvid {
     pub validity: Validity,
     /// The leaf's serial number: the content of the DER integer.
     pub serial: [u8; 16],
+}
+
+/// Certificates as text.
+pub(crate) fn to_pem(ders: impl IntoIterator<Item = Vec<u8>>) -> String {
+    let pems: Vec<_> = ders.into_iter().map(|der| Pem::new("CERTIFICATE", der)).collect();
+    pem::encode_many_config(&pems, EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
 
 /// A token that was signed. It is a secret: whoever has a JWT-SVID can use it.

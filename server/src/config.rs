@@ -34,7 +34,9 @@
 //! certificate = "/etc/claviger/web.pem" # certificates, leaf first, and
 //! key = "/etc/claviger/web.key"         # its key; or
 //! # socket = "/run/claviger/public.sock" # HTTP behind a proxy on this machine
+//!                                       # without both, the server's own SVID
 //! hosts = ["spiffe.example.org"]        # beside that of `jwt-issuer`
+//! direct = false                        # true: credentials for evidence, without an agent
 //!
 //! [log]
 //! level = "info"                        # error, warn, info, debug, trace
@@ -257,6 +259,12 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let ca = root.table("ca", ca);
     let health = root.table("health", health);
     let public = root.table("public", |section| public::read(section, jwt_issuer.as_deref()));
+    if public.as_ref().is_some_and(|public| public.direct)
+        && attestors == AttestorsConfig::default()
+    {
+        let advice = "judges no evidence yet; configure a kind, such as `[attestors.oidc]`";
+        root.problem("public.direct", &true, advice);
+    }
     let limits = root.table("limits", limits);
     let lifetimes = [
         ("x509-svid-ttl", x509_svid_ttl),

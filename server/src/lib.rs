@@ -10,6 +10,7 @@
 //! | who may get what | [`policy`] |
 //! | the signing authorities: the only code that signs | [`ca`] |
 //! | what strangers are told: keys, over HTTPS | [`public`] |
+//! | what programs without an agent are given, through the same door | [`direct`] |
 //! | what may happen once: PSKs and join tokens | [`ledger`] |
 //! | the one task that writes | [`journal`] |
 //! | the audit log, and checkpoints of it | [`audit`] |
@@ -21,6 +22,7 @@ pub mod api;
 pub mod audit;
 pub mod ca;
 pub mod config;
+pub mod direct;
 pub mod epoch;
 pub mod journal;
 pub mod ledger;

@@ -14,6 +14,8 @@ pub const JWT_SVIDS_ISSUED: &str = "claviger_server_jwt_svids_issued_total";
 pub const WIT_SVIDS_ISSUED: &str = "claviger_server_wit_svids_issued_total";
 /// Requests of strangers, by status.
 pub const PUBLIC_REQUESTS: &str = "claviger_server_public_requests_total";
+/// Credentials asked for with evidence and without an agent, by what and outcome.
+pub const DIRECT_REQUESTS: &str = "claviger_server_direct_requests_total";
 /// Registration entries.
 pub const ENTRIES: &str = "claviger_server_entries";
 /// Bundles of other trust domains.
@@ -50,6 +52,10 @@ pub fn describe() {
     describe_counter!(JWT_SVIDS_ISSUED, "JWT-SVIDs signed");
     describe_counter!(WIT_SVIDS_ISSUED, "WIT-SVIDs signed");
     describe_counter!(PUBLIC_REQUESTS, "Requests to the public endpoint, by status");
+    describe_counter!(
+        DIRECT_REQUESTS,
+        "Credentials asked for with evidence and without an agent, by what and outcome"
+    );
     describe_gauge!(ENTRIES, "Registration entries");
     describe_gauge!(FEDERATED_BUNDLES, "Bundles of other trust domains");
     describe_gauge!(AGENTS, "Agents, banned ones included");

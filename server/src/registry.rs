@@ -42,6 +42,7 @@ use aws_lc_rs::rand;
 use claviger_core::entry::{Entry, EntryId};
 use claviger_core::grant::Requester;
 use claviger_core::id::{SpiffeId, TrustDomain};
+use claviger_core::selector::Selectors;
 use claviger_core::time::{Clock, UnixTime};
 use claviger_proto::spire::types;
 use claviger_runtime::tasks::Tasks;
@@ -180,6 +181,13 @@ impl Registry {
     #[must_use]
     pub fn authorized(&self, agent: &SpiffeId) -> Vec<Packed> {
         self.read().authorized(agent, self.0.clock.now())
+    }
+
+    /// The entries under the server itself that these selectors earn now: all that each asks for is
+    /// among them.
+    #[must_use]
+    pub fn earned(&self, selectors: &Selectors) -> Vec<Entry> {
+        self.read().earned(selectors, self.0.clock.now())
     }
 
     /// The entry, if it exists and the agent may serve it now.

@@ -26,7 +26,6 @@ use claviger_runtime::tasks::Tasks;
 use claviger_runtime::telemetry::{InitMetricsError, Metrics};
 use claviger_runtime::tls::{self, BundleError, TlsIncoming, TrustBundle, server_config};
 use claviger_runtime::unix;
-use pem::{EncodeConfig, LineEnding, Pem};
 use rustls_pki_types::CertificateDer;
 use tonic::transport::server::{Router, Server as Grpc};
 use tonic_health::ServingStatus;
@@ -38,10 +37,11 @@ use crate::api::{self, MAX_REQUEST, Shared};
 use crate::ca::revocation::{Revocations, RevokeError};
 use crate::ca::rotation::{Rotation, RotationError};
 use crate::config::Config;
+use crate::direct::Direct;
 use crate::journal::{Change, CommitError};
 use crate::metrics;
 use crate::policy::{LoadError, Policy};
-use crate::public::{self, PublicError};
+use crate::public::{self, PublicError, Shown};
 use crate::registry::{self, Registry};
 use crate::storage::{OpenError, Storage};
 use crate::verifiers::{OpenVerifierError, Verifiers};
@@ -104,7 +104,10 @@ impl Server {
         .await?;
         let revoking = revocations.clone();
         let admin_ids = Arc::new(config.admin_ids.clone());
-        let verifiers = Verifiers::open(&config.attestors, &storage.ledger)?;
+        let verifiers = {
+            let bundle = issuance.authority.bundle();
+            Verifiers::open(&config.attestors, &storage.ledger, bundle)?
+        };
         let shared = Shared { registry, storage, policy, issuance, revocations, admin_ids, clock };
 
         let health = Health::default();
@@ -113,7 +116,7 @@ impl Server {
         tasks.spawn("revocations", |stop| revoking.run(stop));
         tasks.spawn("own identity", |stop| own.run(stop));
         tasks.spawn("pruner", |stop| shared.registry.clone().prune(stop));
-        Ok(Running { bundle_pem: to_pem(&shared), health, ..serving })
+        Ok(Running { bundle_pem: shared.bundle_pem(), health, ..serving })
     }
 }
 
@@ -150,11 +153,20 @@ async fn serve(
         metrics::describe();
         Endpoint::bind(addr).await?.serve(tasks, health.clone(), metrics);
     }
+    let psks = Issuer::new(shared.clone());
     let public = match &config.public {
         Some(public) => {
-            let bundle = shared.issuance.authority.bundle();
-            let ahead = config.ca.publication();
-            public::serve(public, ahead, bundle, health.clone(), tasks).await?
+            let direct = || {
+                let lifetimes = Lifetimes::of(config);
+                Direct::new(shared.clone(), verifiers.clone(), lifetimes, psks.clone())
+            };
+            let shown = Shown {
+                ahead: config.ca.publication(),
+                bundle: shared.issuance.authority.bundle(),
+                health: health.clone(),
+                direct: public.direct.then(direct),
+            };
+            public::serve(public, shown, own.identity(), tasks).await?
         }
         None => None,
     };
@@ -162,7 +174,7 @@ async fn serve(
     let streams = config.limits.streams_per_connection;
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     reporter.set_service_status("", ServingStatus::Serving).await;
-    let services = Services::new(config, shared, verifiers, tasks);
+    let services = Services::new(config, &shared, verifiers, psks, tasks);
     let remote = services.for_agents(streams).add_service(grpc_health.clone());
     let local = services.for_operator(streams).add_service(grpc_health);
     tasks.spawn("agent api", |stop| async move {
@@ -207,14 +219,6 @@ fn follow_bundle(shared: &Shared, tasks: &Tasks) -> Result<TrustBundle, StartErr
     Ok(trusted)
 }
 
-fn to_pem(shared: &Shared) -> String {
-    let bundle = shared.issuance.authority.bundle();
-    let bundle = bundle.borrow();
-    let certificates: Vec<_> =
-        bundle.x509_authorities.iter().map(|a| Pem::new("CERTIFICATE", a.der.to_vec())).collect();
-    pem::encode_many_config(&certificates, EncodeConfig::new().set_line_ending(LineEnding::LF))
-}
-
 /// Every service, ready to be put behind a door.
 struct Services {
     agent: AgentServer<api::agent::Service>,
@@ -228,7 +232,13 @@ struct Services {
 }
 
 impl Services {
-    fn new(config: &Config, shared: Shared, verifiers: Verifiers, tasks: &Tasks) -> Self {
+    fn new(
+        config: &Config,
+        shared: &Shared,
+        verifiers: Verifiers,
+        psks: Issuer,
+        tasks: &Tasks,
+    ) -> Self {
         let agent = api::agent::Service::new(shared.clone(), verifiers, config.agent_svid_ttl);
         let svid = api::svid::Service { shared: shared.clone(), lifetimes: Lifetimes::of(config) };
         let sync = api::sync::Service { shared: shared.clone(), tasks: tasks.clone() };
@@ -243,7 +253,7 @@ impl Services {
                 .max_decoding_message_size(MAX_REQUEST),
             svid: SvidServer::new(svid).max_decoding_message_size(MAX_REQUEST),
             sync: AgentSyncServer::new(sync).max_decoding_message_size(MAX_SMALL),
-            psk: AgentPskServer::new(api::psk::Service::new(Issuer::new(shared)))
+            psk: AgentPskServer::new(api::psk::Service::new(psks))
                 .max_decoding_message_size(MAX_SMALL),
             admin: AdminServer::new(admin).max_decoding_message_size(MAX_REQUEST),
             revocation: RevocationServer::new(revocation).max_decoding_message_size(MAX_SMALL),

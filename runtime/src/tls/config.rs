@@ -73,7 +73,7 @@ pub fn client_config(
 }
 
 /// The same with TLS 1.3 only.
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {
         cipher_suites: vec![
             cipher_suite::TLS13_AES_256_GCM_SHA384,

@@ -1,6 +1,9 @@
 //! TLS for strangers from the Web, who know no SPIFFE: a certificate from a public authority,
 //! TLS 1.3 and 1.2, and no client certificates.
 //!
+//! Strangers who have the bundle of the trust domain are served with the server's own SVID, by TLS 1.3
+//! only ([`own_web_server_config`]).
+//!
 //! What rustls offers is within Mozilla's *intermediate* profile (SPIFFE Federation §5): forward
 //! secrecy and authenticated encryption only. HTTP/1.1 is the only protocol spoken inside.
 
@@ -8,14 +11,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use claviger_core::id::SpiffeId;
+use claviger_core::time::Clock;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{InconsistentKeys, ServerConfig};
+use rustls::{ClientConfig, InconsistentKeys, ServerConfig};
 
-use super::config::any_version;
+use super::bundle::TrustBundle;
+use super::config::{any_version, client_config, provider};
+use super::identity::Identity;
 
 /// HTTP/1.1.
 const HTTP: &[u8] = b"http/1.1";
@@ -83,13 +90,39 @@ pub fn web_server_config(certificate: &WebCertificate) -> Arc<ServerConfig> {
     let builder = ServerConfig::builder_with_provider(Arc::new(any_version()))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .expect("TLS 1.3 and 1.2");
-    let mut config =
-        builder.with_no_client_auth().with_cert_resolver(Arc::new(certificate.clone()));
+    let config = builder.with_no_client_auth().with_cert_resolver(Arc::new(certificate.clone()));
+    for_http(config)
+}
+
+/// How strangers are served who can verify `identity`: those who have the bundle.
+#[must_use]
+pub fn own_web_server_config(identity: &Identity) -> Arc<ServerConfig> {
+    #[expect(clippy::expect_used, reason = "our provider has TLS 1.3 suites; every test shows it")]
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])
+        .expect("TLS 1.3");
+    for_http(builder.with_no_client_auth().with_cert_resolver(Arc::new(identity.clone())))
+}
+
+fn for_http(mut config: ServerConfig) -> Arc<ServerConfig> {
     config.alpn_protocols = vec![HTTP.to_vec()];
     // Callers come once in minutes; what is not kept cannot leak.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
+    Arc::new(config)
+}
+
+/// The other end of [`own_web_server_config`]: how to connect, as nobody, to the server `expected` of
+/// the bundle's trust domain.
+#[must_use]
+pub fn own_web_client_config(
+    bundle: &TrustBundle,
+    expected: SpiffeId,
+    clock: Arc<dyn Clock>,
+) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::clone(&client_config(None, bundle, expected, clock));
+    config.alpn_protocols = vec![HTTP.to_vec()];
     Arc::new(config)
 }
 
@@ -125,6 +158,7 @@ mod tests {
 
     use super::*;
     use crate::tasks::Tasks;
+    use crate::tls::fixture::{Authority, clock};
     use crate::tls::{Limits, TlsIncoming};
 
     /// A certificate that signs itself, and its key.
@@ -188,6 +222,28 @@ mod tests {
         assert_eq!(client.get_ref().1.alpn_protocol(), Some(HTTP));
         let h2 = offer(&[b"h2"]);
         connect(&mut incoming, &chain, |c| c.alpn_protocols = h2).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn whoever_has_the_bundle_knows_the_servers_own_svid() {
+        let (ca, tasks) = (Authority::new("example.org"), Tasks::default());
+        let config = own_web_server_config(&ca.identity("/spire/server"));
+        let addr = "127.0.0.1:0".parse().unwrap();
+        let mut incoming =
+            TlsIncoming::bind(addr, config, Limits::default(), &tasks).await.unwrap();
+        let mut connect = async |ca: &Authority, path: &str| {
+            let expected = format!("spiffe://example.org{path}").parse().unwrap();
+            let config = own_web_client_config(&ca.bundle(), expected, clock());
+            let stream = TcpStream::connect(incoming.addr()).await.unwrap();
+            // SPIFFE looks at no name.
+            let name = ServerName::try_from("127.0.0.1").unwrap();
+            let client = TlsConnector::from(config).connect(name, stream).await?;
+            incoming.next().await.unwrap().unwrap();
+            Ok::<_, std::io::Error>(client.get_ref().1.alpn_protocol().map(<[u8]>::to_vec))
+        };
+        assert_eq!(connect(&ca, "/spire/server").await.unwrap(), Some(HTTP.to_vec()));
+        connect(&ca, "/web").await.unwrap_err();
+        connect(&Authority::new("example.org"), "/spire/server").await.unwrap_err();
     }
 
     #[test]

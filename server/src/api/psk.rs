@@ -32,7 +32,7 @@ use crate::ledger::psk::{AttemptId, Redeemed, Refused};
 use crate::metrics as names;
 use crate::policy::Denied;
 use crate::registry::agents::Agent;
-pub(crate) use issue::{Asked, IssueError, Issuer};
+pub(crate) use issue::{Asked, IssueError, Issued, Issuer};
 
 /// The most identities that one acceptor can have.
 const MAX_ACCEPTORS: usize = 64;
@@ -84,7 +84,7 @@ impl Service {
         agent: &Agent,
         request: IssuePskRequest,
     ) -> Result<IssuePskResponse, IssueError> {
-        let asked = asked(request)?;
+        let asked = asked(&request)?;
         if !self.shared().registry.is_entitled(&agent.id, &asked.client) {
             return Err(IssueError::NotEntitled(asked.client));
         }
@@ -142,7 +142,7 @@ impl Service {
 }
 
 /// What an agent asks for.
-fn asked(wire: IssuePskRequest) -> Result<Asked, IssueError> {
+fn asked(wire: &IssuePskRequest) -> Result<Asked, IssueError> {
     fn bad(field: &'static str, error: &impl ToString) -> IssueError {
         IssueError::Malformed { field, why: error.to_string() }
     }

@@ -64,6 +64,25 @@ impl Lifetimes {
             ca: downstream::lifetime(config.ca.ttl.as_secs()),
         }
     }
+
+    /// What the X.509-SVID of `entry` says.
+    pub(crate) fn x509(&self, entry: &Entry) -> X509SvidContents {
+        X509SvidContents {
+            subject: entry.spiffe_id.clone(),
+            dns_names: entry.dns_names.clone(),
+            ttl: entry.x509_svid_ttl.unwrap_or(self.x509),
+        }
+    }
+
+    /// What a JWT-SVID of `entry` says.
+    pub(crate) fn jwt(&self, entry: &Entry, audience: Audience) -> JwtSvidContents {
+        JwtSvidContents {
+            subject: entry.spiffe_id.clone(),
+            audience,
+            ttl: entry.jwt_svid_ttl.unwrap_or(self.jwt),
+            jti: entry.jwt_jti,
+        }
+    }
 }
 
 impl Service {
@@ -80,11 +99,7 @@ impl Service {
     fn x509(&self, agent: &Agent, params: &NewX509svidParams) -> Planned<IssueX509> {
         let entry = self.entry(agent, &params.entry_id)?;
         let csr = Csr::parse(&params.csr).map_err(IssueError::Csr)?;
-        let contents = X509SvidContents {
-            subject: entry.spiffe_id.clone(),
-            dns_names: entry.dns_names.clone(),
-            ttl: entry.x509_svid_ttl.unwrap_or(self.lifetimes.x509),
-        };
+        let contents = self.lifetimes.x509(&entry);
         let (requester, public_key) = (caller::requester(agent), csr.into_spki());
         let act = IssueX509 { contents, public_key, requester, entry: Some(entry.id.clone()) };
         Ok((entry, act))
@@ -93,12 +108,7 @@ impl Service {
     fn jwt(&self, agent: &Agent, request: NewJwtsvidRequest) -> Planned<IssueJwt> {
         let audience = audience(request.audience)?;
         let entry = self.entry(agent, &request.entry_id)?;
-        let contents = JwtSvidContents {
-            subject: entry.spiffe_id.clone(),
-            audience,
-            ttl: entry.jwt_svid_ttl.unwrap_or(self.lifetimes.jwt),
-            jti: entry.jwt_jti,
-        };
+        let contents = self.lifetimes.jwt(&entry, audience);
         let requester = caller::requester(agent);
         let act = IssueJwt { contents, requester, entry: Some(entry.id.clone()) };
         Ok((entry, act))

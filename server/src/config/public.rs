@@ -15,6 +15,8 @@ pub struct PublicConfig {
     pub issuer: Option<IssuerUrl>,
     /// The names under which it is reached, in lower case; the issuer's is among them.
     pub hosts: Vec<String>,
+    /// Whether programs without an agent get credentials here, for evidence.
+    pub direct: bool,
 }
 
 /// Where strangers come in.
@@ -29,6 +31,8 @@ pub enum Door {
         /// The file with the leaf's key, in PEM.
         key: PathBuf,
     },
+    /// HTTPS at this address, with the server's own SVID.
+    Own(SocketAddr),
     /// HTTP on a Unix socket, behind a proxy on this machine that terminates TLS.
     Socket(PathBuf),
 }
@@ -75,10 +79,14 @@ pub(super) fn read(section: &mut Section<'_>, issuer: Option<&str>) -> Option<Pu
     let key = section.value::<AbsolutePath>("key").map(|path| path.0);
     let socket = section.value::<AbsolutePath>("socket").map(|path| path.0);
     let hosts = section.value::<Vec<String>>("hosts").unwrap_or_default();
+    let direct = section.value("direct").unwrap_or(false);
     let door = match (listen, socket, certificate, key) {
         (None, None, None, None) => {
             if let Some(host) = hosts.first() {
                 section.problem("hosts", host, "is served nowhere; set `listen` or `socket`");
+            }
+            if direct {
+                section.problem("direct", &direct, "is served nowhere; set `listen` or `socket`");
             }
             return None;
         }
@@ -86,9 +94,10 @@ pub(super) fn read(section: &mut Section<'_>, issuer: Option<&str>) -> Option<Pu
         (Some(listen), None, Some(certificate), Some(key)) => {
             Door::Https { listen, certificate, key }
         }
+        (Some(listen), None, None, None) => Door::Own(listen),
         (Some(listen), None, _, _) => {
-            let advice = "has to be HTTPS: set `certificate` and `key` too, or use `socket` \
-                          behind a proxy";
+            let advice = "needs both `certificate` and `key`, or neither: then it shows the \
+                          server's own SVID";
             section.problem("listen", &listen, advice);
             return None;
         }
@@ -105,7 +114,7 @@ pub(super) fn read(section: &mut Section<'_>, issuer: Option<&str>) -> Option<Pu
         }
     };
     let (issuer, hosts) = names(section, issuer, &hosts)?;
-    Some(PublicConfig { door, issuer, hosts })
+    Some(PublicConfig { door, issuer, hosts, direct })
 }
 
 /// Who is asked for: the issuer's host, and those that are listed.
@@ -172,11 +181,21 @@ mod tests {
         let public = parse("", "socket = \"/s\"\nhosts = [\"A.org\"]").unwrap().unwrap();
         assert_eq!((public.door, public.issuer), (Door::Socket("/s".into()), None));
         assert_eq!(public.hosts, ["a.org"]);
+        let public = parse(ISSUER, "listen = \"127.0.0.1:1\"").unwrap().unwrap();
+        assert_eq!((public.door, public.direct), (Door::Own(listen), false));
+    }
+
+    #[test]
+    fn programs_without_an_agent_need_evidence_that_somebody_judges() {
+        let direct = "listen = \"127.0.0.1:1\"\ndirect = true\n";
+        refuses(ISSUER, direct, "public.direct = true: judges no evidence yet");
     }
 
     #[test]
     fn half_a_door_is_refused() {
-        refuses(ISSUER, "listen = \"127.0.0.1:1\"", "public.listen = 127.0.0.1:1: has to be HTTPS");
+        let half = "listen = \"127.0.0.1:1\"\nkey = \"/k\"";
+        refuses(ISSUER, half, "public.listen = 127.0.0.1:1: needs both `certificate` and `key`");
+        refuses(ISSUER, "direct = true", "public.direct = true: is served nowhere");
         refuses(ISSUER, &format!("{HTTPS}socket = \"/s\""), "public.socket = /s: is for a proxy");
         refuses(ISSUER, "key = \"/k\"", "public.certificate = /k: is used nowhere");
         refuses(ISSUER, "hosts = [\"a\"]", "public.hosts = a: is served nowhere");

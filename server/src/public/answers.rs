@@ -1,8 +1,10 @@
 //! Who is answered what.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use claviger_core::bundle::Bundle;
 use claviger_core::bundle::json::{self, Use};
 use claviger_runtime::health::Health;
@@ -12,12 +14,16 @@ use http::header::{
 };
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use metrics::counter;
 use serde::Serialize;
 use tokio::sync::watch;
 use tracing::error;
 
+use super::Shown;
 use crate::config::{IssuerUrl, PublicConfig};
+use crate::direct::Direct;
 use crate::metrics as names;
 
 /// Where clients look for the document (OpenID Connect Discovery 1.0 §4).
@@ -35,6 +41,8 @@ pub(super) struct Answers {
     hosts: Vec<String>,
     bundle: watch::Receiver<Arc<Bundle>>,
     health: Health,
+    /// Credentials for programs without an agent.
+    direct: Option<Direct>,
     /// How long answers may be kept, as `Cache-Control` has it.
     keep: HeaderValue,
 }
@@ -52,12 +60,8 @@ struct Discovery<'a> {
 }
 
 impl Answers {
-    pub(super) fn new(
-        config: &PublicConfig,
-        ahead: Duration,
-        bundle: watch::Receiver<Arc<Bundle>>,
-        health: Health,
-    ) -> Self {
+    pub(super) fn new(config: &PublicConfig, shown: Shown) -> Self {
+        let Shown { ahead, bundle, health, direct } = shown;
         let age = ahead.min(LONGEST_AGE).as_secs();
         let keep = HeaderValue::from_str(&format!("public, max-age={age}"));
         Self {
@@ -65,13 +69,23 @@ impl Answers {
             hosts: config.hosts.clone(),
             bundle,
             health,
+            direct,
             keep: keep.unwrap_or(NO_STORE),
         }
     }
 
-    /// The answer to `request`, whose body is not looked at.
-    pub(super) fn to<B>(&self, request: &Request<B>) -> Response<String> {
-        let response = self.find(request);
+    /// The answer to `request`, which came from the address `caller` unless a proxy was in between.
+    pub(super) async fn to(
+        &self,
+        request: Request<Incoming>,
+        caller: Option<IpAddr>,
+    ) -> Response<Full<Bytes>> {
+        let direct = self.direct.as_ref().filter(|_| Direct::is_at(request.uri().path()));
+        let response = match (direct, self.check_host(&request)) {
+            (Some(direct), Ok(())) => direct.answer(request, caller).await,
+            (Some(_), Err(status)) => refusal(status).map(Full::from),
+            (None, _) => self.find(&request).map(Full::from),
+        };
         let status = response.status().as_str().to_owned();
         counter!(names::PUBLIC_REQUESTS, "status" => status).increment(1);
         response
@@ -88,12 +102,19 @@ impl Answers {
             "/ready" => return self.ready(),
             _ => {}
         }
-        match host(request) {
-            Some(host) if self.hosts.contains(&host) => {}
-            Some(_) => return refusal(StatusCode::MISDIRECTED_REQUEST),
-            None => return refusal(StatusCode::BAD_REQUEST),
+        match self.check_host(request) {
+            Ok(()) => self.document(request.uri().path()),
+            Err(status) => refusal(status),
         }
-        self.document(request.uri().path())
+    }
+
+    /// Whether it is us who are asked.
+    fn check_host<B>(&self, request: &Request<B>) -> Result<(), StatusCode> {
+        match host(request) {
+            Some(host) if self.hosts.contains(&host) => Ok(()),
+            Some(_) => Err(StatusCode::MISDIRECTED_REQUEST),
+            None => Err(StatusCode::BAD_REQUEST),
+        }
     }
 
     fn document(&self, path: &str) -> Response<String> {

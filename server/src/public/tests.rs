@@ -8,7 +8,8 @@ use claviger_runtime::health::State;
 use claviger_runtime::http::{DEADLINE, MAX_HEAD};
 use claviger_runtime::tasks::Drain;
 use claviger_runtime::telemetry::Chain;
-use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
+use claviger_runtime::tls::Svid;
+use rcgen::{CertificateParams, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
@@ -38,6 +39,20 @@ fn key(name: &str) -> TokenAuthority {
     }
 }
 
+fn shown(bundle: watch::Receiver<Arc<Bundle>>, ahead: u64, health: Health) -> Shown {
+    Shown { ahead: Duration::from_secs(ahead), bundle, health, direct: None }
+}
+
+/// The server's own SVID, which nobody verifies here.
+fn own() -> Identity {
+    let (key, mut params) = (KeyPair::generate().unwrap(), CertificateParams::default());
+    let id = "spiffe://example.org/spire/server".try_into().unwrap();
+    params.subject_alt_names = vec![SanType::URI(id)];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let chain = vec![params.self_signed(&key).unwrap().der().clone()];
+    Identity::new(Svid::new(chain, &key.serialize_der()).unwrap())
+}
+
 impl World {
     /// Serves on a Unix socket.
     async fn start(issuer: Option<&str>) -> Self {
@@ -53,10 +68,11 @@ impl World {
             door: Door::Socket(dir.path().join("public.sock")),
             issuer: issuer.map(|issuer| IssuerUrl::parse(issuer).unwrap()),
             hosts: vec!["oidc.example.org".to_owned()],
+            direct: false,
         };
         let (health, tasks) = (Health::default(), Tasks::default());
-        let hour = Duration::from_secs(3_600);
-        let addr = serve(&config, hour, receiver, health.clone(), &tasks).await.unwrap();
+        let shown = shown(receiver, 3_600, health.clone());
+        let addr = serve(&config, shown, &own(), &tasks).await.unwrap();
         assert_eq!(addr, None);
         Self { dir, bundle, health, tasks }
     }
@@ -224,11 +240,13 @@ async fn the_same_is_served_over_https() {
         door: Door::Https { listen: ([127, 0, 0, 1], 0).into(), certificate, key },
         issuer: Some(IssuerUrl::parse(ISSUER).unwrap()),
         hosts: vec!["oidc.example.org".to_owned()],
+        direct: false,
     };
     let (_bundle, receiver) =
         watch::channel(Arc::new(Bundle::empty("example.org".parse().unwrap())));
-    let (minute, tasks) = (Duration::from_secs(60), Tasks::default());
-    let addr = serve(&config, minute, receiver, Health::default(), &tasks).await.unwrap();
+    let tasks = Tasks::default();
+    let shown = shown(receiver, 60, Health::default());
+    let addr = serve(&config, shown, &own(), &tasks).await.unwrap();
 
     let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()

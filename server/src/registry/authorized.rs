@@ -21,11 +21,8 @@ pub(super) fn below(
     server: Key,
     now: UnixTime,
 ) -> Vec<Handle> {
-    let aliases = entries
-        .under(server)
-        .filter(|alias| entries.is_alive(*alias, now))
-        .filter(|alias| entries.selectors(*alias).is_subset(selectors))
-        .filter_map(|alias| entries.identity(alias));
+    let aliases = earned(entries, selectors, server, now);
+    let aliases = aliases.filter_map(|alias| entries.identity(alias));
     let mut parents: Vec<_> = std::iter::once(agent).chain(aliases).collect();
     let mut visited: HashSet<_> = parents.iter().copied().collect();
     let mut found = Vec::new();
@@ -40,6 +37,20 @@ pub(super) fn below(
         }
     }
     found
+}
+
+/// The entries under the server itself that ask for some of these selectors and nothing else: the
+/// node aliases of an agent, and what a program without an agent may be given.
+pub(super) fn earned(
+    entries: &Entries,
+    selectors: &Selectors,
+    server: Key,
+    now: UnixTime,
+) -> impl Iterator<Item = Handle> {
+    entries
+        .under(server)
+        .filter(move |alias| entries.is_alive(*alias, now))
+        .filter(|alias| entries.selectors(*alias).is_subset(selectors))
 }
 
 /// Whoever has an entry, seen from the entry.

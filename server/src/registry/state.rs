@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use claviger_core::entry::{Entry, EntryId};
 use claviger_core::id::SpiffeId;
+use claviger_core::selector::Selectors;
 use claviger_core::time::UnixTime;
 use serde::de::DeserializeOwned;
 
 use super::agents::{Agent, NotAnAgent};
-use super::authorized::{Above, below};
+use super::authorized::{Above, below, earned};
 use super::draft::Planned;
 use super::entries::{Entries, Key, Packed};
 use super::log::{Change, Log};
@@ -79,6 +80,11 @@ impl State {
         let key = Key::of_id(&agent.id);
         let found = below(&self.entries, key, &agent.selectors, self.server, now);
         found.into_iter().filter_map(|entry| self.entries.packed(entry).cloned()).collect()
+    }
+
+    pub(super) fn earned(&self, selectors: &Selectors, now: UnixTime) -> Vec<Entry> {
+        let found = earned(&self.entries, selectors, self.server, now);
+        found.filter_map(|entry| self.entries.packed(entry)).map(Packed::to_entry).collect()
     }
 
     pub(super) fn authorized_entry(

@@ -1,0 +1,131 @@
+//! From evidence to the entry that it earns.
+
+use aws_lc_rs::rand;
+use claviger_attestors::{NoConversation, NodeClaim, join_token};
+use claviger_core::audit::Event;
+use claviger_core::entry::Entry;
+use claviger_core::evidence::{Appraisal, AttestedNode, Binding, KeyDigest};
+use claviger_core::grant::Requester;
+use claviger_core::id::SpiffeId;
+use tracing::debug;
+
+use super::Inner;
+use super::call::{Call, Evidence};
+use super::refusal::Refusal;
+use crate::journal::Change;
+
+/// What evidence is presented for.
+pub(super) struct Purpose<'a> {
+    /// The key that a certificate is wanted for, as DER SubjectPublicKeyInfo; its possession was
+    /// proved.
+    pub(super) spki: Option<&'a [u8]>,
+    /// The identity that is wanted, if it was named.
+    pub(super) requested: Option<&'a SpiffeId>,
+}
+
+/// Whoever calls, and what they are entitled to.
+pub(super) struct Attested {
+    node: AttestedNode,
+    /// The entry that gives the identity.
+    pub(super) entry: Entry,
+}
+
+impl Inner {
+    /// Verifies `evidence`, and finds the entry that it earns.
+    pub(super) async fn attest(
+        &self,
+        evidence: &Evidence,
+        purpose: Purpose<'_>,
+        call: &Call,
+    ) -> Result<Attested, Refusal> {
+        let node = self.verify(evidence, &purpose, call).await?;
+        let entry = self.entry(&node, purpose.requested)?;
+        Ok(Attested { node, entry })
+    }
+
+    async fn verify(
+        &self,
+        evidence: &Evidence,
+        purpose: &Purpose<'_>,
+        call: &Call,
+    ) -> Result<AttestedNode, Refusal> {
+        let kind = evidence.kind.as_str();
+        let verifier = self.verifiers.find(kind).filter(|_| kind != join_token::KIND);
+        let verifier = verifier.ok_or(Refusal::UnsupportedKind)?;
+        let trust_domain = self.shared.registry.trust_domain();
+        let binding = Binding::new(kind, purpose.spki.unwrap_or_default(), trust_domain)
+            .requesting(purpose.requested.cloned());
+        let key = purpose.spki.map_or_else(nobody, |spki| Ok(KeyDigest::of_spki(spki)))?;
+        let claim = NodeClaim {
+            evidence: &evidence.payload,
+            key: &key,
+            binding: &binding,
+            trust_domain,
+            caller: call.caller,
+            now: self.shared.now(),
+        };
+        let node = verifier.verify(claim, &mut NoConversation).await?;
+        // What is believed once only is believed of an agent, which is remembered. Here nobody is.
+        if !node.reattestable() || includes(node.appraisal(), join_token::KIND) {
+            return Err(Refusal::OnceOnly);
+        }
+        Ok(node)
+    }
+
+    /// The entry that gives the identity that is `requested`, or the only one. Of several for the
+    /// same identity, it is the one that asks for most.
+    fn entry(&self, node: &AttestedNode, requested: Option<&SpiffeId>) -> Result<Entry, Refusal> {
+        let mut earned = self.shared.registry.earned(node.selectors());
+        earned.retain(|entry| {
+            requested.is_none_or(|id| entry.spiffe_id == *id)
+                && !(entry.admin || entry.downstream || entry.spiffe_id.is_reserved())
+        });
+        earned.sort_by_key(|entry| entry.selectors.len());
+        let Some(entry) = earned.pop() else {
+            debug!(id = %node.id(), selectors = ?node.selectors(), "no entry for this evidence");
+            return Err(Refusal::NotEntitled(node.id().clone()));
+        };
+        if earned.iter().any(|other| other.spiffe_id != entry.spiffe_id) {
+            return Err(Refusal::Ambiguous);
+        }
+        Ok(entry)
+    }
+
+    /// Writes down what was verified. What it earns is recorded by itself, and no sooner.
+    pub(super) async fn record(&self, attested: &Attested) -> Result<(), Refusal> {
+        let node = &attested.node;
+        let event = Event::DirectlyAttested {
+            id: node.id().clone(),
+            selectors: node.selectors().clone(),
+            appraisal: node.appraisal().clone(),
+        };
+        let change = Change { events: vec![event], ..Change::default() };
+        self.shared.storage.journal.commit(change).await.map_err(Refusal::Record)?;
+        Ok(())
+    }
+}
+
+impl Attested {
+    /// On whose word something is issued.
+    pub(super) fn requester(&self) -> Requester {
+        let Appraisal { kind, bond, .. } = self.node.appraisal();
+        Requester::Evidence { id: self.node.id().clone(), kind: kind.clone(), bond: *bond }
+    }
+
+    /// What was verified.
+    pub(super) const fn node(&self) -> &AttestedNode {
+        &self.node
+    }
+}
+
+/// A key that nobody has and nobody will: evidence for what is no certificate is never presented
+/// twice with the same.
+fn nobody() -> Result<KeyDigest, Refusal> {
+    let mut random = [0; 32];
+    rand::fill(&mut random).map_err(|_unspecified| Refusal::Random)?;
+    Ok(KeyDigest::of_spki(&random))
+}
+
+fn includes(appraisal: &Appraisal, kind: &str) -> bool {
+    appraisal.kind == kind || appraisal.parts.iter().any(|part| includes(part, kind))
+}
