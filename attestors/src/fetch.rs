@@ -5,13 +5,11 @@
 //! | the one request that is made, and its bounds | here |
 //! | which addresses may be asked | [`endpoint`] |
 //! | who vouches for the server | [`roots`] |
-//! | the same bounds for files | [`file`] |
 //!
 //! What answers may be hostile or broken: it gets one try, a deadline for all of it, and room for a
 //! small answer. It can't send us elsewhere, and nothing in the environment can either.
 
 mod endpoint;
-pub(crate) mod file;
 mod roots;
 
 #[cfg(test)]
@@ -21,10 +19,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::{Client, StatusCode, redirect};
+use reqwest::{Client, Method, StatusCode, redirect};
 use rustls::crypto::aws_lc_rs;
 use zeroize::Zeroizing;
 
+pub(crate) use crate::files as file;
 pub use endpoint::{Endpoint, EndpointError, Plain};
 pub use roots::RootsError;
 
@@ -49,7 +48,19 @@ impl Fetch {
     ///
     /// [`RootsError`] if the file can't be used, or if there can be no TLS.
     pub fn open(ca_file: Option<&Path>) -> Result<Self, RootsError> {
-        let roots = roots::read(ca_file)?;
+        Self::believing(roots::read(ca_file)?)
+    }
+
+    /// Believes no server but those that are asked without TLS: see [`Plain`].
+    ///
+    /// # Errors
+    ///
+    /// [`RootsError`] if there can be no TLS.
+    pub fn plain() -> Result<Self, RootsError> {
+        Self::believing(rustls::RootCertStore::empty())
+    }
+
+    fn believing(roots: rustls::RootCertStore) -> Result<Self, RootsError> {
         let tls = rustls::ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
             .with_safe_default_protocol_versions()
             .map_err(|source| RootsError::Tls(source.into()))?
@@ -84,8 +95,30 @@ impl Fetch {
         endpoint: &Endpoint,
         headers: &[(&'static str, &str)],
     ) -> Result<Zeroizing<Vec<u8>>, FetchError> {
+        self.request(Method::GET, endpoint, headers).await
+    }
+
+    /// The same, of a PUT without a body.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`] as for [`get`](Self::get).
+    pub async fn put(
+        &self,
+        endpoint: &Endpoint,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Zeroizing<Vec<u8>>, FetchError> {
+        self.request(Method::PUT, endpoint, headers).await
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        endpoint: &Endpoint,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Zeroizing<Vec<u8>>, FetchError> {
         let failed = |problem| FetchError { endpoint: endpoint.to_string(), problem };
-        match tokio::time::timeout(self.deadline, self.ask(endpoint, headers)).await {
+        match tokio::time::timeout(self.deadline, self.ask(method, endpoint, headers)).await {
             Ok(answer) => answer.map_err(failed),
             Err(_elapsed) => Err(failed(Problem::Late(self.deadline))),
         }
@@ -93,10 +126,11 @@ impl Fetch {
 
     async fn ask(
         &self,
+        method: Method,
         endpoint: &Endpoint,
         headers: &[(&'static str, &str)],
     ) -> Result<Zeroizing<Vec<u8>>, Problem> {
-        let mut request = self.client.get(endpoint.url().clone());
+        let mut request = self.client.request(method, endpoint.url().clone());
         for (name, value) in headers {
             let mut value =
                 HeaderValue::from_str(value).map_err(|_control| Problem::Header(name))?;

@@ -22,7 +22,7 @@ pub(super) fn read(ca_file: Option<&Path>) -> Result<RootCertStore, RootsError> 
 
 fn from_file(path: &Path) -> Result<RootCertStore, RootsError> {
     let failed = |source| RootsError::Read { path: path.to_owned(), source };
-    let pem = super::file::read(path, MAX_FILE).map_err(failed)?;
+    let pem = crate::files::read(path, MAX_FILE).map_err(failed)?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate =

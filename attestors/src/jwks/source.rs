@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use serde::Deserialize;
 
 use super::set::{KeySet, MAX_DOCUMENT, SetError};
-use crate::fetch::{self, Endpoint, EndpointError, Fetch, FetchError, Plain};
+use crate::fetch::{Endpoint, EndpointError, Fetch, FetchError, Plain};
+use crate::files;
 
 /// Has the keys of one issuer; its text says whose, for the operator.
 #[async_trait]
@@ -177,8 +178,8 @@ impl File {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, SourceError> {
-    let bytes = fetch::file::read(path, MAX_DOCUMENT)
-        .map_err(|source| SourceError::Other(source.into()))?;
+    let bytes =
+        files::read(path, MAX_DOCUMENT).map_err(|source| SourceError::Other(source.into()))?;
     Ok(bytes.to_vec())
 }
 

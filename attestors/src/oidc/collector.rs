@@ -9,7 +9,8 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::KIND;
-use crate::fetch::{self, Endpoint, EndpointError, Fetch, Plain, RootsError};
+use crate::fetch::{Endpoint, EndpointError, Fetch, Plain, RootsError};
+use crate::files;
 use crate::jwks::audience;
 use crate::{CollectError, ConfigProblem, NodeCollector, Presentation, Statement};
 
@@ -49,16 +50,15 @@ impl Collector {
 
     fn token(&self) -> Result<Zeroizing<Vec<u8>>, CollectError> {
         // Room for a line break.
-        let mut token =
-            fetch::file::read(&self.0, MAX_TOKEN.saturating_add(2)).map_err(|source| {
-                CollectError::Unavailable {
-                    what: format!(
-                        "cannot read the token in `{}`; have somebody put a fresh one there",
-                        self.0.display()
-                    ),
-                    source: Some(source.into()),
-                }
-            })?;
+        let mut token = files::read(&self.0, MAX_TOKEN.saturating_add(2)).map_err(|source| {
+            CollectError::Unavailable {
+                what: format!(
+                    "cannot read the token in `{}`; have somebody put a fresh one there",
+                    self.0.display()
+                ),
+                source: Some(source.into()),
+            }
+        })?;
         let end = token.trim_ascii_end().len();
         token.truncate(end);
         Ok(token)

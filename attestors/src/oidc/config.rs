@@ -12,12 +12,12 @@ use crate::fetch::{Endpoint, Plain};
 use crate::jwks::audience;
 
 /// The issuers, by the names that the operator gives them.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(transparent)]
 pub struct Config(pub BTreeMap<String, Issuer>);
 
 /// One issuer, and which of its tokens are accepted.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Issuer {
     /// The `iss` of its tokens, exactly: a slash at the end makes it another.
