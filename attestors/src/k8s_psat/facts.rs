@@ -8,7 +8,6 @@ use tracing::warn;
 
 use super::KIND;
 use super::claims::{Claims, Reference};
-use super::names::{Name, Uid};
 use super::objects::Labels;
 
 /// What was verified about a node, and the agent on it.
@@ -46,8 +45,8 @@ impl Facts<'_> {
         say("agent_pod_name", pod.name.as_str());
         say("agent_pod_uid", pod.uid.as_str());
         if let Some(Reference { name, uid }) = self.node {
-            say("agent_node_name", Name::as_str(name));
-            say("agent_node_uid", Uid::as_str(uid));
+            say("agent_node_name", name.as_str());
+            say("agent_node_uid", uid.as_str());
         }
         if let Some(host) = self.host {
             say("agent_node_ip", &host.to_string());

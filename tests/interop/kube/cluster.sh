@@ -11,6 +11,18 @@ kube_apiserver=$cache/kubernetes/kube-apiserver-$kube_version
 declare -A kube_url kube_config kube_dir kube_pid
 etcd_url=''
 
+# Without its etcd, an API server never gets ready to end.
+close_clusters() {
+    local status=$?
+    trap - ERR EXIT
+    set +e
+    kill -KILL "${kube_pid[@]}" 2>/dev/null
+    wait "${kube_pid[@]}" 2>/dev/null
+    (exit "$status")
+    close_world
+}
+trap close_clusters EXIT
+
 # Builds the API server unless it was built before: 5 minutes of processor time.
 build_kube() { alone kubernetes do_build_kube; }
 
@@ -75,7 +87,6 @@ start_kube() {
         --audit-policy-file="$dir/audit.yaml" --audit-log-path="$dir/audit.log" \
         >>"$dir/apiserver.log" 2>&1 &
     kube_pid[$1]=$!
-    background+=($!)
     until_true 60 kube "$1" GET /readyz >/dev/null || {
         tail -20 "$dir/apiserver.log" >&2
         fail "the API server of $1 is not ready after 60 s"
