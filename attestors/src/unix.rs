@@ -273,6 +273,12 @@ pub enum AttestError {
     /// It has ended.
     #[error("the process has exited")]
     Exited,
+    /// It runs another program than when it connected.
+    #[error("the process began another program since it connected; let that connect anew")]
+    NotWhoConnected,
+    /// It has not said a word since its program was looked at.
+    #[error("the process connected, and did not take up the conversation")]
+    Silent,
     /// It runs as another user or group than when it connected.
     #[error("the process has changed its user or group since it connected; let it connect anew")]
     OtherUser,

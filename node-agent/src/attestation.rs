@@ -1,6 +1,7 @@
 //! Who calls, and what the kernel says of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use claviger_attestors::unix::{AttestError, Attestor, Caller};
 use claviger_core::selector::Selectors;
@@ -11,6 +12,9 @@ use tonic::{Request, Status};
 use tracing::{debug, warn};
 
 use crate::metrics;
+
+/// For a caller to answer the first words of ours: HTTP/2's settings.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Finds out about callers.
 #[derive(Clone, Debug)]
@@ -25,7 +29,7 @@ impl Attestation {
     pub(crate) async fn facts(&self, peer: &Peer) -> Result<Selectors, AttestError> {
         let start = Instant::now();
         let caller = Caller { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() };
-        let facts = self.0.attest(caller, || peer.has_exited()).await;
+        let facts = self.attest(caller, peer).await;
         let outcome = if facts.is_ok() { "ok" } else { "failed" };
         metrics::attested(outcome, start.elapsed());
         match &facts {
@@ -38,6 +42,15 @@ impl Attestation {
             }
         }
         facts
+    }
+
+    /// What a process is when it is looked at counts only if it is the same that connected, and if
+    /// it has spoken since then.
+    async fn attest(&self, caller: Caller, peer: &Peer) -> Result<Selectors, AttestError> {
+        let spoken = tokio::time::timeout(PATIENCE, peer.spoken()).await;
+        spoken.map_err(|_elapsed| AttestError::Silent)?;
+        let facts = self.0.attest(caller, || peer.has_exited()).await?;
+        if peer.has_changed() { Err(AttestError::NotWhoConnected) } else { Ok(facts) }
     }
 }
 
@@ -60,8 +73,11 @@ pub(crate) fn process(pid: i32) -> Result<Peer, Status> {
 /// What a caller learns when nothing is found out about it.
 pub(crate) fn not_attested(error: &AttestError) -> Status {
     match error {
-        AttestError::Exited | AttestError::OtherUser => Status::permission_denied(NO_IDENTITY),
+        AttestError::Exited | AttestError::OtherUser | AttestError::NotWhoConnected => {
+            Status::permission_denied(NO_IDENTITY)
+        }
         AttestError::OtherProgram
+        | AttestError::Silent
         | AttestError::ProgramWritten
         | AttestError::Strange(_)
         | AttestError::TimedOut

@@ -1,14 +1,17 @@
 //! Unix sockets whose callers the kernel vouches for.
 //!
 //! [`Listener`] reads who is at the other end when it accepts, and hands out [`PeerStream`]s that
-//! carry the answer as a [`Peer`]. tonic's services find it in the extensions of each request.
+//! carry the answer as a [`Peer`]. tonic's services find it in the extensions of each request. What
+//! anybody else writes to the connection ends it.
 
 mod address;
 mod authority;
 mod bind;
 mod connect;
+mod incoming;
 mod listener;
 mod peer;
+mod program;
 mod stream;
 
 pub use address::{SocketPathError, check_path};

@@ -36,7 +36,7 @@ impl Delegation {
     /// Whether one of them is gone.
     pub(super) fn has_ended(&self) -> bool {
         let about = matches!(&self.about, About::Process(process) if process.has_exited());
-        about || self.caller.has_exited()
+        about || self.caller.has_changed()
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn issue(
         .await
         .map_err(IssueError::Server)?;
 
-    if peer.has_exited() {
+    if peer.has_changed() {
         return Err(IssueError::Caller(Status::permission_denied(NO_IDENTITY)));
     }
     derive(asked, client, answer)

@@ -41,8 +41,8 @@ pub(super) async fn redeem(
         .await
         .map_err(RedeemError::Server)?;
 
-    if peer.has_exited() {
-        return Err(RedeemError::Refused("the acceptor has exited"));
+    if peer.has_changed() {
+        return Err(RedeemError::Refused("the acceptor has exited, or runs another program"));
     }
     derive(&acceptors, answer)
 }

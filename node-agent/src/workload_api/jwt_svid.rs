@@ -28,7 +28,7 @@ pub(super) async fn fetch(
     let tokens = api.tokens.jwt_svids(peer.uid(), &entries, &audience).await?;
 
     // The server may have taken its time.
-    if peer.has_exited() {
+    if peer.has_changed() {
         return Err(Status::permission_denied(NO_IDENTITY));
     }
     let mut hints = Hints::default();

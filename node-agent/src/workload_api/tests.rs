@@ -4,6 +4,7 @@
 //! |---|---|
 //! | X.509-SVIDs, and what holds for every stream | here |
 //! | bundles, of every kind | `bundles` |
+//! | callers that end, become others, or hand their connection on | `changed` |
 //! | JWT-SVIDs: asked for | `jwt` |
 //! | JWT-SVIDs: remembered, and the server's answers | `remembered` |
 //! | JWT-SVIDs: judged | `validate` |
@@ -11,13 +12,13 @@
 //! | what is made on demand only, and what comes one after the other | `on_demand` |
 
 mod bundles;
+mod changed;
 mod jwt;
 mod on_demand;
 mod remembered;
 mod validate;
 mod wit;
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,11 +26,7 @@ use claviger_core::der;
 use claviger_core::entry::Entry;
 use claviger_core::time::{Clock, SystemClock, UnixTime};
 use claviger_runtime::tls::{Svid, TrustBundle, verify_svid};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustls_pki_types::CertificateDer;
-use tokio::net::{UnixListener, UnixStream};
-use tokio::process::Command;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
 
@@ -178,70 +175,4 @@ async fn streams_of_one_user_are_bounded() {
         }
     };
     crate::world::within(reopened).await;
-}
-
-/// The other process is this test binary again, running [`hand_over_a_connection`]: it connects to
-/// the agent, gives us the connection, and ends when it is told to.
-#[tokio::test]
-async fn a_stream_ends_with_the_process_that_opened_the_connection() {
-    let (world, _agent, _client) = World::with(vec![ours("a")]).await;
-    let meeting = world.socket().with_file_name("meeting.sock");
-    let listener = UnixListener::bind(&meeting).unwrap();
-    let mut opener = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "workload_api::tests::hand_over_a_connection"])
-        .envs([(AGENT, world.socket()), (MEETING, meeting)])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let (meeting, _) = crate::world::within(listener.accept()).await.unwrap();
-    let connection = crate::world::within(receive(&meeting)).await;
-
-    let client = Client::adopt(connection).await;
-    let mut stream = client.x509().await.unwrap();
-    assert_eq!(ids(&stream.next().await.unwrap()), ["spiffe://example.org/a"]);
-    opener.kill().await.unwrap();
-    assert_eq!(said(&stream.end().await), NOBODY);
-    assert_eq!(said(&client.x509().await.err().unwrap()), NOBODY);
-}
-
-const AGENT: &str = "CLAVIGER_TEST_AGENT";
-const MEETING: &str = "CLAVIGER_TEST_MEETING";
-
-#[tokio::test]
-#[ignore = "run by another test, as a process of its own"]
-async fn hand_over_a_connection() {
-    let connection = UnixStream::connect(std::env::var_os(AGENT).unwrap()).await.unwrap();
-    let meeting = UnixStream::connect(std::env::var_os(MEETING).unwrap()).await.unwrap();
-    let fds = [std::os::fd::AsFd::as_fd(&connection)];
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
-    let byte = [std::io::IoSlice::new(b"x")];
-    sendmsg(&meeting, &byte, &mut ancillary, SendFlags::empty()).unwrap();
-    drop(connection);
-    std::future::pending::<()>().await;
-}
-
-/// The connection that the other process hands over.
-async fn receive(meeting: &UnixStream) -> UnixStream {
-    loop {
-        meeting.readable().await.unwrap();
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let mut byte = [0];
-        let mut parts = [std::io::IoSliceMut::new(&mut byte)];
-        match recvmsg(meeting, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => continue,
-            Err(errno) => panic!("{errno}"),
-        }
-        for message in ancillary.drain() {
-            if let RecvAncillaryMessage::ScmRights(mut fds) = message {
-                let stream = std::os::unix::net::UnixStream::from(fds.next().unwrap());
-                return UnixStream::from_std(stream).unwrap();
-            }
-        }
-    }
 }

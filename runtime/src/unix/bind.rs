@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, lstat, unlink};
 use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind as bind_to, connect, listen,
     socket_with,
@@ -35,6 +36,8 @@ pub(super) fn bind(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile),
 
     let failed = |doing| move |errno: Errno| io_error(path, doing, errno.into());
     let socket = stream_socket().map_err(failed("create"))?;
+    // Connections inherit it, and so each says from its first byte on who wrote it.
+    set_socket_passcred(&socket, true).map_err(failed("set up"))?;
     bind_to(&socket, &addr).map_err(failed("bind"))?;
     let file = SocketFile::at(path).map_err(failed("inspect"))?;
     fs::set_permissions(path, Permissions::from_mode(mode))

@@ -11,6 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tracing::debug;
 
 use super::bind::{BindError, SocketFile, bind};
+use super::incoming::Incoming;
 use super::peer::{Peer, PeerError, check_kernel};
 use super::stream::PeerStream;
 use crate::accept::Backoff;
@@ -91,7 +92,8 @@ impl Listener {
     fn admit(&self, stream: UnixStream) -> Result<PeerStream, Refusal> {
         let peer = Peer::of(&stream)?;
         let slot = self.slots.take(peer.uid())?;
-        Ok(PeerStream::new(stream, peer, slot))
+        let incoming = Incoming::new(stream, peer).map_err(PeerError::Io)?;
+        Ok(PeerStream::new(incoming, slot))
     }
 
     /// All connections, as tonic's `serve_with_incoming_shutdown` takes them. It never ends.

@@ -13,7 +13,10 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
+use tokio::sync::SetOnce;
 use tracing::warn;
+
+use super::program::Program;
 
 /// The process that connected, in the kernel's word: SO_PEERCRED and SO_PEERPIDFD, both recorded
 /// when it called `connect`. Clones are the same peer.
@@ -21,7 +24,8 @@ use tracing::warn;
 /// The pidfd pins the process. As long as [`Self::has_exited`] says no, the number [`Self::pid`]
 /// belongs to this process and to no later one: so read from `/proc/<pid>` first, ask afterwards,
 /// and what was read was about this process. What it does not pin is the program: a process may
-/// `exec` another, or hand the connection to a child.
+/// `exec` another, or hand the connection to a child. What a child writes ends the connection; for
+/// the rest, there is [`Self::has_changed`].
 #[derive(Clone, Debug)]
 pub struct Peer(Arc<Process>);
 
@@ -29,6 +33,16 @@ pub struct Peer(Arc<Process>);
 struct Process {
     credentials: Credentials,
     pidfd: AsyncFd<OwnedFd>,
+    connection: Option<Connection>,
+}
+
+/// What there is to know of a process that connected.
+#[derive(Debug)]
+struct Connection {
+    /// What it ran when the connection was accepted.
+    program: Option<Program>,
+    /// Whether it has written anything since then.
+    spoken: SetOnce<()>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,7 +65,8 @@ impl Peer {
             Err(NixErrno::ESRCH | NixErrno::EINVAL) => return Err(PeerError::Exited),
             Err(errno) => return Err(PeerError::Io(errno.into())),
         };
-        Self::new(credentials, pidfd)
+        let connection = Connection { program: Program::of(pid), spoken: SetOnce::new() };
+        Self::new(credentials, pidfd, Some(connection))
     }
 
     /// The process that has the number `pid` now, in our PID namespace, for callers who name
@@ -65,21 +80,25 @@ impl Peer {
         let none = || NoProcess::Unknown(pid);
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(none)?;
         let pinned = pin(pid)
-            .and_then(|(pidfd, (uid, gid))| Self::new(Credentials { pid, uid, gid }, pidfd));
+            .and_then(|(pidfd, (uid, gid))| Self::new(Credentials { pid, uid, gid }, pidfd, None));
         pinned.map_err(|error| match error {
             PeerError::Exited | PeerError::OtherNamespace | PeerError::OtherProcess => none(),
             PeerError::Io(error) => NoProcess::Io(error),
         })
     }
 
-    fn new(credentials: Credentials, pidfd: OwnedFd) -> Result<Self, PeerError> {
+    fn new(
+        credentials: Credentials,
+        pidfd: OwnedFd,
+        connection: Option<Connection>,
+    ) -> Result<Self, PeerError> {
         #[expect(
             deprecated,
             reason = "the replacement is `unsafe` because a type might give out a descriptor and \
                       close it; an `OwnedFd` keeps its own open and unchanged until it is dropped"
         )]
         let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE)?;
-        Ok(Self(Arc::new(Process { credentials, pidfd })))
+        Ok(Self(Arc::new(Process { credentials, pidfd, connection })))
     }
 
     /// Its process id, in our PID namespace.
@@ -110,6 +129,33 @@ impl Peer {
     #[must_use]
     pub fn has_exited(&self) -> bool {
         has_exited(self.pidfd())
+    }
+
+    /// Whether the process, if it connected, has ended since or runs another program. Then nothing
+    /// more may be sent to it: the program of now need not be who reads, nor who asked.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        let pid = self.0.credentials.pid;
+        let is_other = |connection: &Connection| connection.program != Program::of(pid);
+        self.0.connection.as_ref().is_some_and(is_other) || self.has_exited()
+    }
+
+    /// Waits until the process, if it connected, has written something since its program was looked
+    /// at. Only then is that program known to be the one that asks: what came before may have been
+    /// written by another one, which the process ran when it connected. HTTP/2 and TLS have each
+    /// client answer the server's first words, so nobody waits for long.
+    pub async fn spoken(&self) {
+        if let Some(connection) = &self.0.connection {
+            connection.spoken.wait().await;
+        }
+    }
+
+    /// It has.
+    pub(super) fn has_spoken(&self) {
+        if let Some(connection) = &self.0.connection {
+            // Once is enough.
+            drop(connection.spoken.set(()));
+        }
     }
 
     /// Waits until the process ends.
@@ -266,7 +312,7 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_a_process_is_noticed_before_it_is_reaped() {
         let (mut child, pid) = child();
-        let peer = Peer::new(ours(pid), pin_by_number(ours(pid)).unwrap()).unwrap();
+        let peer = Peer::new(ours(pid), pin_by_number(ours(pid)).unwrap(), None).unwrap();
         assert!(!peer.has_exited());
         drop(child.stdin.take());
         peer.exited().await;
@@ -295,7 +341,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_ended_but_is_not_reaped_is_refused() {
         let (mut child, pid) = child();
-        let peer = Peer::new(ours(pid), pin_by_number(ours(pid)).unwrap()).unwrap();
+        let peer = Peer::new(ours(pid), pin_by_number(ours(pid)).unwrap(), None).unwrap();
         drop(child.stdin.take());
         peer.exited().await;
         assert!(matches!(pin_by_number(ours(pid)).unwrap_err(), PeerError::Exited));

@@ -5,31 +5,30 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
 use tonic::transport::server::Connected;
 
 use super::authority::Edited;
+use super::incoming::Incoming;
 use super::peer::Peer;
 use crate::slots::Slot;
 
 /// A connection and who is at its other end.
 #[derive(Debug)]
 pub struct PeerStream {
-    stream: UnixStream,
+    incoming: Incoming,
     edited: Edited,
-    peer: Peer,
     _slot: Slot<u32>,
 }
 
 impl PeerStream {
-    pub(super) fn new(stream: UnixStream, peer: Peer, slot: Slot<u32>) -> Self {
-        Self { stream, edited: Edited::default(), peer, _slot: slot }
+    pub(super) fn new(incoming: Incoming, slot: Slot<u32>) -> Self {
+        Self { incoming, edited: Edited::default(), _slot: slot }
     }
 
     /// Who connected.
     #[must_use]
     pub fn peer(&self) -> &Peer {
-        &self.peer
+        self.incoming.peer()
     }
 }
 
@@ -37,7 +36,7 @@ impl Connected for PeerStream {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        self.peer.clone()
+        self.peer().clone()
     }
 }
 
@@ -47,8 +46,8 @@ impl AsyncRead for PeerStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, edited, .. } = &mut *self;
-        edited.poll_read(Pin::new(stream), cx, buf)
+        let Self { incoming, edited, .. } = &mut *self;
+        edited.poll_read(Pin::new(incoming), cx, buf)
     }
 }
 
@@ -58,7 +57,7 @@ impl AsyncWrite for PeerStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        self.incoming.outgoing().poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -66,18 +65,18 @@ impl AsyncWrite for PeerStream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        self.incoming.outgoing().poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.incoming.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.incoming.outgoing().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.incoming.outgoing().poll_shutdown(cx)
     }
 }
