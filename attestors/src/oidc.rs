@@ -22,8 +22,8 @@ mod facts;
 
 pub use collector::{Collector, CollectorConfig, GithubTokens};
 pub use config::{Config, Issuer};
-pub use profile::{Profile, Run};
-pub use verifier::{OpenError, Presented, VerifiedToken, Verifier};
+pub use profile::Profile;
+pub use verifier::{OpenError, Presented, Verifier};
 
 /// The name of this kind of evidence on the wire, and of its selectors.
 pub const KIND: &str = "oidc";

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use claviger_attestors::x509pop::OwnAuthorities;
-use claviger_attestors::{NodeVerifier, composite, join_token, k8s_psat, x509pop};
+use claviger_attestors::{NodeVerifier, composite, join_token, k8s_psat, oidc, x509pop};
 use claviger_core::bundle::Bundle;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
@@ -44,6 +44,10 @@ impl Verifiers {
         if let Some(config) = &config.k8s_psat {
             let verifier = k8s_psat::Verifier::open(config);
             single.push(Box::new(verifier.map_err(unusable(k8s_psat::KIND))?));
+        }
+        if let Some(config) = &config.oidc {
+            let verifier = oidc::Verifier::open(config.clone(), Arc::new(ledger.clone()));
+            single.push(Box::new(verifier.map_err(unusable(oidc::KIND))?));
         }
         let single = Arc::new(single);
         let composite = config.composite.clone();

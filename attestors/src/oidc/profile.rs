@@ -1,5 +1,6 @@
 //! What the tokens of well-known issuers say.
 
+use claviger_core::psk::{ParseRunError, Run};
 use serde::Deserialize;
 
 use crate::jwks::claims::{Claims, spelled};
@@ -17,17 +18,6 @@ pub enum Profile {
     /// Nobody's in particular: the standard's claims only.
     #[default]
     Generic,
-}
-
-/// One run of a job, as its issuer names it: what a credential of the job's can be bound to.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Run {
-    /// The issuer, by its name in the configuration.
-    pub issuer: String,
-    /// The run, such as GitHub's `run_id`: unique at its issuer.
-    pub id: String,
-    /// Which attempt at it, or which job of it; unique within the run.
-    pub attempt: String,
 }
 
 /// Whether the code that runs comes from another repository than the one that the token names.
@@ -187,8 +177,21 @@ impl Profile {
         }
     }
 
-    /// The run that a token is of, if it says so.
-    pub(super) fn run(self, issuer: &str, claims: &Claims) -> Option<Run> {
+    /// The run that a token is of, as `<issuer>:<run>:<attempt, or job of it>`, if the issuer, which
+    /// the configuration calls `issuer`, says so.
+    ///
+    /// # Errors
+    ///
+    /// [`ParseRunError`] if what it says can't be a name.
+    pub(super) fn run(self, issuer: &str, claims: &Claims) -> Result<Option<Run>, ParseRunError> {
+        let Some((id, attempt)) = self.run_and_attempt(claims) else { return Ok(None) };
+        // With a colon in a part, two runs could have one name; the empty name is none.
+        let ambiguous = id.contains(':') || attempt.contains(':');
+        let name = if ambiguous { String::new() } else { format!("{issuer}:{id}:{attempt}") };
+        name.parse().map(Some)
+    }
+
+    fn run_and_attempt(self, claims: &Claims) -> Option<(String, String)> {
         let claim = |name| claims.find(name).and_then(spelled).filter(|value| !value.is_empty());
         let (id, attempt) = match self {
             Self::Github => (claim("run_id")?.into_owned(), claim("run_attempt")?),
@@ -200,7 +203,7 @@ impl Profile {
             }
             Self::Generic => return None,
         };
-        Some(Run { issuer: issuer.to_owned(), id, attempt: attempt.into_owned() })
+        Some((id, attempt.into_owned()))
     }
 }
 
@@ -306,18 +309,27 @@ mod tests {
     #[test]
     fn a_run_has_a_name_of_its_own() {
         let run = |profile: Profile, value: &Value| {
-            profile.run("ci", &claims(value)).map(|run| format!("{} {}", run.id, run.attempt))
+            let run = profile.run("ci", &claims(value));
+            run.map(|run| run.map(|run| run.to_string()).unwrap_or_default())
         };
         let github = json!({"run_id": "77", "run_attempt": "2"});
-        assert_eq!(run(Profile::Github, &github).unwrap(), "77 2");
+        assert_eq!(run(Profile::Github, &github).unwrap(), "ci:77:2");
         let gitlab = json!({"pipeline_id": "77", "job_id": "9"});
-        assert_eq!(run(Profile::Gitlab, &gitlab).unwrap(), "77 9");
+        assert_eq!(run(Profile::Gitlab, &gitlab).unwrap(), "ci:77:9");
         let buildkite = json!({
             "organization_slug": "acme", "pipeline_slug": "app", "build_number": 5, "job_id": "j"
         });
-        assert_eq!(run(Profile::Buildkite, &buildkite).unwrap(), "acme/app/5 j");
-        assert_eq!(run(Profile::Generic, &github), None);
-        assert_eq!(run(Profile::Github, &json!({"run_id": "77"})), None);
-        assert_eq!(run(Profile::Github, &json!({"run_id": "", "run_attempt": "1"})), None);
+        assert_eq!(run(Profile::Buildkite, &buildkite).unwrap(), "ci:acme/app/5:j");
+        let none = [
+            (Profile::Generic, github),
+            (Profile::Github, json!({"run_id": "77"})),
+            (Profile::Github, json!({"run_id": "", "run_attempt": "1"})),
+        ];
+        for (profile, value) in none {
+            assert_eq!(run(profile, &value).unwrap(), "");
+        }
+        for odd in ["7 7", "7:7", "\u{fc}"] {
+            run(Profile::Github, &json!({"run_id": odd, "run_attempt": "1"})).unwrap_err();
+        }
     }
 }

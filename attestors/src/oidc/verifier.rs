@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use aws_lc_rs::digest::{SHA256, digest};
 use claviger_core::evidence::{AttestedNode, Binding, Bond, KeyDigest};
 use claviger_core::id::TrustDomain;
+use claviger_core::psk::Run;
 use claviger_core::selector::{Selector, Selectors};
 use claviger_core::time::UnixTime;
 
 use super::config::{Config, Issuer};
-use super::profile::{Profile, Run};
+use super::profile::Profile;
 use super::{KIND, facts};
 use crate::fetch::{Endpoint, EndpointError, Fetch, Plain, RootsError};
 use crate::jwks::claims::{Claims, TimeRules, Times};
@@ -55,16 +56,6 @@ pub struct Presented<'a> {
     pub now: UnixTime,
 }
 
-/// What a token proved.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct VerifiedToken {
-    /// The identity and the facts.
-    pub node: AttestedNode,
-    /// The run of a job that it is of, if the issuer's profile knows runs.
-    pub run: Option<Run>,
-}
-
 impl Verifier {
     /// Gets ready to believe the issuers in `config`, in which there are no problems. What was used
     /// goes to `ledger`.
@@ -86,7 +77,7 @@ impl Verifier {
         &self,
         token: &[u8],
         presented: Presented<'_>,
-    ) -> Result<VerifiedToken, VerifyError> {
+    ) -> Result<AttestedNode, VerifyError> {
         let token = Token::parse(token).map_err(|_no_token| VerifyError::Malformed)?;
         let issuer = self.issuer_of(token.unverified())?;
         let token = issuer.keys.check(token).await?;
@@ -94,8 +85,7 @@ impl Verifier {
         self.use_up(issuer, &token, times, presented.key).await?;
         let Facts { id, selectors, bond, run } = facts;
         let source = if token.stale() { "cached keys" } else { "issuer's keys" };
-        let node = AttestedNode::assertion(KIND, id, selectors, true, bond).by(source);
-        Ok(VerifiedToken { node, run })
+        Ok(AttestedNode::assertion(KIND, id, selectors, true, bond).by(source).in_run(run))
     }
 
     /// Who is to judge a token that says this about itself.
@@ -209,7 +199,8 @@ impl Accepted {
         let name = hex::encode(digest(&SHA256, subject.as_bytes()));
         let name: String = name.chars().take(32).collect();
         let id = presented.trust_domain.join(&format!("/spire/agent/{KIND}/{}/{name}", self.name));
-        let (id, run) = (id.map_err(not_genuine)?, self.profile.run(&self.name, claims));
+        let run = self.profile.run(&self.name, claims).map_err(not_genuine)?;
+        let id = id.map_err(not_genuine)?;
         Ok((Facts { id, selectors, bond, run }, times))
     }
 }
@@ -264,7 +255,7 @@ impl NodeVerifier for Verifier {
     ) -> Result<AttestedNode, VerifyError> {
         let NodeClaim { evidence, key, binding, trust_domain, caller: _, now } = claim;
         let presented = Presented { binding: Some(binding), key: Some(key), trust_domain, now };
-        Ok(self.verify_token(evidence, presented).await?.node)
+        self.verify_token(evidence, presented).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! `[attestors]`: which kinds of evidence admit a node, or a program that has no agent.
 
-use claviger_attestors::{ConfigProblem, composite, join_token, k8s_psat, x509pop};
+use claviger_attestors::{ConfigProblem, composite, join_token, k8s_psat, oidc, x509pop};
 use claviger_runtime::settings::Section;
 use serde::de::DeserializeOwned;
 
@@ -11,6 +11,8 @@ pub struct AttestorsConfig {
     pub x509pop: Option<x509pop::Config>,
     /// Tokens of Kubernetes' service accounts.
     pub k8s_psat: Option<k8s_psat::Config>,
+    /// Tokens of OpenID Connect, such as those of CI jobs.
+    pub oidc: Option<oidc::Config>,
     /// Several kinds at once.
     pub composite: Option<composite::Config>,
 }
@@ -20,10 +22,11 @@ pub(super) fn read(section: &mut Section<'_>) -> AttestorsConfig {
     let mut kinds = Kinds { section, configured: vec![join_token::KIND] };
     let x509pop = kinds.read(x509pop::KIND, x509pop::Config::problems);
     let k8s_psat = kinds.read(k8s_psat::KIND, k8s_psat::Config::problems);
+    let oidc = kinds.read(oidc::KIND, oidc::Config::problems);
     let parts = kinds.configured.clone();
     let composite =
         kinds.read(composite::KIND, |config: &composite::Config| config.problems(&parts));
-    AttestorsConfig { x509pop, k8s_psat, composite }
+    AttestorsConfig { x509pop, k8s_psat, oidc, composite }
 }
 
 struct Kinds<'a, 'p> {

@@ -175,8 +175,7 @@ async fn the_run_is_told() {
         Presented { binding: None, key: None, trust_domain: &world.trust_domain, now: NOW };
     let token = world.key.token(&claims());
     let verified = world.verifier.verify_token(token.as_bytes(), presented).await.unwrap();
-    let run = Run { issuer: "ci".to_owned(), id: "42".to_owned(), attempt: "2".to_owned() };
-    assert_eq!(verified.run, Some(run));
+    assert_eq!(verified.run().unwrap().as_str(), "ci:42:2");
     // Without a key, there is nobody who may repeat it.
     let error = world.verifier.verify_token(token.as_bytes(), presented).await.unwrap_err();
     assert!(error.to_string().contains("used before"), "{error}");
@@ -369,10 +368,10 @@ async fn a_private_issuer_is_discovered_and_may_go_away() {
     site.answer("/.well-known/openid-configuration", Answer::Body(discovery));
     site.answer("/keys", Answer::Body(key.set()));
     let verified = verifier.verify_token(token("2").as_bytes(), presented).await.unwrap();
-    assert_eq!(verified.run.unwrap().id, "7");
-    assert!(selectors(&verified.node).contains(&"oidc:fork:false".to_owned()));
+    assert_eq!(verified.run().unwrap().as_str(), "lab:7:8");
+    assert!(selectors(&verified).contains(&"oidc:fork:false".to_owned()));
     assert_eq!(site.requests().len(), 2, "the document, and the keys");
     drop(site);
     let verified = verifier.verify_token(token("3").as_bytes(), presented).await.unwrap();
-    assert!(verified.node.id().path().starts_with("/spire/agent/oidc/lab/"));
+    assert!(verified.id().path().starts_with("/spire/agent/oidc/lab/"));
 }
