@@ -5,6 +5,8 @@
 //!
 //! | kind | proves | look in |
 //! |---|---|---|
+//! | `aws_iid` | AWS vouches for an EC2 instance | [`aws_iid`] |
+//! | `azure_imds` | Azure vouches for a virtual machine | [`azure_imds`] |
 //! | `gcp_iit` | Google vouches for a virtual machine | [`gcp_iit`] |
 //! | `join_token` | a node was handed a token that works once | [`join_token`] |
 //! | `k8s_psat` | a node runs a pod of a Kubernetes cluster | [`k8s_psat`] |
@@ -15,6 +17,9 @@
 //! Attestors report facts, never decisions: what a fact entitles to is for entries and policies to
 //! say. To add a kind: write its folder, and its page in `docs/attestors/`.
 
+pub mod aws_iid;
+pub mod azure_imds;
+pub mod cms;
 pub mod composite;
 pub mod fetch;
 pub mod gcp_iit;
@@ -27,6 +32,7 @@ pub mod x509pop;
 
 mod agent_path;
 mod files;
+mod json;
 mod once;
 mod possession;
 
