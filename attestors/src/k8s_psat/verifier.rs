@@ -67,5 +67,4 @@ pub struct OpenClusterError {
 }
 
 #[cfg(test)]
-#[path = "verifier/tests.rs"]
 mod tests;
