@@ -8,7 +8,9 @@ use std::error::Error;
 use std::sync::Arc;
 
 use claviger_attestors::x509pop::OwnAuthorities;
-use claviger_attestors::{NodeVerifier, composite, join_token, k8s_psat, oidc, x509pop};
+use claviger_attestors::{
+    NodeVerifier, aws_iid, azure_imds, composite, gcp_iit, join_token, k8s_psat, oidc, x509pop,
+};
 use claviger_core::bundle::Bundle;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
@@ -38,16 +40,28 @@ impl Verifiers {
         let mut single: Vec<Box<dyn NodeVerifier>> =
             vec![Box::new(join_token::Verifier::new(ledger.clone()))];
         if let Some(config) = &config.x509pop {
-            let verifier = x509pop::Verifier::open(config, Arc::new(Own(bundle)));
-            single.push(Box::new(verifier.map_err(unusable(x509pop::KIND))?));
+            single.push(opened(
+                x509pop::KIND,
+                x509pop::Verifier::open(config, Arc::new(Own(bundle))),
+            )?);
         }
         if let Some(config) = &config.k8s_psat {
-            let verifier = k8s_psat::Verifier::open(config);
-            single.push(Box::new(verifier.map_err(unusable(k8s_psat::KIND))?));
+            single.push(opened(k8s_psat::KIND, k8s_psat::Verifier::open(config))?);
+        }
+        if let Some(config) = &config.aws_iid {
+            single.push(opened(aws_iid::KIND, aws_iid::Verifier::open(config))?);
+        }
+        if let Some(config) = &config.gcp_iit {
+            single.push(opened(gcp_iit::KIND, gcp_iit::Verifier::open(config.clone()))?);
+        }
+        if let Some(config) = &config.azure_imds {
+            single.push(opened(azure_imds::KIND, azure_imds::Verifier::open(config))?);
         }
         if let Some(config) = &config.oidc {
-            let verifier = oidc::Verifier::open(config.clone(), Arc::new(ledger.clone()));
-            single.push(Box::new(verifier.map_err(unusable(oidc::KIND))?));
+            single.push(opened(
+                oidc::KIND,
+                oidc::Verifier::open(config.clone(), Arc::new(ledger.clone())),
+            )?);
         }
         let single = Arc::new(single);
         let composite = config.composite.clone();
@@ -90,11 +104,18 @@ impl OwnAuthorities for Own {
     }
 }
 
-fn unusable<E>(kind: &'static str) -> impl Fn(E) -> OpenVerifierError
+fn opened<V, E>(
+    kind: &'static str,
+    opened: Result<V, E>,
+) -> Result<Box<dyn NodeVerifier>, OpenVerifierError>
 where
+    V: NodeVerifier,
     E: Error + Send + Sync + 'static,
 {
-    move |source| OpenVerifierError { kind, source: Box::new(source) }
+    match opened {
+        Ok(verifier) => Ok(Box::new(verifier)),
+        Err(source) => Err(OpenVerifierError { kind, source: Box::new(source) }),
+    }
 }
 
 /// A verifier can't work.

@@ -29,7 +29,7 @@ const TIMES: TimeRules = TimeRules {
 };
 
 /// Which machines are admitted: `[attestors.gcp_iit]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// The projects whose machines are admitted, by their ids.

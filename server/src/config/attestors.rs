@@ -1,6 +1,8 @@
 //! `[attestors]`: which kinds of evidence admit a node, or a program that has no agent.
 
-use claviger_attestors::{ConfigProblem, composite, join_token, k8s_psat, oidc, x509pop};
+use claviger_attestors::{
+    ConfigProblem, aws_iid, azure_imds, composite, gcp_iit, join_token, k8s_psat, oidc, x509pop,
+};
 use claviger_runtime::settings::Section;
 use serde::de::DeserializeOwned;
 
@@ -11,6 +13,12 @@ pub struct AttestorsConfig {
     pub x509pop: Option<x509pop::Config>,
     /// Tokens of Kubernetes' service accounts.
     pub k8s_psat: Option<k8s_psat::Config>,
+    /// Documents of Amazon's instances.
+    pub aws_iid: Option<aws_iid::Config>,
+    /// Tokens of Google's instances.
+    pub gcp_iit: Option<gcp_iit::Config>,
+    /// Documents of Azure's instances.
+    pub azure_imds: Option<azure_imds::Config>,
     /// Tokens of OpenID Connect, such as those of CI jobs.
     pub oidc: Option<oidc::Config>,
     /// Several kinds at once.
@@ -20,13 +28,19 @@ pub struct AttestorsConfig {
 /// Reads the section.
 pub(super) fn read(section: &mut Section<'_>) -> AttestorsConfig {
     let mut kinds = Kinds { section, configured: vec![join_token::KIND] };
-    let x509pop = kinds.read(x509pop::KIND, x509pop::Config::problems);
-    let k8s_psat = kinds.read(k8s_psat::KIND, k8s_psat::Config::problems);
-    let oidc = kinds.read(oidc::KIND, oidc::Config::problems);
+    let mut config = AttestorsConfig {
+        x509pop: kinds.read(x509pop::KIND, x509pop::Config::problems),
+        k8s_psat: kinds.read(k8s_psat::KIND, k8s_psat::Config::problems),
+        aws_iid: kinds.read(aws_iid::KIND, aws_iid::Config::problems),
+        gcp_iit: kinds.read(gcp_iit::KIND, gcp_iit::Config::problems),
+        azure_imds: kinds.read(azure_imds::KIND, azure_imds::Config::problems),
+        oidc: kinds.read(oidc::KIND, oidc::Config::problems),
+        composite: None,
+    };
     let parts = kinds.configured.clone();
-    let composite =
-        kinds.read(composite::KIND, |config: &composite::Config| config.problems(&parts));
-    AttestorsConfig { x509pop, k8s_psat, oidc, composite }
+    let problems = |config: &composite::Config| config.problems(&parts);
+    config.composite = kinds.read(composite::KIND, problems);
+    config
 }
 
 struct Kinds<'a, 'p> {
