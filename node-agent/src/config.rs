@@ -15,6 +15,10 @@
 //! authorized-delegates = ["spiffe://example.org/proxy"] # who may ask for anybody's SVIDs
 //! broker-socket-path = "/run/claviger/broker.sock"   # none by default
 //!
+//! [attestor.x509pop]                                 # what the machine has to show for itself:
+//! private-key-path = "/etc/machine/key.pem"          # one table for each kind, see docs/attestors/
+//! certificate-path = "/etc/machine/cert.pem"
+//!
 //! [health]
 //! listen = "127.0.0.1:8083"                          # no endpoint by default
 //!
@@ -191,6 +195,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let admin = doors::admin_socket(root, trust_domain.as_ref());
     let broker = doors::broker_socket(root, trust_domain.as_ref());
     let join_token = join_token(root);
+    let attestors = attestor::read(root, join_token.is_some());
     let health = root.table("health", |health| health.value("listen"));
     let log = root.value("log").unwrap_or_default();
     let unix = root.value("unix").unwrap_or_default();
@@ -205,7 +210,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         admin,
         broker,
         join_token,
-        attestors: Attestors::default(),
+        attestors,
         health,
         log,
         unix,

@@ -98,6 +98,12 @@ impl Section<'_> {
         value
     }
 
+    /// Whether `key` is there, and not taken yet.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// Something is wrong with the `value` of `key`.
     pub fn problem(&mut self, key: &str, value: &impl fmt::Display, advice: impl fmt::Display) {
         self.push(key, Some(value.to_string()), advice.to_string());
