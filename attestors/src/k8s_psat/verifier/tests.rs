@@ -121,6 +121,21 @@ async fn a_pods_token_earns_the_identity_of_its_node() {
     assert_eq!(selectors(&node), expected);
 }
 
+/// Kubernetes accepts no such label; what answers in its place might.
+#[tokio::test]
+async fn a_label_that_no_entry_can_ask_for_is_left_out() {
+    let world = World::new("");
+    for (value, is_said) in [("", true), ("a b:c", true), ("a\nb", false), ("\u{1b}[2J", false)] {
+        let mut pod = pod();
+        pod["metadata"]["labels"]["app"] = json!(value);
+        world.prod.say(POD, Answer::Json(200, pod));
+        let said = selectors(&world.present(&claims()).await.unwrap());
+        let selector = format!("k8s_psat:agent_pod_label:app:{value}");
+        assert_eq!(said.contains(&selector), is_said, "{value:?}");
+        assert_eq!(said.len(), if is_said { 10 } else { 9 }, "{said:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_agent_can_be_named_for_its_pod() {
     let node = World::new("use-pod-uid-for-agent-id = true").present(&claims()).await.unwrap();
