@@ -118,8 +118,11 @@ fn parts<F: Field>(mut text: &str) -> Result<Vec<Part<F>>, ParseTemplateError> {
 }
 
 fn id_of(path: &str, trust_domain: Option<&TrustDomain>) -> Result<SpiffeId, ParseIdError> {
-    // The path is a path of its own, so that none gets around `/spire/agent` by way of `..`.
-    let path = if path.starts_with('/') { format!("/spire/agent{path}") } else { path.to_owned() };
+    // The path is one of its own, so that none gets around `/spire/agent`.
+    if !path.starts_with('/') {
+        return Err(ParseIdError::Path);
+    }
+    let path = format!("/spire/agent{path}");
     match trust_domain {
         Some(trust_domain) => trust_domain.join(&path),
         None => "example.org".parse::<TrustDomain>()?.join(&path),

@@ -11,6 +11,7 @@
 //! | `join_token` | a node was handed a token that works once | [`join_token`] |
 //! | `k8s_psat` | a node runs a pod of a Kubernetes cluster | [`k8s_psat`] |
 //! | `oidc` | an issuer such as GitHub vouches for a job, or for anything else | [`oidc`] |
+//! | `sshpop` | a node has the key of an SSH host certificate | [`sshpop`] |
 //! | `unix` | the user, groups and program of a local process | [`mod@unix`] |
 //! | `x509pop` | a node has the key of an X.509 certificate | [`x509pop`] |
 //!
@@ -27,6 +28,7 @@ pub mod join_token;
 pub mod jwks;
 pub mod k8s_psat;
 pub mod oidc;
+pub mod sshpop;
 pub mod unix;
 pub mod x509pop;
 

@@ -106,6 +106,29 @@ async fn every_kind_of_key_works() {
     assert!(reason.contains("neither RSA nor ECDSA"), "{reason}");
 }
 
+#[test]
+fn what_spires_agent_says_is_understood() {
+    // A certificate, and the response of SPIRE's own agent plug-in to this nonce.
+    let (asked, spoken) = (
+        b"a nonce of exactly 32 bytes, yes",
+        [
+            include_str!("vectors/rsa.spire"),
+            include_str!("vectors/p256.spire"),
+            include_str!("vectors/p384.spire"),
+            include_str!("vectors/p521.spire"),
+        ],
+    );
+    for text in spoken {
+        let (said, answered) = text.split_once('\n').unwrap();
+        let evidence = Evidence::parse(said.as_bytes(), 0).unwrap();
+        let leaf = certificate::Leaf::parse(&evidence.leaf, 8_192).unwrap();
+        assert_eq!(leaf.common_name.as_deref(), Some("node-1"));
+        let response = Response::parse(answered.as_bytes()).unwrap();
+        assert!(leaf.key.signed_nonce(asked, &response).is_some());
+        assert_eq!(leaf.key.signed_nonce(&[0; 32], &response), None);
+    }
+}
+
 #[tokio::test]
 async fn the_key_must_be_the_certificates() {
     let root = Authority::root("root");
