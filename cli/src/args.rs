@@ -64,6 +64,9 @@ enum Command {
     Wit(wit::Command),
     #[command(subcommand)]
     Psk(psk::Command),
+    #[cfg(feature = "ci")]
+    #[command(subcommand)]
+    Ci(crate::commands::ci::Command),
     #[command(subcommand)]
     Audit(audit::Command),
     Why(why::Why),
@@ -101,6 +104,8 @@ impl Command {
             Self::Jwt(command) => command.run(console).await,
             Self::Wit(command) => command.run(console).await,
             Self::Psk(command) => command.run(console).await,
+            #[cfg(feature = "ci")]
+            Self::Ci(command) => command.run(console).await,
             Self::Audit(command) => command.run(console).await,
             Self::Why(why) => why.run(console).await,
         }

@@ -3,6 +3,8 @@
 pub(crate) mod agent;
 pub(crate) mod audit;
 pub(crate) mod bundle;
+#[cfg(feature = "ci")]
+pub(crate) mod ci;
 pub(crate) mod conformance;
 #[cfg(all(feature = "server", feature = "agent", feature = "shim"))]
 pub(crate) mod demo;

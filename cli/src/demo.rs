@@ -3,6 +3,7 @@
 //! | to find | look in |
 //! |---|---|
 //! | what is printed of each step | [`stage`] |
+//! | what the node attests by, and who vouches for it | [`platform`] |
 //! | the programs: made, registered, started | [`cast`], [`program`] |
 //! | what a program does, and how it is told to | [`workload`], [`orders`] |
 //! | mutual TLS between SVIDs | [`mutual`] |
@@ -15,6 +16,7 @@ mod cast;
 mod mutual;
 mod once;
 mod orders;
+mod platform;
 mod program;
 mod stage;
 mod stranger;
@@ -32,20 +34,26 @@ use crate::dev::{self, Directory};
 use crate::failure::Failure;
 use crate::run::drain;
 use cast::Cast;
+use platform::Platform;
+pub(crate) use platform::{Attestor, RealCluster};
 use stage::Stage;
 
 /// Where it plays.
 const TRUST_DOMAIN: &str = "example.org";
 
 /// Shows it, and succeeds only if every step did what it says.
-pub(crate) async fn run(console: Console) -> Result<(), Failure> {
+pub(crate) async fn run(
+    attestor: Attestor,
+    cluster: Option<RealCluster>,
+    console: Console,
+) -> Result<(), Failure> {
     let mut signals = ShutdownSignals::listen().map_err(|error| Failure::because(&error))?;
     let tasks = Tasks::default();
     let folder = temporary()?;
     let place = Directory::claim(&folder.path().join("broker"))?;
     let mut stage = Stage::new(console);
     let shown = tokio::select! {
-        shown = Box::pin(show(&mut stage, folder.path(), &place, &tasks)) => shown,
+        shown = Box::pin(show(&mut stage, folder.path(), &place, (attestor, cluster), &tasks)) => shown,
         signal = signals.next() => Err(Failure::failed(format_args!("ended by {signal}"))),
     };
     drain(&mut signals, &tasks).await.and(stage.close(shown))
@@ -64,9 +72,11 @@ async fn show(
     stage: &mut Stage,
     folder: &Path,
     place: &Directory,
+    (attestor, cluster): (Attestor, Option<RealCluster>),
     tasks: &Tasks,
 ) -> Result<(), Failure> {
-    let server = open(stage, place, tasks).await?;
+    let platform = attestor.platform(stage, folder, cluster.as_ref(), tasks).await?;
+    let server = open(stage, place, attestor, platform, tasks).await?;
     let Cast { mut frontend, mut backend, mut stranger } =
         Box::pin(cast::assemble(stage, folder, place, &server)).await?;
 
@@ -75,23 +85,28 @@ async fn show(
     once::again(stage, &mut frontend, &mut backend).await?;
     once::replay(stage, &mut frontend, &mut backend).await?;
     stranger::refuse(stage, &mut stranger).await?;
-    accounts::settle(stage, folder, &server, &key, &mut frontend).await
+    accounts::settle(stage, folder, &server, (attestor, &key), &mut frontend).await
 }
 
 /// Server and agent start.
-async fn open(stage: &mut Stage, place: &Directory, tasks: &Tasks) -> Result<Server, Failure> {
+async fn open(
+    stage: &mut Stage,
+    place: &Directory,
+    attestor: Attestor,
+    Platform { server: attestors, agent }: Platform,
+    tasks: &Tasks,
+) -> Result<Server, Failure> {
     let console = stage.console();
     let trust_domain: TrustDomain =
         TRUST_DOMAIN.parse().map_err(|error| Failure::because(&error))?;
     let start = async {
-        let server = dev::start_server(place, trust_domain.clone(), tasks).await?;
+        let server = dev::start_server(place, trust_domain.clone(), attestors, tasks).await?;
         Ok((server, format!("server started for {trust_domain}, with its own store and authority")))
     };
     let server = stage.step("server starts", start).await?;
     let start = async {
-        let id = dev::start_agent(place, trust_domain.clone(), &server, console, tasks).await?;
-        let kind = id.path().split('/').nth(3).unwrap_or_default();
-        Ok(((), format!("agent attested with a {}, and serves its socket", kind.replace('_', " "))))
+        dev::start_agent(place, trust_domain.clone(), &server, agent, console, tasks).await?;
+        Ok(((), format!("agent attested with {}, and serves its socket", attestor.words())))
     };
     stage.step("agent attests", start).await?;
     Server::at(&place.server_socket(), console).await

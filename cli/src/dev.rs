@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claviger_attestors::join_token::JoinToken;
-use claviger_core::id::{SpiffeId, TrustDomain};
+use claviger_core::id::TrustDomain;
 use claviger_core::time::{Clock, SystemClock};
-use claviger_node_agent::config::{AdminSocket, Config as AgentConfig, TokenSource};
+use claviger_node_agent::config::{AdminSocket, Attestors, Config as AgentConfig, TokenSource};
 use claviger_node_agent::run::Agent;
 use claviger_proto::spire::server::agent::v1::CreateJoinTokenRequest;
 use claviger_runtime::health::Health;
 use claviger_runtime::tasks::{ShutdownSignals, Tasks};
-use claviger_server::config::Config as ServerConfig;
+use claviger_server::config::{AttestorsConfig, Config as ServerConfig};
 use claviger_server::policy;
 use claviger_server::run::{Running, Server};
 use zeroize::Zeroizing;
@@ -69,14 +69,16 @@ async fn start(
     console: Console,
     tasks: &Tasks,
 ) -> Result<(), Failure> {
-    let server = start_server(place, trust_domain.clone(), tasks).await?;
-    start_agent(place, trust_domain, &server, console, tasks).await.map(drop)
+    let server =
+        start_server(place, trust_domain.clone(), AttestorsConfig::default(), tasks).await?;
+    start_agent(place, trust_domain, &server, None, console, tasks).await
 }
 
-/// Starts the server.
+/// Starts the server, which judges evidence as `attestors` say.
 pub(crate) async fn start_server(
     place: &Directory,
     trust_domain: TrustDomain,
+    attestors: AttestorsConfig,
     tasks: &Tasks,
 ) -> Result<Running, Failure> {
     let policy_dir = place.write_policy(policy::DEV)?;
@@ -85,30 +87,35 @@ pub(crate) async fn start_server(
         listen: ([127, 0, 0, 1], 0).into(),
         admin_socket: place.server_socket(),
         policy_dir: Some(policy_dir),
+        attestors,
         ..ServerConfig::new(trust_domain, place.server_data())
     };
     let started = Server::start(config, clock(), tasks).await;
     started.map_err(|error| Failure::because(&error))
 }
 
-/// Lets the agent attest to the server, with a token that the operator's API made.
+/// Lets the agent attest to the server, by what `attestors` gather; without them, with a token that
+/// the operator's API made.
 pub(crate) async fn start_agent(
     place: &Directory,
     trust_domain: TrustDomain,
     server: &Running,
+    attestors: Option<Attestors>,
     console: Console,
     tasks: &Tasks,
-) -> Result<SpiffeId, Failure> {
+) -> Result<(), Failure> {
     let bundle = place.write_bundle(&server.bundle_pem)?;
     let address = server.address.to_string().parse().map_err(|error| Failure::because(&error))?;
     let mut config = AgentConfig::new(trust_domain, address, place.agent_data(), bundle);
     config.socket_path = place.agent_socket();
     config.admin = Some(AdminSocket::at(place.agent_admin_socket()));
-    config.join_token = Some(TokenSource::Inline(join_token(place, console).await?));
+    match attestors {
+        Some(attestors) => config.attestors = attestors,
+        None => config.join_token = Some(TokenSource::Inline(join_token(place, console).await?)),
+    }
     let agent = Agent::start(config, clock(), tasks).await;
     let agent = agent.map_err(|error| Failure::because(&error))?;
-    wait_until_served(&agent.health, &agent.socket, console).await?;
-    Ok(agent.id)
+    wait_until_served(&agent.health, &agent.socket, console).await
 }
 
 async fn join_token(place: &Directory, console: Console) -> Result<JoinToken, Failure> {

@@ -12,9 +12,12 @@
 //! | what is printed, and how it ends when it fails | [`console`], [`failure`], [`status`] |
 //! | certificates and keys as files | [`pem`], [`files`] |
 //! | what a token says | [`jws`] |
+//! | credentials for CI jobs | `ci` |
 
 mod admin;
 mod args;
+#[cfg(feature = "ci")]
+mod ci;
 mod commands;
 mod conformance;
 mod connection;

@@ -6,13 +6,16 @@
 //! | calls to an agent's socket, as a workload makes them | [`workload`] |
 //! | a real SPIRE, to measure beside ours | [`spire`] |
 //! | files of entries, for both | [`entries`] |
+//! | a CI system that gives its jobs tokens, and the examples' pipelines | [`ci`] |
 
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "a harness that panics is a test that fails"
 )]
 
+pub mod ci;
 pub mod entries;
 pub mod process;
 pub mod spire;

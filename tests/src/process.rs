@@ -138,6 +138,16 @@ impl Dev {
     }
 }
 
+/// A port of this machine's that nobody listens on.
+///
+/// # Panics
+///
+/// If there is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// Asks a process to stop, and waits until it has.
 ///
 /// # Panics
@@ -193,12 +203,25 @@ impl Deployment {
     ///
     /// If either does not become ready.
     pub async fn start_with(claviger: &Claviger, agent_program: &Claviger) -> Self {
+        Self::start_configured(claviger, agent_program, "").await
+    }
+
+    /// Starts both; `more` stands at the end of the server's configuration.
+    ///
+    /// # Panics
+    ///
+    /// If either does not become ready.
+    pub async fn start_configured(
+        claviger: &Claviger,
+        agent_program: &Claviger,
+        more: &str,
+    ) -> Self {
         let dir = TempDir::new().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let at = |name: &str| dir.path().join(name).display().to_string();
         let server = format!(
             "trust-domain = \"example.org\"\ndata-dir = \"{}\"\nlisten = \"127.0.0.1:{port}\"\n\
-             admin-socket = \"{}\"\n[log]\nlevel = \"warn\"\n",
+             admin-socket = \"{}\"\n[log]\nlevel = \"warn\"\n{more}",
             at("server"),
             at("server.sock"),
         );
@@ -304,7 +327,9 @@ impl Deployment {
         self.admin(&["entry", "create", "--data", file.to_str().unwrap(), "--wait"]).await;
     }
 
-    fn admin_socket(&self) -> PathBuf {
+    /// The operator's socket.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
         self.dir.path().join("server.sock")
     }
 

@@ -116,7 +116,9 @@ impl NodeVerifier for Verifier {
         let bound = attested.iter().all(|part| part.appraisal().bond == Bond::Key);
         let bond = if bound { Bond::Key } else { Bond::Bearer };
         let parts = attested.iter().map(|part| part.appraisal().clone()).collect();
-        Ok(AttestedNode::assertion(KIND, id, selectors, reattestable, bond).of_parts(parts))
+        let run = attested.iter().find_map(AttestedNode::run).cloned();
+        let node = AttestedNode::assertion(KIND, id, selectors, reattestable, bond);
+        Ok(node.of_parts(parts).in_run(run))
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::Attestor;
 use super::cast::id;
 use super::orders::{Order, Report};
 use super::program::Program;
@@ -13,19 +14,20 @@ use crate::commands::audit::{Verified, verify_online};
 use crate::failure::Failure;
 use crate::files;
 
-/// Verifies the log, and that it tells what happened: `key` was issued and redeemed once, and its
-/// second use was noticed. `holder` says that the key itself is not in it.
+/// Verifies the log, and that it tells what happened: the node was attested by `attestor`, `key` was
+/// issued and redeemed once, and its second use was noticed. `holder` says that the key itself is not
+/// in it.
 pub(super) async fn settle(
     stage: &mut Stage,
     folder: &Path,
     server: &Server,
-    key: &str,
+    (attestor, key): (Attestor, &str),
     holder: &mut Program,
 ) -> Result<(), Failure> {
     let act = async {
         let mut bodies = Vec::new();
         let verified: Verified = verify_online(server, |body| bodies.push(body.to_owned())).await?;
-        check_story(&bodies, key)?;
+        check_story(&bodies, attestor.kind(), key)?;
         let path = folder.join("audit.jsonl");
         files::replace(&path, bodies.join("\n").as_bytes(), files::SECRET)?;
         let report = holder.order(&Order::Search(path)).await?;
@@ -38,7 +40,7 @@ pub(super) async fn settle(
     stage.step("the audit log is verified", act).await
 }
 
-fn check_story(bodies: &[String], key: &str) -> Result<(), Failure> {
+fn check_story(bodies: &[String], kind: &str, key: &str) -> Result<(), Failure> {
     let events: Vec<Value> = bodies
         .iter()
         .map(|body| serde_json::from_str(body))
@@ -52,7 +54,7 @@ fn check_story(bodies: &[String], key: &str) -> Result<(), Failure> {
     };
     let (frontend, backend) = (id("frontend")?.to_string(), id("backend")?.to_string());
     let story = [
-        ("agent_attested", "kind", "join_token"),
+        ("agent_attested", "kind", kind),
         ("x509_svid_issued", "subject", &frontend),
         ("x509_svid_issued", "subject", &backend),
         ("psk_issued", "identity", key),
@@ -93,16 +95,17 @@ mod tests {
 
     #[test]
     fn the_story_must_be_told_once_and_whole() {
-        check_story(&story(), "p1.x").unwrap();
-        check_story(&story(), "p1.y").unwrap_err();
+        check_story(&story(), "join_token", "p1.x").unwrap();
+        check_story(&story(), "join_token", "p1.y").unwrap_err();
+        check_story(&story(), "oidc", "p1.x").unwrap_err();
         for left_out in 0..story().len() {
             let mut partial = story();
             partial.remove(left_out);
-            check_story(&partial, "p1.x").unwrap_err();
+            check_story(&partial, "join_token", "p1.x").unwrap_err();
         }
         let mut twice = story();
         twice.push(twice[4].clone());
-        let told = check_story(&twice, "p1.x").unwrap_err().to_string();
+        let told = check_story(&twice, "join_token", "p1.x").unwrap_err().to_string();
         assert!(told.contains("2 records `psk_redeemed`"), "{told}");
     }
 }

@@ -9,3 +9,14 @@ async fn the_main_job_is_done_end_to_end() {
     assert!(output.status.success(), "{out}\n{err:?}");
     assert!(out.contains("X25519MLKEM768"), "{out}");
 }
+
+#[tokio::test]
+async fn a_platform_vouches_for_the_node_where_one_is_asked_for() {
+    for (attestor, said) in [("oidc", "the demo plays it"), ("k8s", "no cluster is asked")] {
+        let output = claviger().run(["demo", "--attestor", attestor]).await;
+        let out = String::from_utf8_lossy(&output.stdout);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{attestor}: {out}\n{err}");
+        assert!(out.contains(said), "{attestor}: {out}");
+    }
+}

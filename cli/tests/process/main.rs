@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
+mod ci;
 mod conformance;
 mod demo;
 mod dev;

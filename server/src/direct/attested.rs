@@ -53,13 +53,12 @@ impl Inner {
         let verifier = self.verifiers.find(kind).filter(|_| kind != join_token::KIND);
         let verifier = verifier.ok_or(Refusal::UnsupportedKind)?;
         let trust_domain = self.shared.registry.trust_domain();
-        let binding = Binding::new(kind, purpose.spki.unwrap_or_default(), trust_domain)
-            .requesting(purpose.requested.cloned());
-        let key = purpose.spki.map_or_else(nobody, |spki| Ok(KeyDigest::of_spki(spki)))?;
+        let nobody = nobody()?;
+        let key = purpose.spki.unwrap_or(&nobody);
         let claim = NodeClaim {
             evidence: &evidence.payload,
-            key: &key,
-            binding: &binding,
+            key: &KeyDigest::of_spki(key),
+            binding: &Binding::new(kind, key, trust_domain).requesting(purpose.requested.cloned()),
             trust_domain,
             caller: call.caller,
             now: self.shared.now(),
@@ -118,12 +117,12 @@ impl Attested {
     }
 }
 
-/// A key that nobody has and nobody will: evidence for what is no certificate is never presented
-/// twice with the same.
-fn nobody() -> Result<KeyDigest, Refusal> {
+/// In place of a key, where no certificate is wanted. Nobody can bind evidence to it, and nobody
+/// presents evidence twice with the same.
+fn nobody() -> Result<[u8; 32], Refusal> {
     let mut random = [0; 32];
     rand::fill(&mut random).map_err(|_unspecified| Refusal::Random)?;
-    Ok(KeyDigest::of_spki(&random))
+    Ok(random)
 }
 
 fn includes(appraisal: &Appraisal, kind: &str) -> bool {
