@@ -217,3 +217,19 @@ fn attributes_are_not_taken_for_content() {
     let document = Document::bare(&signer, &content);
     assert_eq!(unsupported(&document), "its content looks like signed attributes");
 }
+
+/// Made with `openssl cms -sign -nodetach -binary`: one with `-noattr`, one with `-nocerts`, and one
+/// with `-indef` too.
+#[test]
+fn what_openssl_signs_verifies() {
+    const CERTIFICATE: &[u8] = include_bytes!("../../../tests/fuzz/seeds/cms/certificate");
+    for document in [
+        &include_bytes!("../../../tests/fuzz/seeds/cms/bare")[..],
+        include_bytes!("../../../tests/fuzz/seeds/cms/attributed"),
+        include_bytes!("../../../tests/fuzz/seeds/cms/indefinite"),
+    ] {
+        let now = UnixTime::from_secs(1_800_000_000);
+        let signed = SignedData::parse(document).unwrap();
+        assert_eq!(signed.verify(CERTIFICATE, now).unwrap(), br#"{"accountId":"1"}"#);
+    }
+}
