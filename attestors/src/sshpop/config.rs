@@ -11,7 +11,7 @@ use super::path::AgentPath;
 use crate::ConfigProblem;
 
 /// The settings of the verifier. Their names are SPIRE's.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// The keys that sign host certificates, as in `authorized_keys`, without options.

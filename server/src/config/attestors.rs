@@ -1,7 +1,8 @@
 //! `[attestors]`: which kinds of evidence admit a node, or a program that has no agent.
 
 use claviger_attestors::{
-    ConfigProblem, aws_iid, azure_imds, composite, gcp_iit, join_token, k8s_psat, oidc, x509pop,
+    ConfigProblem, aws_iid, azure_imds, composite, gcp_iit, join_token, k8s_psat, oidc, sshpop,
+    x509pop,
 };
 use claviger_runtime::settings::Section;
 use serde::de::DeserializeOwned;
@@ -11,6 +12,8 @@ use serde::de::DeserializeOwned;
 pub struct AttestorsConfig {
     /// Certificates of an authority that the operator trusts.
     pub x509pop: Option<x509pop::Config>,
+    /// Host certificates of SSH.
+    pub sshpop: Option<sshpop::Config>,
     /// Tokens of Kubernetes' service accounts.
     pub k8s_psat: Option<k8s_psat::Config>,
     /// Documents of Amazon's instances.
@@ -30,6 +33,7 @@ pub(super) fn read(section: &mut Section<'_>) -> AttestorsConfig {
     let mut kinds = Kinds { section, configured: vec![join_token::KIND] };
     let mut config = AttestorsConfig {
         x509pop: kinds.read(x509pop::KIND, x509pop::Config::problems),
+        sshpop: kinds.read(sshpop::KIND, sshpop::Config::problems),
         k8s_psat: kinds.read(k8s_psat::KIND, k8s_psat::Config::problems),
         aws_iid: kinds.read(aws_iid::KIND, aws_iid::Config::problems),
         gcp_iit: kinds.read(gcp_iit::KIND, gcp_iit::Config::problems),
