@@ -8,6 +8,7 @@
 //! | `aws_iid` | AWS vouches for an EC2 instance | [`aws_iid`] |
 //! | `azure_imds` | Azure vouches for a virtual machine | [`azure_imds`] |
 //! | `gcp_iit` | Google vouches for a virtual machine | [`gcp_iit`] |
+//! | `http_challenge` | a node answers for the name of a host | [`http_challenge`] |
 //! | `join_token` | a node was handed a token that works once | [`join_token`] |
 //! | `k8s_psat` | a node runs a pod of a Kubernetes cluster | [`k8s_psat`] |
 //! | `oidc` | an issuer such as GitHub vouches for a job, or for anything else | [`oidc`] |
@@ -24,6 +25,7 @@ pub mod cms;
 pub mod composite;
 pub mod fetch;
 pub mod gcp_iit;
+pub mod http_challenge;
 pub mod join_token;
 pub mod jwks;
 pub mod k8s_psat;
