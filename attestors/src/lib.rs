@@ -7,38 +7,51 @@
 //! |---|---|---|
 //! | `aws_iid` | AWS vouches for an EC2 instance | [`aws_iid`] |
 //! | `azure_imds` | Azure vouches for a virtual machine | [`azure_imds`] |
+//! | `docker` | the container of a local process, as Docker or Podman tells it | [`docker`] |
 //! | `gcp_iit` | Google vouches for a virtual machine | [`gcp_iit`] |
 //! | `http_challenge` | a node answers for the name of a host | [`http_challenge`] |
 //! | `join_token` | a node was handed a token that works once | [`join_token`] |
+//! | `k8s` | the pod of a local process, as Kubernetes tells it | [`k8s`] |
 //! | `k8s_psat` | a node runs a pod of a Kubernetes cluster | [`k8s_psat`] |
 //! | `oidc` | an issuer such as GitHub vouches for a job, or for anything else | [`oidc`] |
 //! | `sshpop` | a node has the key of an SSH host certificate | [`sshpop`] |
+//! | `systemd` | the unit of a local process, as systemd tells it | [`systemd`] |
 //! | `unix` | the user, groups and program of a local process | [`mod@unix`] |
 //! | `x509pop` | a node has the key of an X.509 certificate | [`x509pop`] |
+//!
+//! What workload attestors share: [`workload`], what they are given and what they give; [`cgroup`],
+//! which container a process is in.
 //!
 //! Attestors report facts, never decisions: what a fact entitles to is for entries and policies to
 //! say. To add a kind: write its folder, and its page in `docs/attestors/`.
 
 pub mod aws_iid;
 pub mod azure_imds;
+pub mod cgroup;
 pub mod cms;
 pub mod composite;
+pub mod docker;
 pub mod fetch;
 pub mod gcp_iit;
 pub mod http_challenge;
 pub mod join_token;
 pub mod jwks;
+pub mod k8s;
 pub mod k8s_psat;
 pub mod oidc;
 pub mod sshpop;
+pub mod systemd;
 pub mod unix;
+pub mod workload;
 pub mod x509pop;
 
 mod agent_path;
 mod files;
+mod http;
 mod json;
 mod once;
 mod possession;
+mod proc;
 
 #[cfg(test)]
 mod fixture;

@@ -14,7 +14,6 @@ mod digests;
 mod process;
 mod program;
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +22,8 @@ use claviger_core::time::Clock;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tracing::debug;
 
+use crate::workload::{self, AttestError, Caller};
 use accounts::Accounts;
 use digests::{Digest, Digests, Known};
 use process::{Credentials, Process};
@@ -45,17 +44,6 @@ impl Default for Config {
     fn default() -> Self {
         Self { max_program_size: 512 << 20 }
     }
-}
-
-/// A process, as the kernel named it when it connected.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Caller {
-    /// Its number, in our PID namespace.
-    pub pid: u32,
-    /// Its effective user.
-    pub uid: u32,
-    /// Its effective group.
-    pub gid: u32,
 }
 
 /// Finds out the facts about local processes.
@@ -262,49 +250,7 @@ fn credential_facts(credentials: &Credentials, accounts: &Accounts) -> Selectors
 
 /// The selector `unix:name:value`, unless no selector can say it.
 fn fact(name: &str, value: impl std::fmt::Display) -> Option<Selector> {
-    Selector::new(KIND, &format!("{name}:{value}"))
-        .inspect_err(|error| debug!(name, %error, "a fact that no selector can express"))
-        .ok()
-}
-
-/// Why nothing is said about a process.
-#[derive(Debug, thiserror::Error)]
-pub enum AttestError {
-    /// It has ended.
-    #[error("the process has exited")]
-    Exited,
-    /// It runs another program than when it connected.
-    #[error("the process began another program since it connected; let that connect anew")]
-    NotWhoConnected,
-    /// It has not said a word since its program was looked at.
-    #[error("the process connected, and did not take up the conversation")]
-    Silent,
-    /// It runs as another user or group than when it connected.
-    #[error("the process has changed its user or group since it connected; let it connect anew")]
-    OtherUser,
-    /// It began to run another program while it was looked at.
-    #[error("the process began another program while it was looked at")]
-    OtherProgram,
-    /// The file of its program was written to while it was read.
-    #[error("the program of the process changed while it was read")]
-    ProgramWritten,
-    /// The kernel's answer is longer or other than we know it.
-    #[error("/proc says something about the process that is not understood: {0}")]
-    Strange(&'static str),
-    /// Too many others are looked at, or a file system does not answer.
-    #[error("looking at the process took longer than {seconds} s", seconds = DEADLINE.as_secs())]
-    TimedOut,
-    /// We are shutting down.
-    #[error("shutting down")]
-    Stopping,
-    /// The kernel does not answer.
-    #[error("cannot {doing} of the process")]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// The kernel's answer.
-        source: io::Error,
-    },
+    workload::fact(KIND, name, value)
 }
 
 #[cfg(test)]

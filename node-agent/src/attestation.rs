@@ -1,56 +1,96 @@
-//! Who calls, and what the kernel says of them.
+//! Who calls, and what is found out about them: what the kernel says, and what the services of this
+//! machine say of their container, pod or unit.
+
+mod others;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use claviger_attestors::unix::{AttestError, Attestor, Caller};
+use claviger_attestors::unix;
+use claviger_attestors::workload::{AttestError, Caller};
 use claviger_core::selector::Selectors;
+use claviger_core::time::Clock;
+use claviger_runtime::tasks::Tasks;
 use claviger_runtime::telemetry::Chain;
 use claviger_runtime::unix::{NoProcess, Peer};
 use tokio::time::Instant;
 use tonic::{Request, Status};
 use tracing::{debug, warn};
 
+use crate::config::Config;
 use crate::metrics;
+use others::Others;
+
+pub use others::OpenAttestorsError;
 
 /// For a caller to answer the first words of ours: HTTP/2's settings.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Finds out about callers.
 #[derive(Clone, Debug)]
-pub(crate) struct Attestation(Arc<Attestor>);
+pub(crate) struct Attestation(Arc<Attestors>);
+
+#[derive(Debug)]
+struct Attestors {
+    unix: unix::Attestor,
+    others: Others,
+}
 
 impl Attestation {
-    pub(crate) fn new(attestor: Attestor) -> Self {
-        Self(Arc::new(attestor))
+    /// With the attestors that `config` names. What they have to run is run by `tasks`.
+    pub(crate) async fn open(
+        config: &Config,
+        clock: &Arc<dyn Clock>,
+        tasks: &Tasks,
+    ) -> Result<Self, OpenAttestorsError> {
+        let unix = unix::Attestor::new(config.unix, Arc::clone(clock));
+        let others = Others::open(&config.workload, tasks).await?;
+        Ok(Self(Arc::new(Attestors { unix, others })))
     }
 
     /// The facts about `peer`, found out now.
     pub(crate) async fn facts(&self, peer: &Peer) -> Result<Selectors, AttestError> {
         let start = Instant::now();
-        let caller = Caller { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() };
-        let facts = self.attest(caller, peer).await;
+        let facts = self.0.look_at(peer).await;
         let outcome = if facts.is_ok() { "ok" } else { "failed" };
         metrics::attested(outcome, start.elapsed());
         match &facts {
             Ok(facts) => {
-                debug!(pid = caller.pid, uid = caller.uid, count = facts.len(), "attested");
+                debug!(pid = peer.pid(), uid = peer.uid(), count = facts.len(), "attested");
             }
             Err(error) => {
-                let (pid, uid) = (caller.pid, caller.uid);
+                let (pid, uid) = (peer.pid(), peer.uid());
                 warn!(pid, uid, error = %Chain(error), "caller not attested");
             }
         }
         facts
     }
+}
 
+impl Attestors {
     /// What a process is when it is looked at counts only if it is the same that connected, and if
     /// it has spoken since then.
-    async fn attest(&self, caller: Caller, peer: &Peer) -> Result<Selectors, AttestError> {
+    async fn look_at(&self, peer: &Peer) -> Result<Selectors, AttestError> {
         let spoken = tokio::time::timeout(PATIENCE, peer.spoken()).await;
         spoken.map_err(|_elapsed| AttestError::Silent)?;
-        let facts = self.0.attest(caller, || peer.has_exited()).await?;
+        let facts = self.facts_of(peer).await?;
         if peer.has_changed() { Err(AttestError::NotWhoConnected) } else { Ok(facts) }
+    }
+
+    async fn facts_of(&self, peer: &Peer) -> Result<Selectors, AttestError> {
+        let caller = Caller { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() };
+        let has_exited = || peer.has_exited();
+        let own = self.unix.attest(caller, has_exited);
+        if self.others.is_empty() {
+            return own.await;
+        }
+        let process = self.others.open_process(caller)?;
+        let (own, others) = tokio::join!(own, self.others.facts(&process));
+        let mut facts = own?;
+        facts.extend(others?);
+        // Only now: everything above is about one program in one place.
+        process.unchanged()?;
+        if has_exited() { Err(AttestError::Exited) } else { Ok(facts) }
     }
 }
 
@@ -78,10 +118,12 @@ pub(crate) fn not_attested(error: &AttestError) -> Status {
         }
         AttestError::OtherProgram
         | AttestError::Silent
+        | AttestError::Moved
         | AttestError::ProgramWritten
         | AttestError::Strange(_)
         | AttestError::TimedOut
         | AttestError::Stopping
+        | AttestError::Required { .. }
         | AttestError::Io { .. } => Status::unavailable("the caller cannot be attested now"),
     }
 }

@@ -29,6 +29,10 @@
 //! [unix]
 //! max-program-size = 536870912                       # larger programs have no unix:sha256
 //!
+//! [workload.k8s]                                     # ask Kubernetes about pods; see docs/attestors
+//! [workload.docker]                                  # ask Docker and Podman about containers
+//! [workload.systemd]                                 # ask systemd about units
+//!
 //! [[brokers]]                                        # who may ask there, and how
 //! id = "spiffe://example.org/csi-driver"
 //! allowed-references = ["type.googleapis.com/spiffe.broker.WorkloadPIDReference"]
@@ -55,6 +59,7 @@
 mod attestor;
 mod doors;
 mod sds;
+mod workload;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -74,6 +79,7 @@ pub(crate) use attestor::Source;
 pub use attestor::{Attestors, OpenEvidenceError, TokenSource};
 pub use doors::{AdminSocket, BrokerSocket};
 pub use sds::Sds;
+pub use workload::Workload;
 
 /// An agent's settings.
 #[derive(Debug)]
@@ -102,6 +108,8 @@ pub struct Config {
     pub log: LogConfig,
     /// How to look at processes.
     pub unix: unix_attestor::Config,
+    /// Whom to ask about processes besides.
+    pub workload: Workload,
     /// How to serve Envoys.
     pub sds: Sds,
     /// How much of everything there may be.
@@ -157,6 +165,7 @@ impl Config {
             health: None,
             log: LogConfig::default(),
             unix: unix_attestor::Config::default(),
+            workload: Workload::default(),
             sds: Sds::default(),
             limits: Limits::default(),
         }
@@ -199,6 +208,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let health = root.table("health", |health| health.value("listen"));
     let log = root.value("log").unwrap_or_default();
     let unix = root.value("unix").unwrap_or_default();
+    let workload = root.table("workload", workload::read);
     let sds = root.table("sds", sds::read);
     let limits = root.table("limits", limits);
     Some(Config {
@@ -214,6 +224,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         health,
         log,
         unix,
+        workload,
         sds,
         limits,
     })
@@ -303,6 +314,9 @@ mod tests {
             health = { listen = "127.0.0.1:2" }
             log = { level = "debug", format = "json" }
             unix = { max-program-size = 7 }
+            workload.k8s = { node-name = "n" }
+            workload.docker = { socket-path = "/d" }
+            workload.systemd = {}
             [sds]
             enabled = false
             default-svid-name = "a"
@@ -318,6 +332,10 @@ mod tests {
         ))
         .unwrap();
         assert_eq!(config.socket_path, Path::new("/s"));
+        let Workload { k8s, docker, systemd } = config.workload;
+        assert_eq!(k8s.unwrap().node_name.as_deref(), Some("n"));
+        assert_eq!(docker.unwrap().socket_path, Path::new("/d"));
+        assert_eq!(systemd, Some(claviger_attestors::systemd::Config::default()));
         let delegates = ["spiffe://example.org/proxy".parse().unwrap()].into();
         let admin = AdminSocket { path: "/a".into(), mode: 0o770, delegates };
         assert_eq!(config.admin, Some(admin));

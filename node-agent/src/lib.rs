@@ -49,6 +49,7 @@ mod workload_api;
 #[cfg(test)]
 mod world;
 
+pub use attestation::OpenAttestorsError;
 pub use files::DataDirError;
 pub use keys::KeyError;
 pub use pem::PemError;

@@ -14,6 +14,7 @@ use claviger_runtime::unix::BindError;
 use tokio::sync::{mpsc, watch};
 use tonic_reflection::server as reflection;
 
+use crate::attestation::{Attestation, OpenAttestorsError};
 use crate::config::Config;
 use crate::credentials::{Book, Keeper, Outputs};
 use crate::files::{DataDir, DataDirError};
@@ -60,8 +61,9 @@ impl Agent {
         let (link, links) = watch::channel(None);
         let (snapshots, current) = watch::channel(None);
         serve_health(&config, &health, tasks).await?;
+        let attestation = Attestation::open(&config, &clock, tasks).await?;
         let doors = Doors {
-            desk: Desk::new(&config, current, &clock, tasks),
+            desk: Desk::new(&config, attestation, current, &clock, tasks),
             link: links.clone(),
             health: health.clone(),
             agent: Arc::default(),
@@ -130,6 +132,9 @@ pub enum StartError {
     /// What it remembers of the server is damaged.
     #[error(transparent)]
     Witness(#[from] LoadWitnessError),
+    /// It can't find out about workloads.
+    #[error(transparent)]
+    Workload(#[from] OpenAttestorsError),
     /// The health endpoint's address is taken or not ours.
     #[error(transparent)]
     Health(#[from] BindEndpointError),

@@ -9,7 +9,7 @@ mod watcher;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use claviger_attestors::unix::{AttestError, Attestor};
+use claviger_attestors::workload::AttestError;
 use claviger_core::entry::Entry;
 use claviger_core::selector::Selectors;
 use claviger_core::time::{Clock, UnixTime};
@@ -110,15 +110,17 @@ impl Subject for Peer {
 }
 
 impl Desk {
-    /// A desk that serves as `config` says, from the newest of `snapshots`.
+    /// A desk that serves those whom `attestation` knows as `config` says, from the newest of
+    /// `snapshots`.
     pub(crate) fn new(
         config: &Config,
+        attestation: Attestation,
         snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
         clock: &Arc<dyn Clock>,
         tasks: &Tasks,
     ) -> Self {
         Self {
-            attestation: Attestation::new(Attestor::new(config.unix, Arc::clone(clock))),
+            attestation,
             snapshots,
             slots: Slots::new(config.limits.streams, config.limits.streams_per_uid),
             clock: Arc::clone(clock),

@@ -1,22 +1,21 @@
 //! What the kernel says about a process in `/proc` (proc(5)).
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::io;
 use std::sync::Once;
 
-use rustix::fs::{CWD, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::fs::{OFlags, StatxFlags, statx};
 use rustix::io::Errno;
 use tracing::warn;
 
 use super::AttestError;
 use super::program::{Effort, FileId, Program};
+use crate::proc::{ProcDir, ProcError};
 
-/// A process, held by its directory in `/proc`. When the process has ended, the directory is empty
-/// for ever, whoever gets the number next.
+/// A process.
 #[derive(Debug)]
 pub(super) struct Process {
-    dir: OwnedFd,
+    dir: ProcDir,
 }
 
 /// As whom a process acts.
@@ -34,26 +33,19 @@ const MAX_STATUS: u64 = 64 << 10;
 
 impl Process {
     pub(super) fn open(pid: u32) -> Result<Self, AttestError> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match openat(CWD, format!("/proc/{pid}"), flags, Mode::empty()) {
-            Ok(dir) => Ok(Self { dir }),
-            Err(Errno::NOENT) => Err(AttestError::Exited),
-            Err(errno) => Err(failed("open the /proc directory", errno)),
-        }
+        let dir = ProcDir::open(pid);
+        dir.map(|dir| Self { dir }).map_err(|error| match error {
+            ProcError::Exited | ProcError::TooLong => AttestError::Exited,
+            ProcError::Io(source) => AttestError::Io { doing: "open the /proc directory", source },
+        })
     }
 
     pub(super) fn credentials(&self) -> Result<Credentials, AttestError> {
-        let doing = "read the status";
-        let status =
-            self.open_file("status", OFlags::RDONLY).map_err(|errno| failed(doing, errno))?;
-        let mut text = Vec::with_capacity(4_096);
-        File::from(status)
-            .take(MAX_STATUS)
-            .read_to_end(&mut text)
-            .map_err(|source| AttestError::Io { doing, source })?;
-        if u64::try_from(text.len()).is_ok_and(|len| MAX_STATUS <= len) {
-            return Err(AttestError::Strange("its status is too long"));
-        }
+        let text = self.dir.read("status", MAX_STATUS).map_err(|error| match error {
+            ProcError::Exited => AttestError::Exited,
+            ProcError::TooLong => AttestError::Strange("its status is too long"),
+            ProcError::Io(source) => AttestError::Io { doing: "read the status", source },
+        })?;
         parse_status(&text).ok_or(AttestError::Strange("its status names no user or group"))
     }
 
@@ -73,12 +65,8 @@ impl Process {
 
     /// The program that it runs, for reading; that may be another than a moment before.
     pub(super) fn read_program(&self) -> Result<Option<File>, AttestError> {
-        let file = self.open_file("exe", OFlags::RDONLY | OFlags::NONBLOCK);
+        let file = self.dir.open_file("exe", OFlags::NONBLOCK);
         Ok(permitted(file, "open the program")?.map(File::from))
-    }
-
-    fn open_file(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-        openat(&self.dir, name, flags | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Why a process has the identities that it has, and no others.
 
-use claviger_attestors::unix::AttestError;
+use claviger_attestors::workload::AttestError;
 use claviger_core::id::SpiffeId;
 use claviger_core::reason::{Missing, Reason};
 use claviger_core::selector::Selectors;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use claviger_attestors::unix::AttestError;
+use claviger_attestors::workload::AttestError;
 use claviger_core::selector::Selectors;
 use claviger_proto::broker::{WorkloadPidReference, WorkloadReference};
 use claviger_runtime::unix::Peer;

@@ -1,6 +1,6 @@
 //! Who asks, and about whom.
 
-use claviger_attestors::unix::AttestError;
+use claviger_attestors::workload::AttestError;
 use claviger_core::selector::Selectors;
 use claviger_runtime::unix::Peer;
 
