@@ -31,6 +31,12 @@ impl Evidence {
         }
         serde_json::from_slice(evidence).map_err(|_not_ours| VerifyError::Malformed)
     }
+
+    /// What the node says its host is called.
+    #[must_use]
+    pub fn hostname(&self) -> &str {
+        &self.hostname
+    }
 }
 
 /// What the server asks: to serve its nonce.
