@@ -15,7 +15,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("node-agent", &["core", "proto", "runtime", "attestors"]),
     ("shim", &["core", "proto", "runtime"]),
     ("cli", &["core", "proto", "runtime", "attestors", "server", "node-agent", "shim", "tests"]),
-    ("tests", &["core", "proto", "runtime"]),
+    ("tests", &["core", "proto", "runtime", "attestors"]),
     ("examples", &["core", "proto", "runtime", "shim"]),
 ];
 
