@@ -63,8 +63,8 @@ impl Issuer {
     pub const MAX_CLAIMS: usize = 64;
     /// The furthest that a clock may be off.
     pub const MAX_LEEWAY: Duration = Duration::from_mins(5);
-    /// The longest that a token may last: what the ledger remembers.
-    pub const MAX_LIFETIME: Duration = Duration::from_hours(24 * 7);
+    /// The longest that a token may last: with the leeway, it stays within what the ledger remembers.
+    pub const MAX_LIFETIME: Duration = Duration::from_hours(24);
 
     const fn default_max_age() -> Duration {
         Duration::from_mins(10)
