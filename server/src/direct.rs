@@ -12,7 +12,7 @@
 //!
 //! | to find | look in |
 //! |---|---|
-//! | what is read of a request | `call` |
+//! | what is read of a request, and of its body | `call`, `wire` |
 //! | from evidence to the entry that it earns | `attested` |
 //! | why there is no credential, and what the caller is told | `fault`, `refusal`, `problem` |
 //! | how an answer is written, and wiped | `reply` |
@@ -30,6 +30,7 @@ mod refusal;
 mod reply;
 #[cfg(test)]
 mod tests;
+mod wire;
 mod x509;
 
 use std::error::Error;

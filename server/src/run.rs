@@ -111,7 +111,8 @@ impl Server {
         let shared = Shared { registry, storage, policy, issuance, revocations, admin_ids, clock };
 
         let health = Health::default();
-        let serving = serve(&config, shared.clone(), verifiers, &own, &health, tasks).await?;
+        let serving = serve(&config, shared.clone(), verifiers, &own, &health, tasks);
+        let serving = Box::pin(serving).await?;
         tasks.spawn("authorities", |stop| rotation.run(stop));
         tasks.spawn("revocations", |stop| revoking.run(stop));
         tasks.spawn("own identity", |stop| own.run(stop));

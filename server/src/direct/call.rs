@@ -11,12 +11,12 @@ use claviger_runtime::http::read_body;
 use http::Request;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use hyper::body::Body;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::fault::Fault;
 use super::refusal::Refusal;
+use super::wire::{self, Malformed};
 
 /// The most bytes of a body: evidence in base64, and a certificate request.
 pub(super) const MAX_BODY: usize = 128 << 10;
@@ -31,15 +31,6 @@ pub(super) struct Call {
     body: Zeroizing<Vec<u8>>,
     /// Where it came from, unless a proxy was in between.
     pub(super) caller: Option<IpAddr>,
-}
-
-/// Evidence as it stands in a body.
-#[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WireEvidence {
-    kind: String,
-    /// Standard base64, with padding.
-    payload: String,
 }
 
 /// Evidence to be verified.
@@ -68,19 +59,12 @@ impl Call {
 
     /// The body as `T`.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
-        let mut json = serde_json::Deserializer::from_slice(&self.body);
-        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let field = error.path().to_string();
-            // What concerns the whole names no field.
-            let field = if field == "." { "body".to_owned() } else { field };
-            Refusal::malformed(field, error.inner())
-        })?;
-        json.end().map_err(|error| Refusal::malformed("body", &error))?;
-        Ok(value)
+        wire::parse(&self.body)
+            .map_err(|Malformed { field, why }| Refusal::Malformed { field, why })
     }
 
     /// The evidence: the bearer token, or what is `inline` in the body.
-    pub(super) fn evidence(&self, inline: Option<&WireEvidence>) -> Result<Evidence, Refusal> {
+    pub(super) fn evidence(&self, inline: Option<&wire::Evidence>) -> Result<Evidence, Refusal> {
         match (&self.bearer, inline) {
             (Some(token), None) => Ok(Evidence { kind: BEARER.to_owned(), payload: token.clone() }),
             (None, Some(evidence)) => Evidence::parse(evidence),
@@ -94,7 +78,7 @@ impl Call {
 }
 
 impl Evidence {
-    fn parse(wire: &WireEvidence) -> Result<Self, Refusal> {
+    fn parse(wire: &wire::Evidence) -> Result<Self, Refusal> {
         let payload = STANDARD.decode(&wire.payload).map(Zeroizing::new);
         // The decoder's own words would quote the payload.
         let payload = payload.map_err(|_no_base64| {

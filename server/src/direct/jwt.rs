@@ -7,23 +7,15 @@ use claviger_core::svid::jwt::Audience;
 use futures_util::future::join;
 use http::Response;
 use http_body_util::Full;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::Inner;
 use super::attested::Purpose;
-use super::call::{Call, WireEvidence};
+use super::call::Call;
 use super::refusal::Refusal;
 use super::reply::{self, in_clear};
-
-/// What is asked for.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Asked {
-    audience: Vec<String>,
-    spiffe_id: Option<SpiffeId>,
-    evidence: Option<WireEvidence>,
-}
+use super::wire;
 
 /// What is given.
 #[derive(Serialize)]
@@ -37,7 +29,7 @@ pub(super) struct Answer {
 }
 
 pub(super) async fn issue(direct: &Inner, call: &Call) -> Result<Response<Full<Bytes>>, Refusal> {
-    let asked: Asked = call.json()?;
+    let asked: wire::Jwt = call.json()?;
     let audience =
         Audience::new(asked.audience).map_err(|error| Refusal::malformed("audience", &error))?;
     let evidence = call.evidence(asked.evidence.as_ref())?;

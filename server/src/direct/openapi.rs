@@ -1,10 +1,11 @@
 //! What can be asked and what is answered, as an OpenAPI 3.1 document.
 
 use bytes::Bytes;
-use http::header::{ALLOW, HeaderValue};
+use http::header::ALLOW;
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 
+use super::problem::Problem;
 use super::reply;
 
 /// Where it is.
@@ -20,9 +21,9 @@ pub(super) fn answer(method: &Method) -> Response<Full<Bytes>> {
             Bytes::from_static(DOCUMENT.as_bytes()),
         );
     }
-    let mut refusal = reply::response(StatusCode::METHOD_NOT_ALLOWED, reply::JSON, Bytes::new());
-    refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-    refusal
+    let kind = ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED);
+    let problem = Problem::new(kind, "The method is not GET", "this is to be read only");
+    problem.with(ALLOW, "GET, HEAD").into_response()
 }
 
 #[cfg(test)]
@@ -32,7 +33,7 @@ mod tests {
     use serde::de::DeserializeOwned;
     use serde_json::{Value, json};
 
-    use super::super::{Wanted, call, jwt, psk, x509};
+    use super::super::{Wanted, wire};
     use super::*;
 
     fn document() -> Value {
@@ -79,10 +80,10 @@ mod tests {
 
     #[test]
     fn requests_are_as_described() {
-        same_request::<x509::Asked>("X509Request");
-        same_request::<jwt::Asked>("JwtRequest");
-        same_request::<psk::Asked>("PskRequest");
-        same_request::<call::WireEvidence>("Evidence");
+        same_request::<wire::X509>("X509Request");
+        same_request::<wire::Jwt>("JwtRequest");
+        same_request::<wire::Psk>("PskRequest");
+        same_request::<wire::Evidence>("Evidence");
     }
 
     #[test]

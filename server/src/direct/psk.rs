@@ -2,31 +2,20 @@
 
 use bytes::Bytes;
 use claviger_core::id::SpiffeId;
-use claviger_core::psk::{PskTtl, Purpose as What, Run};
+use claviger_core::psk::{Purpose as What, Run};
 use futures_util::future::join;
 use http::Response;
 use http_body_util::Full;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::Inner;
 use super::attested::Purpose;
-use super::call::{Call, WireEvidence};
+use super::call::Call;
 use super::refusal::Refusal;
 use super::reply::{self, in_clear};
+use super::wire;
 use crate::api::psk;
-
-/// What is asked for.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Asked {
-    /// Who will answer.
-    peer: SpiffeId,
-    purpose: What,
-    ttl_seconds: Option<PskTtl>,
-    spiffe_id: Option<SpiffeId>,
-    evidence: Option<WireEvidence>,
-}
 
 /// What is given.
 #[derive(Serialize)]
@@ -50,7 +39,7 @@ pub(super) struct Answer {
 }
 
 pub(super) async fn issue(direct: &Inner, call: &Call) -> Result<Response<Full<Bytes>>, Refusal> {
-    let asked: Asked = call.json()?;
+    let asked: wire::Psk = call.json()?;
     let evidence = call.evidence(asked.evidence.as_ref())?;
 
     let purpose = Purpose { spki: None, requested: asked.spiffe_id.as_ref() };

@@ -8,25 +8,16 @@ use claviger_core::id::SpiffeId;
 use futures_util::future::join;
 use http::Response;
 use http_body_util::Full;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Inner;
 use super::attested::Purpose;
-use super::call::{Call, WireEvidence};
+use super::call::Call;
 use super::refusal::Refusal;
 use super::reply;
+use super::wire;
 use crate::ca::csr::{self, Csr};
 use crate::ca::to_pem;
-
-/// What is asked for.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Asked {
-    /// PKCS #10, as PEM or as DER in base64.
-    csr: String,
-    spiffe_id: Option<SpiffeId>,
-    evidence: Option<WireEvidence>,
-}
 
 /// What is given.
 #[derive(Serialize)]
@@ -41,7 +32,7 @@ pub(super) struct Answer {
 }
 
 pub(super) async fn issue(direct: &Inner, call: &Call) -> Result<Response<Full<Bytes>>, Refusal> {
-    let asked: Asked = call.json()?;
+    let asked: wire::X509 = call.json()?;
     let csr = parse(&asked.csr)?;
     let evidence = call.evidence(asked.evidence.as_ref())?;
 

@@ -1,0 +1,80 @@
+//! What is asked for, as it stands in a body. Every byte of it is a stranger's.
+
+use std::fmt;
+
+use claviger_core::id::SpiffeId;
+use claviger_core::psk::{PskTtl, Purpose};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Evidence in a body.
+#[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Evidence {
+    pub(crate) kind: String,
+    /// Standard base64, with padding.
+    pub(crate) payload: String,
+}
+
+/// `POST /v1/svid/x509`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct X509 {
+    /// PKCS #10, as PEM or as DER in base64.
+    pub(crate) csr: String,
+    pub(crate) spiffe_id: Option<SpiffeId>,
+    pub(crate) evidence: Option<Evidence>,
+}
+
+/// `POST /v1/svid/jwt`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Jwt {
+    pub(crate) audience: Vec<String>,
+    pub(crate) spiffe_id: Option<SpiffeId>,
+    pub(crate) evidence: Option<Evidence>,
+}
+
+/// `POST /v1/psk`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Psk {
+    /// Who will answer.
+    pub(crate) peer: SpiffeId,
+    pub(crate) purpose: Purpose,
+    pub(crate) ttl_seconds: Option<PskTtl>,
+    pub(crate) spiffe_id: Option<SpiffeId>,
+    pub(crate) evidence: Option<Evidence>,
+}
+
+/// What is wrong with a body. It may quote the body, so it is for the caller only.
+pub(crate) struct Malformed {
+    /// Which field.
+    pub(crate) field: String,
+    /// What is wrong with it.
+    pub(crate) why: String,
+}
+
+impl Malformed {
+    fn new(field: impl Into<String>, why: &impl fmt::Display) -> Self {
+        Self { field: field.into(), why: why.to_string() }
+    }
+}
+
+/// Reads all of `body`.
+///
+/// # Errors
+///
+/// [`Malformed`] names the first field that is wrong.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Malformed> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = error.path().to_string();
+        // What concerns the whole names no field.
+        let field = if field == "." { "body".to_owned() } else { field };
+        Malformed::new(field, error.inner())
+    })?;
+    json.end().map_err(|error| Malformed::new("body", &error))?;
+    Ok(value)
+}
