@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use claviger_attestors::x509pop::OwnAuthorities;
 use claviger_attestors::{
-    NodeVerifier, aws_iid, azure_imds, composite, gcp_iit, join_token, k8s_psat, oidc, sshpop,
-    x509pop,
+    NodeVerifier, aws_iid, azure_imds, composite, gcp_iit, http_challenge, join_token, k8s_psat,
+    oidc, sshpop, x509pop,
 };
 use claviger_core::bundle::Bundle;
 use rustls_pki_types::CertificateDer;
@@ -48,6 +48,9 @@ impl Verifiers {
         }
         if let Some(config) = &config.sshpop {
             single.push(opened(sshpop::KIND, sshpop::Verifier::open(config))?);
+        }
+        if let Some(config) = &config.http_challenge {
+            single.push(opened(http_challenge::KIND, http_challenge::Verifier::open(config))?);
         }
         if let Some(config) = &config.k8s_psat {
             single.push(opened(k8s_psat::KIND, k8s_psat::Verifier::open(config))?);

@@ -1,8 +1,8 @@
 //! `[attestors]`: which kinds of evidence admit a node, or a program that has no agent.
 
 use claviger_attestors::{
-    ConfigProblem, aws_iid, azure_imds, composite, gcp_iit, join_token, k8s_psat, oidc, sshpop,
-    x509pop,
+    ConfigProblem, aws_iid, azure_imds, composite, gcp_iit, http_challenge, join_token, k8s_psat,
+    oidc, sshpop, x509pop,
 };
 use claviger_runtime::settings::Section;
 use serde::de::DeserializeOwned;
@@ -14,6 +14,8 @@ pub struct AttestorsConfig {
     pub x509pop: Option<x509pop::Config>,
     /// Host certificates of SSH.
     pub sshpop: Option<sshpop::Config>,
+    /// What is served under the names of hosts.
+    pub http_challenge: Option<http_challenge::Config>,
     /// Tokens of Kubernetes' service accounts.
     pub k8s_psat: Option<k8s_psat::Config>,
     /// Documents of Amazon's instances.
@@ -34,6 +36,7 @@ pub(super) fn read(section: &mut Section<'_>) -> AttestorsConfig {
     let mut config = AttestorsConfig {
         x509pop: kinds.read(x509pop::KIND, x509pop::Config::problems),
         sshpop: kinds.read(sshpop::KIND, sshpop::Config::problems),
+        http_challenge: kinds.read(http_challenge::KIND, http_challenge::Config::problems),
         k8s_psat: kinds.read(k8s_psat::KIND, k8s_psat::Config::problems),
         aws_iid: kinds.read(aws_iid::KIND, aws_iid::Config::problems),
         gcp_iit: kinds.read(gcp_iit::KIND, gcp_iit::Config::problems),
