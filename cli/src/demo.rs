@@ -76,7 +76,7 @@ async fn show(
     tasks: &Tasks,
 ) -> Result<(), Failure> {
     let platform = attestor.platform(stage, folder, cluster.as_ref(), tasks).await?;
-    let server = open(stage, place, attestor, platform, tasks).await?;
+    let server = Box::pin(open(stage, place, attestor, platform, tasks)).await?;
     let Cast { mut frontend, mut backend, mut stranger } =
         Box::pin(cast::assemble(stage, folder, place, &server)).await?;
 

@@ -39,7 +39,7 @@ pub(crate) async fn run(
     // Dropped last, when nobody uses it any more.
     let place = Directory::claim(dir)?;
     let ended = tokio::select! {
-        started = console.watch("starting", start(&place, trust_domain, console, &tasks)) => {
+        started = console.watch("starting", Box::pin(start(&place, trust_domain, console, &tasks))) => {
             match started.and_then(|()| announce(&place)) {
                 Ok(()) => until_stopped(&mut signals, &tasks).await,
                 Err(failure) => Err(failure),

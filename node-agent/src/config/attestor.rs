@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use claviger_attestors::composite::{self, MAX_PARTS};
 use claviger_attestors::join_token::{self, JoinToken};
 use claviger_attestors::{ConfigProblem, NodeCollector};
-use claviger_attestors::{gcp_iit, k8s_psat, oidc, x509pop};
-use claviger_runtime::settings::Section;
+use claviger_attestors::{aws_iid, azure_imds, gcp_iit, http_challenge};
+use claviger_attestors::{k8s_psat, oidc, sshpop, x509pop};
+use claviger_runtime::settings::{self, Problems, Section};
 use serde::de::DeserializeOwned;
 
 use super::Config;
@@ -30,6 +31,17 @@ pub(crate) trait Source: fmt::Debug + Send + Sync {
 /// What a machine has to show for itself, beside a join token.
 #[derive(Debug, Default)]
 pub struct Attestors(pub(crate) Vec<Box<dyn Source>>);
+
+impl Attestors {
+    /// Reads the `[attestor.<kind>]` tables in `text`, which holds nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`Problems`]: every mistake in it.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        settings::parse(text, |root| Some(read(root, false)))
+    }
+}
 
 /// Where the join token is.
 #[derive(Debug)]
@@ -118,14 +130,26 @@ const KEY: &str = "attestor";
 /// Every kind there is: a line for each.
 fn kinds(section: &mut Section<'_>) -> Attestors {
     let mut kinds = Kinds { section, sources: Vec::new() };
+    kinds.read(aws_iid::KIND, aws_iid::CollectorConfig::problems, |c| {
+        boxed(aws_iid::Collector::open(c))
+    });
+    kinds.read(azure_imds::KIND, azure_imds::CollectorConfig::problems, |c| {
+        boxed(azure_imds::Collector::open(c))
+    });
     kinds.read(gcp_iit::KIND, gcp_iit::CollectorConfig::problems, |c| {
         boxed(gcp_iit::Collector::open(c))
+    });
+    kinds.read(http_challenge::KIND, http_challenge::CollectorConfig::problems, |c| {
+        boxed(http_challenge::Collector::open(c.clone()))
     });
     kinds.read(k8s_psat::KIND, k8s_psat::CollectorConfig::problems, |c| {
         boxed(k8s_psat::Collector::open(c))
     });
     kinds.read(oidc::KIND, oidc::CollectorConfig::problems, |c| {
         boxed(Ok::<_, Infallible>(oidc::Collector::open(c.clone())))
+    });
+    kinds.read(sshpop::KIND, sshpop::CollectorConfig::problems, |c| {
+        boxed(sshpop::Collector::open(c.clone()))
     });
     kinds.read(x509pop::KIND, x509pop::CollectorConfig::problems, |c| {
         boxed(x509pop::Collector::open(c.clone()))
