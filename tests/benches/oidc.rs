@@ -126,7 +126,7 @@ impl Key {
         }
         .unwrap();
         let mut jwk = json!(PublicKey::from_spki(spki.as_ref()).unwrap().to_jwk());
-        jwk["kid"] = json!("k");
+        jwk.as_object_mut().unwrap().insert("kid".to_owned(), json!("k"));
         jwk
     }
 
