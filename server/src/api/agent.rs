@@ -16,10 +16,10 @@ use claviger_core::svid::{SvidTtl, X509SvidContents};
 use claviger_core::time::UnixTime;
 use claviger_proto::convert::{ids, times};
 use claviger_proto::spire::server::agent::v1::{
-    AttestAgentRequest, BanAgentRequest, CountAgentsRequest,
-    CountAgentsResponse, CreateJoinTokenRequest, DeleteAgentRequest, GetAgentRequest,
-    ListAgentsRequest, ListAgentsResponse, PostStatusRequest, PostStatusResponse,
-    RenewAgentRequest, RenewAgentResponse, agent_server,
+    AttestAgentRequest, BanAgentRequest, CountAgentsRequest, CountAgentsResponse,
+    CreateJoinTokenRequest, DeleteAgentRequest, GetAgentRequest, ListAgentsRequest,
+    ListAgentsResponse, PostStatusRequest, PostStatusResponse, RenewAgentRequest,
+    RenewAgentResponse, agent_server,
 };
 use claviger_proto::spire::types;
 use claviger_runtime::slots::Slots;

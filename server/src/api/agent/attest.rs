@@ -199,9 +199,7 @@ impl From<AttestError> for Status {
             | AttestError::Evidence(
                 VerifyError::Malformed | VerifyError::NotGenuine(_) | VerifyError::Silent,
             )
-            | AttestError::Admit(
-                AdmitError::Banned | AdmitError::Taken | AdmitError::Full(_),
-            ) => {
+            | AttestError::Admit(AdmitError::Banned | AdmitError::Taken | AdmitError::Full(_)) => {
                 Self::permission_denied("the evidence does not admit this node")
             }
         }
