@@ -4,9 +4,9 @@
 //! | to find | look in |
 //! |---|---|
 //! | what is accepted, and whose signature it is | here |
-//! | the algorithms | [`algorithm`] |
-//! | the signed attributes | [`attributes`] |
-//! | the encoding, which is BER as AWS writes it | [`ber`] |
+//! | the algorithms | `algorithm` |
+//! | the signed attributes | `attributes` |
+//! | the encoding, which is BER as AWS writes it | `ber` |
 //!
 //! A small part of CMS: one signer who is named by issuer and serial number, RSA with SHA-2, the
 //! content inside, and nothing that is not signed but the certificates. Whose certificate counts is

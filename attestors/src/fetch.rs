@@ -3,8 +3,8 @@
 //! | to find | look in |
 //! |---|---|
 //! | the one request that is made, and its bounds | here |
-//! | which addresses may be asked | [`endpoint`] |
-//! | who vouches for the server | [`roots`] |
+//! | which addresses may be asked | `endpoint` |
+//! | who vouches for the server | `roots` |
 //!
 //! What answers may be hostile or broken: it gets one try, a deadline for all of it, and room for a
 //! small answer. It can't send us elsewhere, and nothing in the environment can either.

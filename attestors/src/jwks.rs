@@ -7,7 +7,7 @@
 //! | what a verified token claims | [`claims`] |
 //! | for whom a token is, and how one is bound to a key | [`audience`] |
 //! | the keys of one document | [`set`] |
-//! | keeping keys: freshness, back-off, issuers that are away | [`cache`] |
+//! | keeping keys: freshness, back-off, issuers that are away | `cache` |
 //! | where keys come from: an address, an issuer's discovery, a file | [`source`] |
 //!
 //! This tells who signed a token and nothing else. Whether its issuer, its audience and its times are

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | which issuers are believed, and about what | [`config`] |
 //! | what the tokens of well-known issuers say | [`profile`] |
-//! | how claims become selectors | [`facts`] |
+//! | how claims become selectors | `facts` |
 //! | judging a token | [`verifier`] |
 //! | getting one, on the node or in the job | [`collector`] |
 //!
