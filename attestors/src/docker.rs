@@ -12,7 +12,7 @@
 
 mod config;
 mod engine;
-mod memory;
+pub(crate) mod memory;
 
 use std::path::{Path, PathBuf};
 

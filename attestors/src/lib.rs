@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `aws_iid` | AWS vouches for an EC2 instance | [`aws_iid`] |
 //! | `azure_imds` | Azure vouches for a virtual machine | [`azure_imds`] |
+//! | `containerd` | the container of a local process, as containerd tells it | [`containerd`] |
 //! | `docker` | the container of a local process, as Docker or Podman tells it | [`docker`] |
 //! | `gcp_iit` | Google vouches for a virtual machine | [`gcp_iit`] |
 //! | `http_challenge` | a node answers for the name of a host | [`http_challenge`] |
@@ -30,6 +31,7 @@ pub mod azure_imds;
 pub mod cgroup;
 pub mod cms;
 pub mod composite;
+pub mod containerd;
 pub mod docker;
 pub mod fetch;
 pub mod gcp_iit;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use claviger_attestors::cgroup::Viewpoint;
 use claviger_attestors::workload::{AttestError, Caller, FactsError, Process, WorkloadAttestor};
-use claviger_attestors::{docker, k8s, systemd};
+use claviger_attestors::{containerd, docker, k8s, systemd};
 use claviger_core::selector::Selectors;
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::telemetry::Chain;
@@ -48,6 +48,9 @@ impl Others {
         }
         if let Some(config) = &config.docker {
             others.add(docker::Attestor::new(config.clone()), config.required);
+        }
+        if let Some(config) = &config.containerd {
+            others.add(containerd::Attestor::new(config.clone()), config.required);
         }
         if let Some(config) = &config.systemd {
             others.add(systemd::Attestor::new(config), config.required);

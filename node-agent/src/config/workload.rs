@@ -1,6 +1,6 @@
 //! Which services to ask about processes, besides the kernel.
 
-use claviger_attestors::{ConfigProblem, docker, k8s, systemd};
+use claviger_attestors::{ConfigProblem, containerd, docker, k8s, systemd};
 use claviger_runtime::settings::Section;
 use serde::de::DeserializeOwned;
 
@@ -11,6 +11,8 @@ pub struct Workload {
     pub k8s: Option<k8s::Config>,
     /// Docker or Podman, about containers.
     pub docker: Option<docker::Config>,
+    /// containerd, about containers.
+    pub containerd: Option<containerd::Config>,
     /// systemd, about units.
     pub systemd: Option<systemd::Config>,
 }
@@ -20,6 +22,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Workload {
     Workload {
         k8s: attestor(section, k8s::KIND, k8s::Config::problems),
         docker: attestor(section, docker::KIND, docker::Config::problems),
+        containerd: attestor(section, containerd::KIND, containerd::Config::problems),
         systemd: attestor(section, systemd::KIND, systemd::Config::problems),
     }
 }
