@@ -316,6 +316,7 @@ mod tests {
             unix = { max-program-size = 7 }
             workload.k8s = { node-name = "n" }
             workload.docker = { socket-path = "/d" }
+            workload.containerd = { socket-path = "/c" }
             workload.systemd = {}
             [sds]
             enabled = false
@@ -332,9 +333,10 @@ mod tests {
         ))
         .unwrap();
         assert_eq!(config.socket_path, Path::new("/s"));
-        let Workload { k8s, docker, systemd } = config.workload;
+        let Workload { k8s, docker, containerd, systemd } = config.workload;
         assert_eq!(k8s.unwrap().node_name.as_deref(), Some("n"));
         assert_eq!(docker.unwrap().socket_path, Path::new("/d"));
+        assert_eq!(containerd.unwrap().socket_path, Path::new("/c"));
         assert_eq!(systemd, Some(claviger_attestors::systemd::Config::default()));
         let delegates = ["spiffe://example.org/proxy".parse().unwrap()].into();
         let admin = AdminSocket { path: "/a".into(), mode: 0o770, delegates };
