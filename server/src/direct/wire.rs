@@ -71,8 +71,8 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Malformed> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();
-        // What concerns the whole names no field.
-        let field = if field == "." { "body".to_owned() } else { field };
+        // What concerns the whole names no field, and neither does a field without a name.
+        let field = if matches!(field.as_str(), "." | "") { "body".to_owned() } else { field };
         Malformed::new(field, error.inner())
     })?;
     json.end().map_err(|error| Malformed::new("body", &error))?;

