@@ -23,24 +23,31 @@
 //! What workload attestors share: [`workload`], what they are given and what they give; [`cgroup`],
 //! which container a process is in.
 //!
+//! What verifiers share: [`checklist`], the rules that evidence has to keep; [`references`], what an
+//! operator says about the software that may run; [`inspect`], evidence in a file, for people.
+//!
 //! Attestors report facts, never decisions: what a fact entitles to is for entries and policies to
 //! say. To add a kind: write its folder, and its page in `docs/attestors/`.
 
 pub mod aws_iid;
 pub mod azure_imds;
 pub mod cgroup;
+pub mod checklist;
 pub mod cms;
 pub mod composite;
 pub mod containerd;
 pub mod docker;
+pub mod dsse;
 pub mod fetch;
 pub mod gcp_iit;
 pub mod http_challenge;
+pub mod inspect;
 pub mod join_token;
 pub mod jwks;
 pub mod k8s;
 pub mod k8s_psat;
 pub mod oidc;
+pub mod references;
 pub mod sshpop;
 pub mod systemd;
 pub mod unix;
@@ -70,6 +77,7 @@ use claviger_core::time::UnixTime;
 use zeroize::Zeroizing;
 
 pub use once::{ConsumeError, ConsumeOnce, Once};
+pub use possession::Nonce;
 
 /// What a node presents to be admitted.
 #[derive(Clone, Copy)]
@@ -127,6 +135,17 @@ pub trait NodeVerifier: fmt::Debug + Send + Sync + 'static {
 /// The node that presents evidence, as its verifier sees it: it answers challenges.
 #[async_trait]
 pub trait Challenged: Send {
+    /// A nonce that nobody has used before and that only this node can have been given: for evidence
+    /// that carries the verifier's nonce. To be put into a challenge, and compared with what comes
+    /// back.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::Unavailable`] if there is no randomness.
+    fn nonce(&mut self) -> Result<Nonce, VerifyError> {
+        possession::fresh_nonce().map_err(|error| VerifyError::Unavailable(error.into()))
+    }
+
     /// The node's answer to `challenge`: at most [`MAX_EVIDENCE`] bytes of a stranger's.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use claviger_core::evidence::{Binding, Bond};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// 32 bytes that nobody has used before.
-pub(crate) type Nonce = [u8; 32];
+pub type Nonce = [u8; 32];
 
 /// A nonce of the server's. Lives as long as one conversation does.
 pub(crate) fn fresh_nonce() -> Result<Nonce, Unspecified> {

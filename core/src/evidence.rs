@@ -1,6 +1,9 @@
 //! What evidence is bound to, and what a verifier vouches for (RATS, RFC 9334: evidence and
 //! attestation result).
 
+mod appraisal;
+
+use std::collections::BTreeMap;
 use std::fmt;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -11,6 +14,7 @@ use crate::bytes::Parts;
 use crate::id::{SpiffeId, TrustDomain};
 use crate::psk::Run;
 use crate::selector::Selectors;
+pub use appraisal::{Appraisal, Tier, TrustClaim, TrustVector};
 
 /// The SHA-256 of a public key in SubjectPublicKeyInfo form: names a key without carrying it.
 #[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -154,22 +158,6 @@ impl Bond {
     }
 }
 
-/// What is on record about evidence that was accepted.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Appraisal {
-    /// The kind of evidence, such as `x509pop`.
-    pub kind: String,
-    /// What keeps others from presenting it.
-    pub bond: Bond,
-    /// By whose word it was accepted, such as `token review` or `cached keys`; empty if the evidence
-    /// speaks for itself.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub source: String,
-    /// The appraisals of its parts, if it is composite.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<Self>,
-}
-
 /// A node whose evidence was verified. Only verifiers make one.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -199,14 +187,25 @@ impl AttestedNode {
         reattestable: bool,
         bond: Bond,
     ) -> Self {
-        let (kind, source, parts) = (kind.to_owned(), String::new(), Vec::new());
-        let appraisal = Appraisal { kind, bond, source, parts };
+        let appraisal = Appraisal::new(kind, bond);
         Self { id, selectors, reattestable, run: None, appraisal }
     }
 
     /// Says by whose word the evidence was accepted.
     pub fn by(mut self, source: &str) -> Self {
         source.clone_into(&mut self.appraisal.source);
+        self
+    }
+
+    /// Says how far the evidence makes the node to be trusted.
+    pub const fn trusted(mut self, trust: TrustVector) -> Self {
+        self.appraisal.trust = trust;
+        self
+    }
+
+    /// Says what was measured, by name: see [`Appraisal::measured`].
+    pub fn measured(mut self, measured: BTreeMap<String, String>) -> Self {
+        self.appraisal.measured = measured;
         self
     }
 

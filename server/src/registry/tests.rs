@@ -63,12 +63,7 @@ fn agent(path: &str, facts: &[&str]) -> Agent {
 }
 
 fn appraisal() -> Appraisal {
-    Appraisal {
-        kind: "join_token".to_owned(),
-        bond: Bond::Bearer,
-        source: String::new(),
-        parts: Vec::new(),
-    }
+    Appraisal::new("join_token", Bond::Bearer)
 }
 
 fn operator() -> Requester {

@@ -128,12 +128,8 @@ async fn a_job_is_known_by_what_its_token_says() {
     let id = "spiffe://example.org/spire/agent/oidc/ci/fc58e6ceb596cd5e8b6a7de78fd8e8fe";
     assert_eq!(node.id().to_string(), id);
     assert!(node.reattestable());
-    let bearer = Appraisal {
-        kind: "oidc".to_owned(),
-        bond: Bond::Bearer,
-        source: "issuer's keys".to_owned(),
-        parts: Vec::new(),
-    };
+    let mut bearer = Appraisal::new("oidc", Bond::Bearer);
+    bearer.source = "issuer's keys".to_owned();
     assert_eq!(*node.appraisal(), bearer);
     let has = selectors(&node);
     for selector in [
