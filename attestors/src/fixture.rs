@@ -1,5 +1,7 @@
 //! A server and a node for the tests of kinds that hold a conversation.
 
+pub(crate) mod corpus;
+
 use std::net::IpAddr;
 
 use async_trait::async_trait;
