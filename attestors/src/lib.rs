@@ -276,3 +276,14 @@ pub struct ConfigProblem {
     /// What is wrong with it, and what to write.
     pub advice: String,
 }
+
+impl ConfigProblem {
+    /// What to write at `key`, below the attestor's own table, instead of `value`.
+    pub(crate) fn new(
+        key: impl Into<String>,
+        value: Option<&str>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self { key: key.into(), value: value.map(ToOwned::to_owned), advice: advice.into() }
+    }
+}

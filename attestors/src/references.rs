@@ -57,10 +57,8 @@ impl Config {
     /// Everything wrong with it, without reading the files.
     #[must_use]
     pub fn problems(&self) -> Vec<ConfigProblem> {
-        let problem = |key: &str, advice: &str| ConfigProblem {
-            key: format!("reference-values.{key}"),
-            value: None,
-            advice: advice.to_owned(),
+        let problem = |key: &str, advice: &str| {
+            ConfigProblem::new(format!("reference-values.{key}"), None, advice)
         };
         let mut problems = Vec::new();
         if self.path.as_os_str().is_empty() {

@@ -33,10 +33,8 @@ impl CollectorConfig {
     /// Everything that is wrong with it.
     #[must_use]
     pub fn problems(&self) -> Vec<ConfigProblem> {
-        let problem = |error: EndpointError| ConfigProblem {
-            key: "endpoint".to_owned(),
-            value: Some(self.endpoint.clone()),
-            advice: error.to_string(),
+        let problem = |error: EndpointError| {
+            ConfigProblem::new("endpoint", Some(&self.endpoint), error.to_string())
         };
         attested_document(&self.endpoint).err().map(problem).into_iter().collect()
     }

@@ -39,9 +39,8 @@ impl Config {
     #[must_use]
     pub fn problems(&self) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();
-        let mut problem = |key: &str, value: Option<&String>, advice: &str| {
-            let (key, value, advice) = (key.to_owned(), value.cloned(), advice.to_owned());
-            problems.push(ConfigProblem { key, value, advice });
+        let mut problem = |key: &str, value: Option<&str>, advice: &str| {
+            problems.push(ConfigProblem::new(key, value, advice));
         };
         if self.tenants.is_empty() {
             let advice = "name the tenants whose machines may join, and their subscriptions; every \

@@ -27,10 +27,8 @@ impl Config {
     /// Everything wrong with it, where the server judges `kinds`.
     #[must_use]
     pub fn problems(&self, kinds: &[&str]) -> Vec<ConfigProblem> {
-        let problem = |value: String, advice: String| ConfigProblem {
-            key: "combinations".to_owned(),
-            value: Some(value),
-            advice,
+        let problem = |value: String, advice: String| {
+            ConfigProblem::new("combinations", Some(&value), advice)
         };
         let mut problems = Vec::new();
         if self.combinations.is_empty() {

@@ -39,21 +39,20 @@ impl Config {
     #[must_use]
     pub fn problems(&self) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();
-        let mut problem = |key: &str, value: String, advice: &str| {
-            let (key, advice) = (key.to_owned(), advice.to_owned());
-            problems.push(ConfigProblem { key, value: Some(value), advice });
+        let mut problem = |key: &str, value: &str, advice: &str| {
+            problems.push(ConfigProblem::new(key, Some(value), advice));
         };
         if self.socket_path.is_relative() {
             let advice = "write it as an absolute path, beginning with `/`";
-            problem("socket-path", self.socket_path.display().to_string(), advice);
+            problem("socket-path", &self.socket_path.display().to_string(), advice);
         }
         if !(1..=MAX_NAMESPACES).contains(&self.namespaces.len()) {
-            problem("namespaces", self.namespaces.len().to_string(), "name 1 to 8 namespaces");
+            problem("namespaces", &self.namespaces.len().to_string(), "name 1 to 8 namespaces");
         }
         for name in self.namespaces.iter().filter(|name| !is_namespace(name)) {
             let advice =
                 "write 1 to 76 characters of `A-Z a-z 0-9 . _ -`, as `ctr namespaces ls` does";
-            problem("namespaces", name.clone(), advice);
+            problem("namespaces", name, advice);
         }
         problems
     }

@@ -49,9 +49,8 @@ impl Config {
     #[must_use]
     pub fn problems(&self) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();
-        let mut problem = |key: &str, value: Option<String>, advice: &str| {
-            let (key, advice) = (key.to_owned(), advice.to_owned());
-            problems.push(ConfigProblem { key, value, advice });
+        let mut problem = |key: &str, value: Option<&str>, advice: &str| {
+            problems.push(ConfigProblem::new(key, value, advice));
         };
         let rootless = Path::new(&self.rootless_podman_socket_path);
         let paths = [
@@ -61,11 +60,11 @@ impl Config {
         ];
         for (key, path) in paths.into_iter().filter(|(_, path)| path.is_relative()) {
             let advice = "write it as an absolute path, beginning with `/`";
-            problem(key, Some(path.display().to_string()), advice);
+            problem(key, Some(&path.display().to_string()), advice);
         }
         if self.rootless_podman_socket_path.matches(UID).count() != 1 {
             let advice = "write `{uid}` once, where the user's number belongs";
-            let value = Some(self.rootless_podman_socket_path.clone());
+            let value = Some(self.rootless_podman_socket_path.as_str());
             problem("rootless-podman-socket-path", value, advice);
         }
         let sizes = [
@@ -76,14 +75,14 @@ impl Config {
             match size {
                 Some(0) => problem(key, None, "names nothing; list what is meant, or drop it"),
                 Some(size) if MAX_LISTED < size => {
-                    problem(key, Some(size.to_string()), "list at most 1000");
+                    problem(key, Some(&size.to_string()), "list at most 1000");
                 }
                 Some(_) | None => {}
             }
         }
         for name in self.env.iter().flatten() {
             if name.is_empty() || name.contains('=') {
-                problem("env", Some(name.clone()), "write the name of a variable alone");
+                problem("env", Some(name), "write the name of a variable alone");
             }
         }
         problems

@@ -36,8 +36,7 @@ impl CollectorConfig {
     pub fn problems(&self) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();
         let mut add = |key: &str, value: &str, advice: String| {
-            let (key, value) = (key.to_owned(), Some(value.to_owned()));
-            problems.push(ConfigProblem { key, value, advice });
+            problems.push(ConfigProblem::new(key, Some(value), advice));
         };
         if let Err(error) = Endpoint::parse(&self.metadata_url, Plain::Metadata) {
             add("metadata-url", &self.metadata_url, error.to_string());

@@ -54,8 +54,7 @@ impl Config {
     pub fn problems(&self) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();
         let mut add = |key: &str, value: Option<String>, advice: &str| {
-            let (key, advice) = (key.to_owned(), advice.to_owned());
-            problems.push(ConfigProblem { key, value, advice });
+            problems.push(ConfigProblem::new(key, value.as_deref(), advice));
         };
         if self.projectid_allow_list.is_empty() || self.projectid_allow_list.contains("") {
             add(

@@ -60,8 +60,7 @@ impl CollectorConfig {
     pub fn problems(&self) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();
         let mut problem = |key: &str, value: &str, advice: &str| {
-            let value = Some(value.to_owned());
-            problems.push(ConfigProblem { key: key.into(), value, advice: advice.into() });
+            problems.push(ConfigProblem::new(key, Some(value), advice));
         };
         if let Some(name) = &self.hostname
             && HostName::parse(name).is_none()

@@ -52,24 +52,24 @@ impl Config {
         if self.allowed_dns_patterns.is_empty() {
             let advice = "list regular expressions for the names of hosts that may attest, such as \
                 `[\"p[0-9]+\\\\.example\\\\.org\"]`; each is for the whole name";
-            problems.push(problem("allowed-dns-patterns", None, advice.into()));
+            problems.push(ConfigProblem::new("allowed-dns-patterns", None, advice));
         }
         for pattern in &self.allowed_dns_patterns {
             if let Err(error) = compile(pattern) {
                 let advice = format!("write a regular expression: {error}");
-                problems.push(problem("allowed-dns-patterns", Some(pattern), advice));
+                problems.push(ConfigProblem::new("allowed-dns-patterns", Some(pattern), advice));
             }
         }
         if let Some(port) = self.required_port
             && (port == 0 || (FIRST_USER_PORT <= port && !self.allow_non_root_ports))
         {
             let advice = "write a port from 1 on; from 1024 on only with `allow-non-root-ports`";
-            problems.push(problem("required-port", Some(&port.to_string()), advice.into()));
+            problems.push(ConfigProblem::new("required-port", Some(&port.to_string()), advice));
         }
         if !self.tofu && !self.is_root_only() {
             let advice = "leave it on, or set `allow-non-root-ports = false` or a `required-port` \
                 below 1024: every user of a host could attest for it";
-            problems.push(problem("tofu", Some("false"), advice.into()));
+            problems.push(ConfigProblem::new("tofu", Some("false"), advice));
         }
         problems
     }
@@ -85,10 +85,6 @@ pub(super) fn compile(pattern: &str) -> Result<Regex, regex::Error> {
     // By itself first: `a)|(b` is no pattern, and would be two in brackets.
     Regex::new(pattern)?;
     RegexBuilder::new(&format!(r"\A(?:{pattern})\z")).size_limit(MAX_PATTERN).build()
-}
-
-fn problem(key: &str, value: Option<&str>, advice: String) -> ConfigProblem {
-    ConfigProblem { key: key.into(), value: value.map(ToOwned::to_owned), advice }
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ impl Config {
             && !is_node_name(name)
         {
             let advice = "write the name as `kubectl get nodes` does";
-            problems.push(problem("node-name", Some(name), advice));
+            problems.push(ConfigProblem::new("node-name", Some(name), advice));
         }
         if let Some(path) = &self.kubeconfig {
             problems.extend(relative("kubeconfig", path));
@@ -63,7 +63,7 @@ impl Config {
         for (key, is_set) in api_settings {
             if is_set {
                 let advice = "is for the API server, which is not asked with `kubelet`; drop one";
-                problems.push(problem(key, None, advice));
+                problems.push(ConfigProblem::new(key, None, advice));
             }
         }
         problems.extend(kubelet.problems());
@@ -85,10 +85,10 @@ impl KubeletConfig {
         }
         if self.client_certificate_path.is_some() != self.client_key_path.is_some() {
             let advice = "a certificate and its key are of use together only; set both";
-            problems.push(problem("kubelet.client-key-path", None, advice));
+            problems.push(ConfigProblem::new("kubelet.client-key-path", None, advice));
         }
         let mut address = |advice| {
-            problems.push(problem("kubelet.address", Some(&self.address), advice));
+            problems.push(ConfigProblem::new("kubelet.address", Some(&self.address), advice));
         };
         match Url::parse(&self.address) {
             Ok(url) if !is_origin(&url) => {
@@ -138,11 +138,7 @@ pub(super) fn is_node_name(name: &str) -> bool {
 fn relative(key: &str, path: &Path) -> Option<ConfigProblem> {
     let shown = path.display().to_string();
     let advice = "write it as an absolute path, beginning with `/`";
-    path.is_relative().then(|| problem(key, Some(&shown), advice))
-}
-
-fn problem(key: &str, value: Option<&String>, advice: &str) -> ConfigProblem {
-    ConfigProblem { key: key.to_owned(), value: value.cloned(), advice: advice.to_owned() }
+    path.is_relative().then(|| ConfigProblem::new(key, Some(&shown), advice))
 }
 
 #[cfg(test)]

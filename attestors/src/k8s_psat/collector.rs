@@ -41,7 +41,7 @@ impl CollectorConfig {
     pub fn problems(&self) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();
         let mut problem = |key: &str, value: String, advice: String| {
-            problems.push(ConfigProblem { key: key.to_owned(), value: Some(value), advice });
+            problems.push(ConfigProblem::new(key, Some(&value), advice));
         };
         if !is_cluster(&self.cluster) {
             let advice = format!(

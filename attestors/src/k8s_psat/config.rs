@@ -70,26 +70,20 @@ impl Config {
     pub fn problems(&self) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();
         if self.clusters.is_empty() {
-            problems.push(ConfigProblem {
-                key: String::new(),
-                value: None,
-                advice: "name a cluster: `[attestors.k8s_psat.<cluster>]`".to_owned(),
-            });
+            let advice = "name a cluster: `[attestors.k8s_psat.<cluster>]`";
+            problems.push(ConfigProblem::new("", None, advice));
         }
         for (name, cluster) in &self.clusters {
             if !is_cluster(name) {
-                problems.push(ConfigProblem {
-                    key: name.clone(),
-                    value: None,
-                    advice: format!(
-                        "name the cluster with 1 to {MAX_CLUSTER} characters of \
-                         `A-Z a-z 0-9 . - _`: it becomes a part of SPIFFE IDs"
-                    ),
-                });
+                let advice = format!(
+                    "name the cluster with 1 to {MAX_CLUSTER} characters of `A-Z a-z 0-9 . - _`: it \
+                     becomes a part of SPIFFE IDs"
+                );
+                problems.push(ConfigProblem::new(name, None, advice));
             }
             cluster.report(|key, value, advice| {
-                let (key, value) = (format!("{name}.{key}"), Some(value));
-                problems.push(ConfigProblem { key, value, advice: advice.to_owned() });
+                let key = format!("{name}.{key}");
+                problems.push(ConfigProblem::new(key, Some(&value), advice));
             });
         }
         problems

@@ -29,11 +29,9 @@ impl CollectorConfig {
         if self.token_path.is_absolute() {
             return Vec::new();
         }
-        vec![ConfigProblem {
-            key: "token-path".to_owned(),
-            value: Some(self.token_path.display().to_string()),
-            advice: "write the absolute path of the file that holds the token".to_owned(),
-        }]
+        let path = self.token_path.display().to_string();
+        let advice = "write the absolute path of the file that holds the token";
+        vec![ConfigProblem::new("token-path", Some(&path), advice)]
     }
 }
 

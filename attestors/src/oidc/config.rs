@@ -130,8 +130,7 @@ impl Found {
     fn add(&mut self, key: &str, value: Option<&str>, advice: &str) {
         let separate = if self.issuer.is_empty() || key.is_empty() { "" } else { "." };
         let key = format!("{}{separate}{key}", self.issuer);
-        let (value, advice) = (value.map(str::to_owned), advice.to_owned());
-        self.problems.push(ConfigProblem { key, value, advice });
+        self.problems.push(ConfigProblem::new(key, value, advice));
     }
 }
 

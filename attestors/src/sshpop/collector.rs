@@ -43,12 +43,8 @@ impl CollectorConfig {
         let paths =
             [("host-key-path", &self.host_key_path), ("host-cert-path", &self.host_cert_path)];
         let empty = paths.into_iter().filter(|(_, path)| path.as_os_str().is_empty());
-        let problem = |(key, _): (&str, _)| ConfigProblem {
-            key: key.into(),
-            value: Some(String::new()),
-            advice: "name a file, or leave it out".into(),
-        };
-        empty.map(problem).collect()
+        let advice = "name a file, or leave it out";
+        empty.map(|(key, _)| ConfigProblem::new(key, Some(""), advice)).collect()
     }
 }
 

@@ -35,30 +35,34 @@ impl Config {
         if self.cert_authorities.is_empty() && self.cert_authorities_path.is_none() {
             let advice = "name at least one key that signs host certificates, here or in the file \
                 `cert-authorities-path`";
-            problems.push(problem("cert-authorities", None, advice.into()));
+            problems.push(ConfigProblem::new("cert-authorities", None, advice));
         }
         for line in &self.cert_authorities {
             if let Err(error) = add_authority(&mut Authorities::new(), line) {
-                problems.push(problem("cert-authorities", Some(line), error.to_string()));
+                problems.push(ConfigProblem::new(
+                    "cert-authorities",
+                    Some(line),
+                    error.to_string(),
+                ));
             }
         }
         if let Some(domain) = &self.canonical_domain
             && !is_domain(domain)
         {
             let advice = "write a domain such as `example.org`, without a dot at either end";
-            problems.push(problem("canonical-domain", Some(domain), advice.into()));
+            problems.push(ConfigProblem::new("canonical-domain", Some(domain), advice));
         }
         if let Some(template) = &self.agent_path_template
             && let Err(error) = AgentPath::parse(template)
         {
-            problems.push(problem("agent-path-template", Some(template), error.to_string()));
+            problems.push(ConfigProblem::new(
+                "agent-path-template",
+                Some(template),
+                error.to_string(),
+            ));
         }
         problems
     }
-}
-
-fn problem(key: &str, value: Option<&str>, advice: String) -> ConfigProblem {
-    ConfigProblem { key: key.into(), value: value.map(ToOwned::to_owned), advice }
 }
 
 fn is_domain(domain: &str) -> bool {

@@ -32,8 +32,8 @@ impl Config {
         if self.bus_socket_path.is_absolute() && path.chars().all(is_plain) {
             return Vec::new();
         }
-        let advice = "write an absolute path of letters, digits and `-_/.`".to_owned();
-        vec![ConfigProblem { key: "bus-socket-path".to_owned(), value: Some(path), advice }]
+        let advice = "write an absolute path of letters, digits and `-_/.`";
+        vec![ConfigProblem::new("bus-socket-path", Some(&path), advice)]
     }
 }
 

@@ -48,12 +48,7 @@ impl CollectorConfig {
         let empty = paths
             .into_iter()
             .filter(|(_, path)| path.is_some_and(|path| path.as_os_str().is_empty()));
-        let problem = |(key, _): (&str, _)| ConfigProblem {
-            key: key.into(),
-            value: Some(String::new()),
-            advice: "name a file in PEM".into(),
-        };
-        empty.map(problem).collect()
+        empty.map(|(key, _)| ConfigProblem::new(key, Some(""), "name a file in PEM")).collect()
     }
 }
 

@@ -73,17 +73,17 @@ impl Config {
             && let Err(error) = AgentPath::parse(template, self.mode)
         {
             let advice = error.to_string();
-            problems.push(problem("agent-path-template", Some(template), advice));
+            problems.push(ConfigProblem::new("agent-path-template", Some(template), advice));
         }
         if MAX_INTERMEDIATES < self.max_intermediates {
             let advice = format!("write a number of 0 to {MAX_INTERMEDIATES}");
             let value = self.max_intermediates.to_string();
-            problems.push(problem("max-intermediates", Some(&value), advice));
+            problems.push(ConfigProblem::new("max-intermediates", Some(&value), advice));
         }
         if !(MIN_BITS..=MAX_BITS).contains(&self.max_rsa_key_size) {
             let advice = format!("write a number of bits from {MIN_BITS} to {MAX_BITS}");
             let value = self.max_rsa_key_size.to_string();
-            problems.push(problem("max-rsa-key-size", Some(&value), advice));
+            problems.push(ConfigProblem::new("max-rsa-key-size", Some(&value), advice));
         }
         problems
     }
@@ -93,24 +93,28 @@ impl Config {
         match self.mode {
             Mode::ExternalPki => {
                 if self.bundle_paths().next().is_none() {
-                    let advice = "name at least one file of root certificates in PEM".into();
-                    problems.push(problem("ca-bundle-path", None, advice));
+                    let advice = "name at least one file of root certificates in PEM";
+                    problems.push(ConfigProblem::new("ca-bundle-path", None, advice));
                 }
                 if self.ca_bundle_path.is_some() && !self.ca_bundle_paths.is_empty() {
-                    let advice = "write either `ca-bundle-path` or `ca-bundle-paths`".into();
-                    problems.push(problem("ca-bundle-paths", None, advice));
+                    let advice = "write either `ca-bundle-path` or `ca-bundle-paths`";
+                    problems.push(ConfigProblem::new("ca-bundle-paths", None, advice));
                 }
             }
             Mode::Spiffe => {
                 if self.bundle_paths().next().is_some() {
                     let advice = "leave it out, or set `mode = \"external-pki\"`: with \
                         `mode = \"spiffe\"` certificates are this trust domain's own";
-                    problems.push(problem("ca-bundle-path", None, advice.into()));
+                    problems.push(ConfigProblem::new("ca-bundle-path", None, advice));
                 }
                 if !is_exchangeable(self.prefix()) {
                     let advice = "write a path such as `/spire-exchange`, outside of `/spire`: \
                         every SVID below it can become an agent's";
-                    problems.push(problem("svid-prefix", Some(&self.svid_prefix), advice.into()));
+                    problems.push(ConfigProblem::new(
+                        "svid-prefix",
+                        Some(&self.svid_prefix),
+                        advice,
+                    ));
                 }
             }
         }
@@ -132,10 +136,6 @@ impl Config {
 fn is_exchangeable(prefix: &str) -> bool {
     let id = format!("spiffe://example.org{prefix}").parse::<claviger_core::id::SpiffeId>();
     id.is_ok_and(|id| !id.is_trust_domain() && !id.is_reserved())
-}
-
-fn problem(key: &str, value: Option<&str>, advice: String) -> ConfigProblem {
-    ConfigProblem { key: key.into(), value: value.map(ToOwned::to_owned), advice }
 }
 
 #[cfg(test)]
