@@ -5,10 +5,8 @@
 //! |---|---|
 //! | what an operator can set | `config` |
 //! | what containerd says of a container | `engine` |
+//! | how it is asked, and when it is believed | [`crate::engines`] |
 //! | the messages of its API that are used | `wire` |
-//!
-//! As with Docker ([`crate::docker`]), a container is the one that containerd means only where the
-//! process is that it began with.
 
 mod config;
 mod engine;
@@ -16,10 +14,9 @@ mod wire;
 
 use async_trait::async_trait;
 use claviger_core::selector::Selectors;
-use tokio::sync::Semaphore;
 
-use crate::cgroup::{Container, Runtime};
-use crate::docker::memory::{Memory, Remembered};
+use crate::cgroup::Runtime;
+use crate::engines::{self, Engines};
 use crate::workload::{FactsError, Process, WorkloadAttestor, fact};
 use engine::Told;
 
@@ -28,45 +25,18 @@ pub use config::Config;
 /// The kind of these facts.
 pub const KIND: &str = "containerd";
 
-/// How many questions are asked at a time.
-const QUESTIONS: usize = 16;
-
 /// Finds out about containers.
 #[derive(Debug)]
 pub struct Attestor {
     config: Config,
-    memory: Memory,
-    questions: Semaphore,
+    engines: Engines,
 }
 
 impl Attestor {
     /// An attestor that has asked nothing yet.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, memory: Memory::default(), questions: Semaphore::new(QUESTIONS) }
-    }
-
-    async fn ask(&self, container: &Container, process: &Process) -> Result<Selectors, FactsError> {
-        let closed = |_closed| FactsError::unknown("shutting down");
-        let _turn = self.questions.acquire().await.map_err(closed)?;
-        let socket = &self.config.socket_path;
-        // Somebody may have asked while we waited.
-        if let Some(facts) = self.memory.find(socket, container) {
-            return Ok(facts);
-        }
-        let told = engine::ask(socket, &self.config.namespaces, &container.id).await?;
-        let Some(told) = told else { return unknown(container) };
-        let main = process.container_of(told.main_pid);
-        let Some(main) = main.filter(|main| container.is_where(main)) else {
-            return Err(FactsError::unknown(format!(
-                "the process is in control groups named for container {}, but the one that \
-                 containerd calls so began with process {}, which is elsewhere",
-                container.id, told.main_pid
-            )));
-        };
-        let facts = facts_of(&told);
-        self.memory.remember(socket, Remembered { container: main, facts: facts.clone() });
-        Ok(facts)
+        Self { config, engines: Engines::new() }
     }
 }
 
@@ -88,17 +58,6 @@ fn facts_of(told: &Told) -> Selectors {
     facts
 }
 
-/// Bare ids are the names of other runtimes' containers, too.
-fn unknown(container: &Container) -> Result<Selectors, FactsError> {
-    if container.runtime == Runtime::Unnamed {
-        return Ok(Selectors::new());
-    }
-    Err(FactsError::unknown(format!(
-        "containerd knows no container {} in the namespaces that it is asked about",
-        container.id
-    )))
-}
-
 #[async_trait]
 impl WorkloadAttestor for Attestor {
     fn kind(&self) -> &'static str {
@@ -111,10 +70,13 @@ impl WorkloadAttestor for Attestor {
         if !is_ours || container.user.is_some() {
             return Ok(Selectors::new());
         }
-        if let Some(facts) = self.memory.find(&self.config.socket_path, container) {
-            return Ok(facts);
-        }
-        self.ask(container, process).await
+        let socket = &self.config.socket_path;
+        let ask = async || {
+            let told = engine::ask(socket, &self.config.namespaces, &container.id).await?;
+            let facts = told.as_ref().map(facts_of).unwrap_or_default();
+            Ok(told.map(|told| engines::Told { main_pid: told.main_pid, facts }))
+        };
+        self.engines.facts(socket, container, process, ask).await
     }
 }
 

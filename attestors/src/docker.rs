@@ -4,26 +4,20 @@
 //! |---|---|
 //! | what an operator can set | `config` |
 //! | what an engine says of a container | `engine` |
-//! | what was found out and does not change | `memory` |
-//!
-//! Control groups say which container a process is in ([`crate::cgroup`]); the engine says what that
-//! container is, and which process it began with. Only if that process is in the same place is the
-//! container the one that the engine means: a group of the same name elsewhere is somebody's deceit.
+//! | how it is asked, and when it is believed | [`crate::engines`] |
 
 mod config;
 mod engine;
-pub(crate) mod memory;
 
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use claviger_core::selector::Selectors;
-use tokio::sync::Semaphore;
 use tracing::debug;
 
 use crate::cgroup::{Container, Runtime};
+use crate::engines::{Engines, Told};
 use crate::workload::{FactsError, Process, WorkloadAttestor, fact};
-use memory::{Memory, Remembered};
 
 pub use config::Config;
 pub use engine::{Inspected, read_container};
@@ -31,22 +25,18 @@ pub use engine::{Inspected, read_container};
 /// The kind of these facts.
 pub const KIND: &str = "docker";
 
-/// How many questions are asked at a time.
-const QUESTIONS: usize = 16;
-
 /// Finds out about containers.
 #[derive(Debug)]
 pub struct Attestor {
     config: Config,
-    memory: Memory,
-    questions: Semaphore,
+    engines: Engines,
 }
 
 impl Attestor {
     /// An attestor that has asked nothing yet.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, memory: Memory::default(), questions: Semaphore::new(QUESTIONS) }
+        Self { config, engines: Engines::new() }
     }
 
     /// Who knows about `container`, if any engine that we may ask.
@@ -72,28 +62,14 @@ impl Attestor {
         container: &Container,
         process: &Process,
     ) -> Result<Selectors, FactsError> {
-        let closed = |_closed| FactsError::unknown("shutting down");
-        let _turn = self.questions.acquire().await.map_err(closed)?;
-        // Somebody may have asked while we waited.
-        if let Some(facts) = self.memory.find(engine, container) {
-            return Ok(facts);
-        }
-        let Some(inspected) = engine::inspect(engine, &container.id).await? else {
-            return unknown_to(engine, container);
+        let ask = async || {
+            let inspected = engine::inspect(engine, &container.id).await?;
+            Ok(inspected.map(|inspected| Told {
+                main_pid: inspected.main_pid,
+                facts: self.facts_of(&inspected, container.user),
+            }))
         };
-        let main = process.container_of(inspected.main_pid);
-        let Some(main) = main.filter(|main| container.is_where(main)) else {
-            return Err(FactsError::unknown(format!(
-                "the process is in control groups named for container {}, but the one that {} calls \
-                 so began with process {}, which is elsewhere",
-                container.id,
-                engine.display(),
-                inspected.main_pid
-            )));
-        };
-        let facts = self.facts_of(&inspected, container.user);
-        self.memory.remember(engine, Remembered { container: main, facts: facts.clone() });
-        Ok(facts)
+        self.engines.facts(engine, container, process, ask).await
     }
 
     fn facts_of(&self, inspected: &Inspected, user: Option<u32>) -> Selectors {
@@ -120,15 +96,6 @@ impl Attestor {
     }
 }
 
-/// Bare ids are the names of other runtimes' containers, too.
-fn unknown_to(engine: &Path, container: &Container) -> Result<Selectors, FactsError> {
-    if container.runtime == Runtime::Unnamed {
-        return Ok(Selectors::new());
-    }
-    let what = format!("{} knows no container {}", engine.display(), container.id);
-    Err(FactsError::unknown(what))
-}
-
 #[async_trait]
 impl WorkloadAttestor for Attestor {
     fn kind(&self) -> &'static str {
@@ -138,9 +105,6 @@ impl WorkloadAttestor for Attestor {
     async fn facts(&self, process: &Process) -> Result<Selectors, FactsError> {
         let Some(container) = process.container()? else { return Ok(Selectors::new()) };
         let Some(engine) = self.engine(container) else { return Ok(Selectors::new()) };
-        if let Some(facts) = self.memory.find(&engine, container) {
-            return Ok(facts);
-        }
         self.ask(&engine, container, process).await
     }
 }

@@ -26,6 +26,8 @@
 //! What verifiers share: [`checklist`], the rules that evidence has to keep; [`references`], what an
 //! operator says about the software that may run; [`inspect`], evidence in a file, for people.
 //!
+//! What collectors share: [`tsm`], how a confidential virtual machine asks its kernel for a report.
+//!
 //! Attestors report facts, never decisions: what a fact entitles to is for entries and policies to
 //! say. To add a kind: write its folder, and its page in `docs/attestors/`.
 
@@ -50,11 +52,13 @@ pub mod oidc;
 pub mod references;
 pub mod sshpop;
 pub mod systemd;
+pub mod tsm;
 pub mod unix;
 pub mod workload;
 pub mod x509pop;
 
 mod agent_path;
+mod engines;
 mod files;
 mod http;
 mod json;

@@ -108,25 +108,6 @@ fn each_runtime_has_its_engine() {
     }
 }
 
-#[test]
-fn memory_is_bounded_and_knows_places() {
-    let memory = Memory::default();
-    let engine = Path::new("/e");
-    let remember = |container: Container| {
-        memory.remember(engine, Remembered { container, facts: Selectors::new() });
-    };
-    remember(on("/docker/{ID}"));
-    assert!(memory.find(engine, &on("/docker/{ID}/sub")).is_some());
-    assert!(memory.find(engine, &on("/x/docker/{ID}")).is_none());
-    assert!(memory.find(Path::new("/f"), &on("/docker/{ID}")).is_none());
-    for number in 0..2_000 {
-        remember(on(&format!("/docker/{number:064x}")));
-    }
-    assert!(memory.find(engine, &on("/docker/{ID}")).is_none());
-    assert!(memory.find(engine, &on(&format!("/docker/{:064x}", 1_999))).is_some());
-    assert!(memory.find(engine, &on(&format!("/docker/{:064x}", 900))).is_none());
-}
-
 /// A fake engine that answers everything the same.
 struct Engine {
     dir: TempDir,
