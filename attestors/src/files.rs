@@ -13,7 +13,7 @@ pub(crate) fn read_secret(path: &Path, max: usize) -> io::Result<Zeroizing<Vec<u
     if std::fs::metadata(path)?.mode() & READABLE_BY_OTHERS != 0 {
         warn!(
             path = %path.display(),
-            "every user of this machine can read this private key; `chmod 600` its file"
+            "every user of this machine can read this secret; `chmod 600` its file"
         );
     }
     read(path, max)

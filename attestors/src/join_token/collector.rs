@@ -1,17 +1,14 @@
 //! The node's side: the token is the evidence.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use claviger_core::evidence::Binding;
-use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::{JoinToken, KIND, ParseTokenError};
-use crate::{CollectError, NodeCollector, Presentation, Statement};
+use crate::{CollectError, NodeCollector, Presentation, Statement, files};
 
 /// Presents a token. The token goes when this does.
 #[derive(Debug)]
@@ -31,16 +28,7 @@ impl Collector {
     /// [`ReadTokenError`] if the file can't be read or holds something else.
     pub fn from_file(path: &Path) -> Result<Self, ReadTokenError> {
         let failed = |source| ReadTokenError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed)?;
-        if file.metadata().map_err(failed)?.mode() & READABLE_BY_OTHERS != 0 {
-            warn!(
-                path = %path.display(),
-                "every user of this machine can read the join token; `chmod 600` its file"
-            );
-        }
-        let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
-        let limit = u64::try_from(ROOM).unwrap_or(u64::MAX);
-        file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+        let bytes = files::read_secret(path, ROOM).map_err(failed)?;
         let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
         let token = JoinToken::parse(text)
@@ -63,11 +51,8 @@ impl NodeCollector for Collector {
     }
 }
 
-/// The longest token and its line break, and one byte more, which shows that there is more. Never
-/// reallocated, so that one buffer is to be wiped.
-const ROOM: usize = JoinToken::MAX_LEN + 3;
-
-const READABLE_BY_OTHERS: u32 = 0o004;
+/// The longest token and its line break.
+const ROOM: usize = JoinToken::MAX_LEN + 2;
 
 /// A file does not give a join token.
 #[derive(Debug, thiserror::Error)]
@@ -118,11 +103,13 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_by_the_name_of_the_file() {
-        for contents in ["", "\n", "a b", "a\nb\n", &"x".repeat(256), &"x".repeat(9_999)] {
+        for contents in ["", "\n", "a b", "a\nb\n", &"x".repeat(256)] {
             let error = read(contents).unwrap_err();
             assert!(matches!(error, ReadTokenError::Parse { .. }), "{error}");
             assert!(error.to_string().contains("token`"), "{error}");
         }
+        let error = read(&"x".repeat(258)).unwrap_err();
+        assert!(matches!(error, ReadTokenError::Read { .. }), "{error}");
         let error = Collector::from_file(Path::new("/nonexistent/token")).unwrap_err();
         assert!(matches!(error, ReadTokenError::Read { .. }), "{error}");
     }
