@@ -6,6 +6,7 @@
 //! | kind | proves | look in |
 //! |---|---|---|
 //! | `aws_iid` | AWS vouches for an EC2 instance | [`aws_iid`] |
+//! | `aws_nitro` | what runs in an enclave of AWS Nitro | [`aws_nitro`] |
 //! | `azure_imds` | Azure vouches for a virtual machine | [`azure_imds`] |
 //! | `containerd` | the container of a local process, as containerd tells it | [`containerd`] |
 //! | `docker` | the container of a local process, as Docker or Podman tells it | [`docker`] |
@@ -14,6 +15,7 @@
 //! | `join_token` | a node was handed a token that works once | [`join_token`] |
 //! | `k8s` | the pod of a local process, as Kubernetes tells it | [`k8s`] |
 //! | `k8s_psat` | a node runs a pod of a Kubernetes cluster | [`k8s_psat`] |
+//! | `nitro_tpm` | what an EC2 instance with a NitroTPM has booted | [`nitro_tpm`] |
 //! | `oidc` | an issuer such as GitHub vouches for a job, or for anything else | [`oidc`] |
 //! | `sshpop` | a node has the key of an SSH host certificate | [`sshpop`] |
 //! | `systemd` | the unit of a local process, as systemd tells it | [`systemd`] |
@@ -32,6 +34,7 @@
 //! say. To add a kind: write its folder, and its page in `docs/attestors/`.
 
 pub mod aws_iid;
+pub mod aws_nitro;
 pub mod azure_imds;
 pub mod cgroup;
 pub mod checklist;
@@ -48,6 +51,7 @@ pub mod join_token;
 pub mod jwks;
 pub mod k8s;
 pub mod k8s_psat;
+pub mod nitro_tpm;
 pub mod oidc;
 pub mod references;
 pub mod sshpop;
@@ -62,6 +66,7 @@ mod engines;
 mod files;
 mod http;
 mod json;
+mod nitro;
 mod once;
 mod possession;
 mod proc;
