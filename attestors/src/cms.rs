@@ -15,7 +15,7 @@
 
 mod algorithm;
 mod attributes;
-mod ber;
+pub(crate) mod ber;
 
 #[cfg(test)]
 pub(crate) mod fixture;

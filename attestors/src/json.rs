@@ -15,7 +15,16 @@ use crate::VerifyError;
 /// however deep it lies.
 pub(crate) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, VerifyError> {
     // Serde would take an array for the members of an object in their order.
-    if json.trim_ascii_start().first() != Some(&b'{') {
+    beginning(json, b'{')
+}
+
+/// What the list `json` says, by the same rules.
+pub(crate) fn read_list<T: DeserializeOwned>(json: &[u8]) -> Result<Vec<T>, VerifyError> {
+    beginning(json, b'[')
+}
+
+fn beginning<T: DeserializeOwned>(json: &[u8], first: u8) -> Result<T, VerifyError> {
+    if json.trim_ascii_start().first() != Some(&first) {
         return Err(VerifyError::Malformed);
     }
     serde_json::from_slice::<Unambiguous>(json).map_err(|_detail| VerifyError::Malformed)?;

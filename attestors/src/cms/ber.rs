@@ -5,16 +5,16 @@
 //! such as a length that is longer than it has to be. What was signed is compared and hashed as the
 //! bytes that came, never as bytes written anew.
 
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const NULL: u8 = 0x05;
-pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
-pub(super) const SEQUENCE: u8 = 0x30;
-pub(super) const SET: u8 = 0x31;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const NULL: u8 = 0x05;
+pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
 /// `[0]`, constructed.
-pub(super) const CONTEXT_0: u8 = 0xa0;
+pub(crate) const CONTEXT_0: u8 = 0xa0;
 /// `[1]`, constructed.
-pub(super) const CONTEXT_1: u8 = 0xa1;
+pub(crate) const CONTEXT_1: u8 = 0xa1;
 
 const CONSTRUCTED: u8 = 0x20;
 /// The end of a value of indefinite length (X.690 §8.1.5).
@@ -25,22 +25,22 @@ const MAX_DEPTH: u8 = 16;
 
 /// These bytes are not what is read here.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct NotBer;
+pub(crate) struct NotBer;
 
 /// One value.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Element<'a> {
-    pub(super) tag: u8,
+pub(crate) struct Element<'a> {
+    pub(crate) tag: u8,
     /// What is in it.
-    pub(super) content: &'a [u8],
+    pub(crate) content: &'a [u8],
     /// All of it.
-    pub(super) whole: &'a [u8],
+    pub(crate) whole: &'a [u8],
     depth: u8,
 }
 
 impl<'a> Element<'a> {
     /// The values in it, if it can have any.
-    pub(super) fn inside(&self) -> Result<Reader<'a>, NotBer> {
+    pub(crate) fn inside(&self) -> Result<Reader<'a>, NotBer> {
         if self.tag & CONSTRUCTED == 0 {
             return Err(NotBer);
         }
@@ -50,37 +50,37 @@ impl<'a> Element<'a> {
 
 /// Reads values one after the other.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
     depth: u8,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes, depth: 0 }
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// Refuses whatever is left.
-    pub(super) const fn finish(self) -> Result<(), NotBer> {
+    pub(crate) const fn finish(self) -> Result<(), NotBer> {
         if self.rest.is_empty() { Ok(()) } else { Err(NotBer) }
     }
 
     /// The next value, which must have this tag.
-    pub(super) fn expect(&mut self, tag: u8) -> Result<Element<'a>, NotBer> {
+    pub(crate) fn expect(&mut self, tag: u8) -> Result<Element<'a>, NotBer> {
         self.optional(tag)?.ok_or(NotBer)
     }
 
     /// The next value, if there is one with this tag.
-    pub(super) fn optional(&mut self, tag: u8) -> Result<Option<Element<'a>>, NotBer> {
+    pub(crate) fn optional(&mut self, tag: u8) -> Result<Option<Element<'a>>, NotBer> {
         if self.rest.first() == Some(&tag) { self.next().map(Some) } else { Ok(None) }
     }
 
     /// The bytes of the next value, an OCTET STRING in one piece or in several (X.690 §8.7.3).
-    pub(super) fn octets(&mut self) -> Result<Vec<u8>, NotBer> {
+    pub(crate) fn octets(&mut self) -> Result<Vec<u8>, NotBer> {
         let Some(pieces) = self.optional(OCTET_STRING | CONSTRUCTED)? else {
             return Ok(self.expect(OCTET_STRING)?.content.to_vec());
         };
@@ -93,7 +93,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next value.
-    pub(super) fn next(&mut self) -> Result<Element<'a>, NotBer> {
+    pub(crate) fn next(&mut self) -> Result<Element<'a>, NotBer> {
         let start = self.rest;
         let (&[tag, first], after) = start.split_first_chunk().ok_or(NotBer)?;
         // Zero is no value but the end of one; a tag of several bytes is none that we know.
