@@ -16,6 +16,7 @@
 //! | `k8s` | the pod of a local process, as Kubernetes tells it | [`k8s`] |
 //! | `k8s_psat` | a node runs a pod of a Kubernetes cluster | [`k8s_psat`] |
 //! | `nitro_tpm` | what an EC2 instance with a NitroTPM has booted | [`nitro_tpm`] |
+//! | `nvidia_gpu` | NVIDIA's GPUs and switches run what they have to | [`nvidia_gpu`] |
 //! | `oidc` | an issuer such as GitHub vouches for a job, or for anything else | [`oidc`] |
 //! | `sshpop` | a node has the key of an SSH host certificate | [`sshpop`] |
 //! | `systemd` | the unit of a local process, as systemd tells it | [`systemd`] |
@@ -52,6 +53,7 @@ pub mod jwks;
 pub mod k8s;
 pub mod k8s_psat;
 pub mod nitro_tpm;
+pub mod nvidia_gpu;
 pub mod oidc;
 pub mod references;
 pub mod sshpop;
