@@ -20,6 +20,7 @@ use claviger_core::time::UnixTime;
 
 use crate::checklist::{Broken, Checklist, Outcome, Rule};
 use crate::references::{self, Registers};
+use crate::{aws_nitro, nitro_tpm};
 use encoding::{Encoding, readings};
 
 /// What a document says and which rules it keeps.
@@ -48,8 +49,8 @@ impl Inspection {
         verdict
     }
 
-    /// What it measured of the software, as reference values write it; empty if its kind has no
-    /// reference values. What was never measured, which is all zero, is no reference.
+    /// What it measured of the software into these `registers`, as reference values write it. What was
+    /// never measured, which is all zero, is no reference.
     #[must_use]
     pub fn measured(&self, registers: &Registers) -> BTreeMap<String, String> {
         let measured = self.fields.iter().filter(|(name, value)| {
@@ -132,23 +133,36 @@ pub struct Kind {
     pub name: &'static str,
     /// What it is, in a few words.
     pub says: &'static str,
-    /// What it measures of the software; none if there are no reference values for it.
-    pub registers: Option<&'static Registers>,
+    /// Where it measures software, one set of registers for each length that they can have; empty if
+    /// there are no reference values for it.
+    pub registers: &'static [&'static Registers],
     inspect: fn(&[u8], &Given) -> Option<Inspection>,
 }
 
 /// Every kind, those first that are easiest told from the others.
 pub static KINDS: &[Kind] = &[
     Kind {
+        name: aws_nitro::KIND,
+        says: "the attestation document of a Nitro enclave",
+        registers: &[&aws_nitro::REGISTERS],
+        inspect: aws_nitro::inspect,
+    },
+    Kind {
+        name: nitro_tpm::KIND,
+        says: "the attestation document of a NitroTPM",
+        registers: &[&nitro_tpm::REGISTERS],
+        inspect: nitro_tpm::inspect,
+    },
+    Kind {
         name: token::KIND,
         says: "a signed token (JWT), such as a CI job's",
-        registers: None,
+        registers: &[],
         inspect: token::inspect,
     },
     Kind {
         name: certificates::KIND,
         says: "a chain of X.509 certificates, leaf first",
-        registers: None,
+        registers: &[],
         inspect: certificates::inspect,
     },
 ];
@@ -175,12 +189,12 @@ pub fn inspect(
     }
     let readings = readings(file);
     let kinds = KINDS.iter().filter(|kind| only.is_none_or(|only| only.name == kind.name));
-    kinds
-        .flat_map(|kind| readings.iter().map(move |reading| (kind, reading)))
-        .find_map(|(kind, (encoding, document))| {
+    kinds.flat_map(|kind| readings.iter().map(move |reading| (kind, reading))).find_map(
+        |(kind, (encoding, document))| {
             let inspection = (kind.inspect)(document, given)?;
             Some((*encoding, kind, inspection))
-        })
+        },
+    )
 }
 
 #[cfg(test)]
@@ -246,7 +260,7 @@ mod tests {
         assert_eq!(names.len(), KINDS.len());
         for kind in KINDS {
             assert_eq!(super::kind(kind.name).unwrap().says, kind.says);
-            assert!(kind.registers.is_none_or(|registers| registers.kind == kind.name));
+            assert!(kind.registers.iter().all(|registers| registers.kind == kind.name));
         }
     }
 

@@ -1,7 +1,9 @@
 //! Reference values (RFC 9334 §4.5): what was measured of the software that an operator wants to run.
 //!
-//! An operator signs them (DSSE), with a date after which they are worth nothing. They are read again
-//! when their file changes. A file that can't be read, isn't signed or has expired admits nobody.
+//! An operator signs them (DSSE), with a date after which they are worth nothing: `claviger references
+//! sign`. They are read again when their file changes. A file that can't be read, isn't signed or has
+//! expired admits nobody. Whoever can write the file, and can't sign, can only put an older one in its
+//! place that has not expired yet.
 //!
 //! ```json
 //! {
@@ -16,7 +18,7 @@
 //! An image is recognised if every register that it names has just this value. The payload's type is
 //! [`PAYLOAD_TYPE`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -35,7 +37,10 @@ pub const PAYLOAD_TYPE: &str = "application/vnd.claviger.reference-values+json";
 /// The largest file of reference values, in bytes.
 pub const MAX: usize = 1 << 20;
 
-static RECOGNISED: Rule = Rule::new(
+/// The longest name or version of an image, in bytes: it becomes a selector.
+pub const MAX_NAME: usize = 128;
+
+pub(crate) static RECOGNISED: Rule = Rule::new(
     "reference_values",
     "what was measured is what signed and unexpired reference values name",
 );
@@ -116,19 +121,50 @@ impl Manifest {
     ///
     /// [`ReferenceError::Content`] if it would admit nobody or anybody, or is about something else.
     pub fn parse(payload: &[u8], registers: &Registers) -> Result<Self, ReferenceError> {
-        let manifest: Self = json::read(payload)
-            .map_err(|_malformed| content("it is no JSON of the documented form"))?;
-        if manifest.kind != registers.kind {
+        let manifest = Self::read(payload)?;
+        manifest.check(registers)?;
+        Ok(manifest)
+    }
+
+    /// Reads a payload of whichever kind it is about. What it says is not checked.
+    ///
+    /// # Errors
+    ///
+    /// [`ReferenceError::Content`] if it is not of the documented form.
+    pub fn read(payload: &[u8]) -> Result<Self, ReferenceError> {
+        json::read(payload).map_err(|_malformed| {
+            let detail = serde_json::from_slice::<Self>(payload).map_or_else(
+                |error| error.to_string(),
+                |_read| "a member comes twice, or it is no object".to_owned(),
+            );
+            content(format!("it is no JSON of the documented form: {detail}"))
+        })
+    }
+
+    /// Checks what it says about evidence with these `registers`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReferenceError::Content`] if it would admit nobody or anybody, or is about something else.
+    pub fn check(&self, registers: &Registers) -> Result<(), ReferenceError> {
+        if self.kind != registers.kind {
             return Err(content(format!(
                 "it is about `{}` and not about `{}`",
-                manifest.kind, registers.kind
+                self.kind, registers.kind
             )));
         }
-        if manifest.images.is_empty() {
+        if self.images.is_empty() {
             return Err(content("it names no image, so it admits nobody"));
         }
-        manifest.images.iter().try_for_each(|image| image.check(registers))?;
-        Ok(manifest)
+        let mut seen = BTreeSet::new();
+        for image in &self.images {
+            image.check(registers)?;
+            if !seen.insert(&image.registers) {
+                let name = &image.name;
+                return Err(content(format!("image `{name}` has the registers of one before it")));
+            }
+        }
+        Ok(())
     }
 
     /// The image that was `measured`.
@@ -141,17 +177,32 @@ impl Manifest {
         })
     }
 
-    fn has_expired(&self, now: UnixTime) -> bool {
-        u64::try_from(self.expires.as_second()).is_ok_and(|expires| expires <= now.as_secs())
-            || self.expires.as_second() < 0
+    /// Whether it is worth nothing any more at `now`.
+    #[must_use]
+    pub fn has_expired(&self, now: UnixTime) -> bool {
+        u64::try_from(self.expires.as_second()).map_or(true, |expires| expires <= now.as_secs())
     }
 }
 
 impl Image {
-    fn check(&self, registers: &Registers) -> Result<(), ReferenceError> {
+    /// Checks what it says about evidence with these `registers`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReferenceError::Content`] if it would recognise anything or nothing.
+    pub fn check(&self, registers: &Registers) -> Result<(), ReferenceError> {
         let name = &self.name;
         if name.is_empty() {
             return Err(content("an image has no name"));
+        }
+        let plain = |text: &str| {
+            (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if !plain(name) || !self.version.as_deref().is_none_or(plain) {
+            return Err(content(format!(
+                "image {name:?}: name and version are 1 to {MAX_NAME} printable ASCII characters \
+                 without spaces; they become selectors"
+            )));
         }
         for (register, value) in &self.registers {
             let length = (registers.length)(register).ok_or_else(|| {
@@ -187,7 +238,8 @@ pub struct References {
     read: Mutex<Option<(Version, Arc<Manifest>)>>,
 }
 
-/// What changes with the contents of a file.
+/// What changes with the contents of a file: which file it is, its size, and when it was last touched
+/// in any way. Unlike the time of its last modification, nobody can set that.
 #[derive(Debug, Eq, PartialEq)]
 struct Version(u64, u64, i64, i64);
 
@@ -219,7 +271,7 @@ impl References {
     pub fn current(&self) -> Result<Arc<Manifest>, ReferenceError> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let found = std::fs::metadata(&self.path).map_err(|error| unreadable(&self.path, error))?;
-        let version = Version(found.ino(), found.size(), found.mtime(), found.mtime_nsec());
+        let version = Version(found.ino(), found.size(), found.ctime(), found.ctime_nsec());
         if let Some((known, manifest)) = read.as_ref()
             && *known == version
         {
@@ -333,10 +385,28 @@ mod tests {
             assert!(error.contains(why), "{registers}: {error}");
         }
         assert!(refusal(r#"[{"name":"","registers":{"app":"0001"}}]"#).contains("no name"));
+        let long = "a".repeat(MAX_NAME + 1);
+        for odd in ["a b", "a\\nb", "ä", &long] {
+            let named = refusal(&format!(r#"[{{"name":"{odd}","registers":{{"app":"0001"}}}}]"#));
+            assert!(named.contains("printable"), "{named}");
+            let version =
+                format!(r#"[{{"name":"a","version":"{odd}","registers":{{"app":"0001"}}}}]"#);
+            assert!(refusal(&version).contains("printable"), "{odd}");
+        }
+        let same =
+            r#"[{"name":"a","registers":{"app":"0001"}},{"name":"b","registers":{"app":"0001"}}]"#;
+        assert!(refusal(same).contains("`b` has the registers of one before"));
         let more = r#"[{"name":"a","registers":{"app":"0001"},"debug":true}]"#;
-        assert!(refusal(more).contains("documented form"));
+        assert!(refusal(more).contains("unknown field `debug`"));
         let twice = r#"[{"name":"a","registers":{"app":"0001","app":"0002"}}]"#;
-        assert!(refusal(twice).contains("documented form"));
+        assert!(refusal(twice).contains("comes twice"));
+        let other = Manifest::parse(
+            br#"{"kind":"x","expires":"2026-06-30T00:00:00Z","images":[]}"#,
+            &REGISTERS,
+        );
+        assert!(other.unwrap_err().to_string().contains("about `x` and not about `test`"));
+        let timeless = Manifest::read(br#"{"kind":"test","images":[]}"#).unwrap_err().to_string();
+        assert!(timeless.contains("missing field `expires`"), "{timeless}");
     }
 
     fn opened(images: &str) -> (References, tempfile::TempDir) {

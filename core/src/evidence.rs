@@ -2,6 +2,7 @@
 //! attestation result).
 
 mod appraisal;
+pub mod ear;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +15,7 @@ use crate::bytes::Parts;
 use crate::id::{SpiffeId, TrustDomain};
 use crate::psk::Run;
 use crate::selector::Selectors;
-pub use appraisal::{Appraisal, Tier, TrustClaim, TrustVector};
+pub use appraisal::{Appraisal, Aspect, Tier, TrustClaim, TrustVector};
 
 /// The SHA-256 of a public key in SubjectPublicKeyInfo form: names a key without carrying it.
 #[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
