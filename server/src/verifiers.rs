@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use claviger_attestors::x509pop::OwnAuthorities;
 use claviger_attestors::{
-    NodeVerifier, aws_iid, azure_imds, composite, gcp_iit, http_challenge, join_token, k8s_psat,
-    oidc, sshpop, x509pop,
+    NodeVerifier, aws_iid, aws_nitro, azure_imds, composite, gcp_iit, http_challenge, join_token,
+    k8s_psat, nitro_tpm, nvidia_gpu, oidc, sshpop, x509pop,
 };
 use claviger_core::bundle::Bundle;
 use rustls_pki_types::CertificateDer;
@@ -38,38 +38,22 @@ impl Verifiers {
         ledger: &Ledger,
         bundle: watch::Receiver<Arc<Bundle>>,
     ) -> Result<Self, OpenVerifierError> {
-        let mut single: Vec<Box<dyn NodeVerifier>> =
-            vec![Box::new(join_token::Verifier::new(ledger.clone()))];
-        if let Some(config) = &config.x509pop {
-            single.push(opened(
-                x509pop::KIND,
-                x509pop::Verifier::open(config, Arc::new(Own(bundle))),
-            )?);
-        }
-        if let Some(config) = &config.sshpop {
-            single.push(opened(sshpop::KIND, sshpop::Verifier::open(config))?);
-        }
-        if let Some(config) = &config.http_challenge {
-            single.push(opened(http_challenge::KIND, http_challenge::Verifier::open(config))?);
-        }
-        if let Some(config) = &config.k8s_psat {
-            single.push(opened(k8s_psat::KIND, k8s_psat::Verifier::open(config))?);
-        }
-        if let Some(config) = &config.aws_iid {
-            single.push(opened(aws_iid::KIND, aws_iid::Verifier::open(config))?);
-        }
-        if let Some(config) = &config.gcp_iit {
-            single.push(opened(gcp_iit::KIND, gcp_iit::Verifier::open(config.clone()))?);
-        }
-        if let Some(config) = &config.azure_imds {
-            single.push(opened(azure_imds::KIND, azure_imds::Verifier::open(config))?);
-        }
-        if let Some(config) = &config.oidc {
-            single.push(opened(
-                oidc::KIND,
-                oidc::Verifier::open(config.clone(), Arc::new(ledger.clone())),
-            )?);
-        }
+        let own = Arc::new(Own(bundle));
+        let mut kinds = Kinds(vec![Box::new(join_token::Verifier::new(ledger.clone()))]);
+        kinds.open(aws_iid::KIND, &config.aws_iid, aws_iid::Verifier::open)?;
+        kinds.open(aws_nitro::KIND, &config.aws_nitro, aws_nitro::Verifier::open)?;
+        kinds.open(azure_imds::KIND, &config.azure_imds, azure_imds::Verifier::open)?;
+        kinds.open(gcp_iit::KIND, &config.gcp_iit, |c| gcp_iit::Verifier::open(c.clone()))?;
+        kinds.open(http_challenge::KIND, &config.http_challenge, http_challenge::Verifier::open)?;
+        kinds.open(k8s_psat::KIND, &config.k8s_psat, k8s_psat::Verifier::open)?;
+        kinds.open(nitro_tpm::KIND, &config.nitro_tpm, nitro_tpm::Verifier::open)?;
+        kinds.open(nvidia_gpu::KIND, &config.nvidia_gpu, nvidia_gpu::Verifier::open)?;
+        kinds.open(oidc::KIND, &config.oidc, |c| {
+            oidc::Verifier::open(c.clone(), Arc::new(ledger.clone()))
+        })?;
+        kinds.open(sshpop::KIND, &config.sshpop, sshpop::Verifier::open)?;
+        kinds.open(x509pop::KIND, &config.x509pop, |c| x509pop::Verifier::open(c, own))?;
+        let single = kinds.0;
         let single = Arc::new(single);
         let composite = config.composite.clone();
         let composite =
@@ -111,17 +95,25 @@ impl OwnAuthorities for Own {
     }
 }
 
-fn opened<V, E>(
-    kind: &'static str,
-    opened: Result<V, E>,
-) -> Result<Box<dyn NodeVerifier>, OpenVerifierError>
-where
-    V: NodeVerifier,
-    E: Error + Send + Sync + 'static,
-{
-    match opened {
-        Ok(verifier) => Ok(Box::new(verifier)),
-        Err(source) => Err(OpenVerifierError { kind, source: Box::new(source) }),
+/// The verifiers so far.
+struct Kinds(Vec<Box<dyn NodeVerifier>>);
+
+impl Kinds {
+    /// Adds the verifier of one kind, if it is configured.
+    fn open<C, V, E>(
+        &mut self,
+        kind: &'static str,
+        config: &Option<C>,
+        open: impl FnOnce(&C) -> Result<V, E>,
+    ) -> Result<(), OpenVerifierError>
+    where
+        V: NodeVerifier,
+        E: Error + Send + Sync + 'static,
+    {
+        let Some(config) = config else { return Ok(()) };
+        let failed = |source: E| OpenVerifierError { kind, source: Box::new(source) };
+        self.0.push(Box::new(open(config).map_err(failed)?));
+        Ok(())
     }
 }
 

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use claviger_attestors::composite::{self, MAX_PARTS};
 use claviger_attestors::join_token::{self, JoinToken};
 use claviger_attestors::{ConfigProblem, NodeCollector};
-use claviger_attestors::{aws_iid, azure_imds, gcp_iit, http_challenge};
-use claviger_attestors::{k8s_psat, oidc, sshpop, x509pop};
+use claviger_attestors::{aws_iid, aws_nitro, azure_imds, gcp_iit, http_challenge};
+use claviger_attestors::{k8s_psat, nitro_tpm, nvidia_gpu, oidc, sshpop, x509pop};
 use claviger_runtime::settings::{self, Problems, Section};
 use serde::de::DeserializeOwned;
 
@@ -133,6 +133,9 @@ fn kinds(section: &mut Section<'_>) -> Attestors {
     kinds.read(aws_iid::KIND, aws_iid::CollectorConfig::problems, |c| {
         boxed(aws_iid::Collector::open(c))
     });
+    kinds.read(aws_nitro::KIND, aws_nitro::CollectorConfig::problems, |c| {
+        boxed(aws_nitro::Collector::open(c))
+    });
     kinds.read(azure_imds::KIND, azure_imds::CollectorConfig::problems, |c| {
         boxed(azure_imds::Collector::open(c))
     });
@@ -144,6 +147,12 @@ fn kinds(section: &mut Section<'_>) -> Attestors {
     });
     kinds.read(k8s_psat::KIND, k8s_psat::CollectorConfig::problems, |c| {
         boxed(k8s_psat::Collector::open(c))
+    });
+    kinds.read(nitro_tpm::KIND, nitro_tpm::CollectorConfig::problems, |c| {
+        boxed(Ok::<_, Infallible>(nitro_tpm::Collector::open(c)))
+    });
+    kinds.read(nvidia_gpu::KIND, nvidia_gpu::CollectorConfig::problems, |c| {
+        boxed(Ok::<_, Infallible>(nvidia_gpu::Collector::open(c.clone())))
     });
     kinds.read(oidc::KIND, oidc::CollectorConfig::problems, |c| {
         boxed(Ok::<_, Infallible>(oidc::Collector::open(c.clone())))

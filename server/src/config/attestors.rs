@@ -1,8 +1,8 @@
 //! `[attestors]`: which kinds of evidence admit a node, or a program that has no agent.
 
 use claviger_attestors::{
-    ConfigProblem, aws_iid, azure_imds, composite, gcp_iit, http_challenge, join_token, k8s_psat,
-    oidc, sshpop, x509pop,
+    ConfigProblem, aws_iid, aws_nitro, azure_imds, composite, gcp_iit, http_challenge, join_token,
+    k8s_psat, nitro_tpm, nvidia_gpu, oidc, sshpop, x509pop,
 };
 use claviger_runtime::settings::Section;
 use serde::de::DeserializeOwned;
@@ -24,6 +24,12 @@ pub struct AttestorsConfig {
     pub gcp_iit: Option<gcp_iit::Config>,
     /// Documents of Azure's instances.
     pub azure_imds: Option<azure_imds::Config>,
+    /// Documents of Nitro enclaves.
+    pub aws_nitro: Option<aws_nitro::Config>,
+    /// Documents of EC2 instances with a NitroTPM.
+    pub nitro_tpm: Option<nitro_tpm::Config>,
+    /// What NVIDIA's GPUs and switches say of themselves.
+    pub nvidia_gpu: Option<nvidia_gpu::Config>,
     /// Tokens of OpenID Connect, such as those of CI jobs.
     pub oidc: Option<oidc::Config>,
     /// Several kinds at once.
@@ -41,6 +47,9 @@ pub(super) fn read(section: &mut Section<'_>) -> AttestorsConfig {
         aws_iid: kinds.read(aws_iid::KIND, aws_iid::Config::problems),
         gcp_iit: kinds.read(gcp_iit::KIND, gcp_iit::Config::problems),
         azure_imds: kinds.read(azure_imds::KIND, azure_imds::Config::problems),
+        aws_nitro: kinds.read(aws_nitro::KIND, aws_nitro::Config::problems),
+        nitro_tpm: kinds.read(nitro_tpm::KIND, nitro_tpm::Config::problems),
+        nvidia_gpu: kinds.read(nvidia_gpu::KIND, nvidia_gpu::Config::problems),
         oidc: kinds.read(oidc::KIND, oidc::Config::problems),
         composite: None,
     };
