@@ -18,7 +18,7 @@ pub(crate) mod fixture;
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, StatusCode, redirect};
 use rustls::crypto::aws_lc_rs;
 use zeroize::Zeroizing;
@@ -95,7 +95,22 @@ impl Fetch {
         endpoint: &Endpoint,
         headers: &[(&'static str, &str)],
     ) -> Result<Zeroizing<Vec<u8>>, FetchError> {
-        self.request(Method::GET, endpoint, headers).await
+        self.request(Method::GET, endpoint, headers).await.map(|answer| answer.body)
+    }
+
+    /// What a GET of `endpoint` is answered, and what the answer's `header` says, if it has it.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`] as for [`get`](Self::get).
+    pub async fn get_with_header(
+        &self,
+        endpoint: &Endpoint,
+        header: &'static str,
+    ) -> Result<(Zeroizing<Vec<u8>>, Option<String>), FetchError> {
+        let Answer { headers, body } = self.request(Method::GET, endpoint, &[]).await?;
+        let value = headers.get(header).and_then(|value| value.to_str().ok());
+        Ok((body, value.map(ToOwned::to_owned)))
     }
 
     /// The same, of a PUT without a body.
@@ -108,7 +123,7 @@ impl Fetch {
         endpoint: &Endpoint,
         headers: &[(&'static str, &str)],
     ) -> Result<Zeroizing<Vec<u8>>, FetchError> {
-        self.request(Method::PUT, endpoint, headers).await
+        self.request(Method::PUT, endpoint, headers).await.map(|answer| answer.body)
     }
 
     async fn request(
@@ -116,7 +131,7 @@ impl Fetch {
         method: Method,
         endpoint: &Endpoint,
         headers: &[(&'static str, &str)],
-    ) -> Result<Zeroizing<Vec<u8>>, FetchError> {
+    ) -> Result<Answer, FetchError> {
         let failed = |problem| FetchError { endpoint: endpoint.to_string(), problem };
         match tokio::time::timeout(self.deadline, self.ask(method, endpoint, headers)).await {
             Ok(answer) => answer.map_err(failed),
@@ -129,7 +144,7 @@ impl Fetch {
         method: Method,
         endpoint: &Endpoint,
         headers: &[(&'static str, &str)],
-    ) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    ) -> Result<Answer, Problem> {
         let mut request = self.client.request(method, endpoint.url().clone());
         for (name, value) in headers {
             let mut value =
@@ -150,8 +165,14 @@ impl Fetch {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body)
+        Ok(Answer { headers: std::mem::take(answer.headers_mut()), body })
     }
+}
+
+/// A 200.
+struct Answer {
+    headers: HeaderMap,
+    body: Zeroizing<Vec<u8>>,
 }
 
 /// A server did not answer as it should.

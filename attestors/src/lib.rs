@@ -18,8 +18,10 @@
 //! | `nitro_tpm` | what an EC2 instance with a NitroTPM has booted | [`nitro_tpm`] |
 //! | `nvidia_gpu` | NVIDIA's GPUs and switches run what they have to | [`nvidia_gpu`] |
 //! | `oidc` | an issuer such as GitHub vouches for a job, or for anything else | [`oidc`] |
+//! | `sgx` | an enclave of Intel SGX runs software that is known | [`sgx`] |
 //! | `sshpop` | a node has the key of an SSH host certificate | [`sshpop`] |
 //! | `systemd` | the unit of a local process, as systemd tells it | [`systemd`] |
+//! | `tdx` | a virtual machine of Intel TDX runs software that is known | [`tdx`] |
 //! | `unix` | the user, groups and program of a local process | [`mod@unix`] |
 //! | `x509pop` | a node has the key of an X.509 certificate | [`x509pop`] |
 //!
@@ -42,6 +44,7 @@ pub mod checklist;
 pub mod cms;
 pub mod composite;
 pub mod containerd;
+pub mod dcap;
 pub mod docker;
 pub mod dsse;
 pub mod fetch;
@@ -56,8 +59,10 @@ pub mod nitro_tpm;
 pub mod nvidia_gpu;
 pub mod oidc;
 pub mod references;
+pub mod sgx;
 pub mod sshpop;
 pub mod systemd;
+pub mod tdx;
 pub mod tsm;
 pub mod unix;
 pub mod workload;
