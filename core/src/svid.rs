@@ -192,13 +192,24 @@ impl Validity {
     /// holder would renew without a pause.
     #[must_use]
     pub fn renew_at(&self, jitter: u16) -> UnixTime {
-        let issued = self.not_before.after(Self::CUSHION).min(self.not_after);
-        let life = self.not_after.since(issued);
+        let (issued, life) = (self.issued(), self.life());
         let earliest = life.saturating_mul(4).checked_div(10).unwrap_or_default();
         let spread = life.checked_div(5).unwrap_or_default();
         let moved =
             spread.saturating_mul(jitter.into()).checked_div(u16::MAX.into()).unwrap_or_default();
         issued.after(earliest.saturating_add(moved))
+    }
+
+    /// How long it lasts from when it was issued.
+    #[must_use]
+    pub fn life(&self) -> Duration {
+        self.not_after.since(self.issued())
+    }
+
+    /// When it was issued.
+    #[must_use]
+    pub fn issued(&self) -> UnixTime {
+        self.not_before.after(Self::CUSHION).min(self.not_after)
     }
 
     /// When the successor of an authority is made and published: at half life, but no earlier than

@@ -57,6 +57,20 @@ impl fmt::Display for UnixTime {
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The current wall-clock time.
     fn now(&self) -> UnixTime;
+
+    /// The time at which to judge what claims to be valid from `not_before` on. A clock that is not
+    /// believed may be behind that; whether the claim is genuine is judged by whoever asks, who then
+    /// tells [`Self::witness`].
+    fn judging(&self, not_before: UnixTime) -> UnixTime {
+        let _believed_instead = not_before;
+        self.now()
+    }
+
+    /// Somebody trusted has said at `not_before`, or later, what time it was: by signing something
+    /// that is valid from then on. A clock that is believed anyway learns nothing from it.
+    fn witness(&self, not_before: UnixTime) {
+        let _known = not_before;
+    }
 }
 
 /// The clock of the operating system.

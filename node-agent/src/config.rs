@@ -5,7 +5,7 @@
 //!
 //! ```toml
 //! trust-domain = "example.org"                       # required
-//! server-address = "server.example.org:8081"         # required
+//! server-address = "server.example.org:8081"         # required; or vsock:CID:port, unix:/path
 //! data-dir = "/var/lib/claviger/agent"               # required; made if missing
 //! trust-bundle-path = "/etc/claviger/bundle.pem"     # required; see `claviger bundle show`
 //! socket-path = "/run/claviger/agent.sock"           # where workloads connect
@@ -44,6 +44,16 @@
 //! default-all-bundles-name = "ALL"
 //! disable-spiffe-cert-validation = false
 //!
+//! [clock]                                            # in an enclave, whose host sets the clock
+//! trusted = false
+//! not-before = "2026-11-21T12:00:00Z"                # when the image was built
+//!
+//! [relay]                                            # for the enclaves on this machine
+//! listen = "vsock:8081"                              # or "unix:/path"; to server-address only
+//! connections = 256
+//! connections-per-peer = 16
+//! idle-seconds = 90
+//!
 //! [limits]
 //! entries = 100000
 //! streams = 16384
@@ -57,7 +67,9 @@
 //! whoever answers first.
 
 mod attestor;
+mod clock;
 mod doors;
+mod relay;
 mod sds;
 mod workload;
 
@@ -67,13 +79,15 @@ use std::path::{Path, PathBuf};
 use claviger_attestors::join_token::JoinToken;
 use claviger_attestors::unix as unix_attestor;
 use claviger_core::id::TrustDomain;
+use claviger_runtime::place::ServerAddr;
 use claviger_runtime::settings::{self, AbsolutePath, Problems, Section};
 use claviger_runtime::telemetry::LogConfig;
-use claviger_runtime::tls::ServerAddr;
 use claviger_runtime::unix;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
+use crate::clock::Trust;
+use crate::relay as relaying;
 #[cfg(test)]
 pub(crate) use attestor::Source;
 pub use attestor::{Attestors, OpenEvidenceError, TokenSource};
@@ -112,6 +126,10 @@ pub struct Config {
     pub workload: Workload,
     /// How to serve Envoys.
     pub sds: Sds,
+    /// How far to believe the machine's clock.
+    pub clock: Trust,
+    /// How enclaves on this machine reach the server; they do not if unset.
+    pub relay: Option<relaying::Settings>,
     /// How much of everything there may be.
     pub limits: Limits,
 }
@@ -167,6 +185,8 @@ impl Config {
             unix: unix_attestor::Config::default(),
             workload: Workload::default(),
             sds: Sds::default(),
+            clock: Trust::default(),
+            relay: None,
             limits: Limits::default(),
         }
     }
@@ -193,7 +213,10 @@ impl Config {
 /// Reads everything, so that every problem is found; `None` if something required is missing.
 fn read(root: &mut Section<'_>) -> Option<Config> {
     let trust_domain = root.required("trust-domain", "name it, such as `example.org`");
-    let server_address = root.required("server-address", "say where the server is: `host:port`");
+    let server_address = root.required(
+        "server-address",
+        "say where the server is: `host:port`, or `vsock:CID:port` from an enclave",
+    );
     let data_dir = root.required::<AbsolutePath>("data-dir", "say where to keep the identity");
     let trust_bundle_path = root.required::<AbsolutePath>(
         "trust-bundle-path",
@@ -210,6 +233,8 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let unix = root.value("unix").unwrap_or_default();
     let workload = root.table("workload", workload::read);
     let sds = root.table("sds", sds::read);
+    let clock = root.table("clock", clock::read);
+    let relay = relay::read(root);
     let limits = root.table("limits", limits);
     Some(Config {
         trust_domain: trust_domain?,
@@ -226,6 +251,8 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         unix,
         workload,
         sds,
+        clock,
+        relay,
         limits,
     })
 }
@@ -273,6 +300,10 @@ impl<'de> Deserialize<'de> for Token {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use claviger_core::time::UnixTime;
+
     use super::*;
 
     const MINIMAL: &str = "trust-domain = \"example.org\"\nserver-address = \"localhost:8081\"\n\
@@ -365,6 +396,29 @@ mod tests {
     }
 
     #[test]
+    fn what_concerns_enclaves_is_read() {
+        let config = Config::parse(&format!(
+            "{}{}",
+            MINIMAL.replace("localhost:8081", "vsock:3:8081"),
+            r#"
+            clock = { trusted = false, not-before = "1970-01-01T00:00:09Z" }
+            [relay]
+            listen = "vsock:7"
+            connections = 3
+            connections-per-peer = 2
+            idle-seconds = 60
+            "#
+        ))
+        .unwrap();
+        assert_eq!(config.server_address.to_string(), "vsock:3:8081");
+        assert_eq!(config.clock, Trust::Floor(UnixTime::from_secs(9)));
+        let idle = Duration::from_secs(60);
+        let limits = relaying::Limits { connections: 3, connections_per_peer: 2, idle };
+        let listen = "vsock:7".parse().unwrap();
+        assert_eq!(config.relay, Some(relaying::Settings { listen, limits }));
+    }
+
+    #[test]
     fn all_mistakes_are_reported_at_once() {
         let problems = Config::parse(
             r#"
@@ -419,6 +473,23 @@ mod tests {
             &[
                 "brokers = 1: mean nothing without `broker-socket-path`; say where it is",
                 "brokers.id = spiffe://example.org: name workloads of the agent's own trust domain",
+            ],
+        );
+        refuses(
+            "relay = { connections = 0, idle-seconds = 44 }\nclock = { trusted = false }",
+            &[
+                "clock.trusted = false: needs `not-before`, too: say when the image was built",
+                "relay.listen: is missing; say where enclaves connect: `vsock:8081`, or `unix:/path`",
+                "relay.connections = 0: allow at least one",
+                "relay.connections-per-peer = 0: allow at least one",
+                "relay.idle-seconds = 44: allow at least 45 s",
+            ],
+        );
+        refuses(
+            "relay = { listen = \"0.0.0.0:8081\" }\nclock = { not-before = \"1970-01-01T00:00:09Z\" }",
+            &[
+                "clock.not-before = set: means nothing with a clock that is believed; set `trusted = false`",
+                "relay.listen = \"0.0.0.0:8081\": `0.0.0.0:8081` is not of the form `vsock:port` or `unix:/path`",
             ],
         );
         refuses(

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use claviger_core::id::SpiffeId;
 use claviger_core::time::Clock;
 use claviger_runtime::telemetry::Chain;
-use claviger_runtime::tls::{Identity, TrustBundle, verify_svid};
+use claviger_runtime::tls::{Identity, TrustBundle, verify_svid_by};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -84,7 +84,7 @@ impl Agent {
             warn!("an identity without a trust bundle is not used; attesting");
             return Ok(None);
         };
-        match verify_svid(svid.chain(), &bundle, clock.now()) {
+        match verify_svid_by(svid.chain(), &bundle, &**clock) {
             Ok(id) => {
                 info!(agent = %id, "known from before");
                 let server = Self::server(config, bundle, clock)?;

@@ -6,6 +6,8 @@
 //! | what an operator can set | [`config`] |
 //! | who the agent is: attestation, renewal, what it remembers | [`identity`] |
 //! | the way to the server | `server` |
+//! | the way to the server for enclaves on this machine | [`relay`] |
+//! | time where the machine's clock belongs to somebody else | [`clock`] |
 //! | what the server says of entries, bundle and audit log, as it changes | `sync` |
 //! | entries, SVIDs, and when each is renewed | `credentials` |
 //! | JWT-SVIDs, made on demand and remembered | `tokens` |
@@ -21,8 +23,10 @@
 //! snapshot, and the services answer from the snapshot. No request waits for the server but those
 //! for PSKs, and those for JWT-SVIDs that are not remembered.
 
+pub mod clock;
 pub mod config;
 pub mod identity;
+pub mod relay;
 pub mod run;
 
 mod admin;

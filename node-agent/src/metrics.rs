@@ -65,3 +65,20 @@ pub(crate) fn counted<T>(
 pub(crate) fn streams(change: f64) {
     gauge!("claviger_agent_streams").increment(change);
 }
+
+/// A connection through the relay was opened (+1) or ended (-1).
+pub(crate) fn relay_connections(change: f64) {
+    gauge!("claviger_agent_relay_connections").increment(change);
+}
+
+/// A connection to the relay was closed at once.
+pub(crate) fn relay_refused(reason: &'static str) {
+    counter!("claviger_agent_relay_refused_total", "reason" => reason).increment(1);
+}
+
+/// A connection through the relay ended after so many bytes to the server and from it.
+pub(crate) fn relayed(end: &'static str, up: u64, down: u64) {
+    counter!("claviger_agent_relay_connections_total", "end" => end).increment(1);
+    counter!("claviger_agent_relay_bytes_total", "direction" => "to-server").increment(up);
+    counter!("claviger_agent_relay_bytes_total", "direction" => "from-server").increment(down);
+}

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::credentials::{Book, Keeper, Outputs};
 use crate::files::{DataDir, DataDirError};
 use crate::identity::{self, EstablishError, Renewal, Standing};
+use crate::relay::{self, OpenRelayError};
 use crate::streams::Desk;
 use crate::sync::{LoadWitnessError, Sync, UPDATES, Witness};
 
@@ -53,6 +54,7 @@ impl Agent {
         clock: Arc<dyn Clock>,
         tasks: &Tasks,
     ) -> Result<Running, StartError> {
+        let clock = config.clock.in_clock(clock);
         let dir = DataDir::open(&config.data_dir)?;
         let witness = Witness::load(&dir).await?;
         // All that can be in the way on this machine is found out before a token is spent.
@@ -69,6 +71,10 @@ impl Agent {
             agent: Arc::default(),
         };
         let brokers = doors.open(&config, tasks)?;
+        // Enclaves prove by themselves who they are; they do not wait until this machine has.
+        if let Some(relay) = &config.relay {
+            relay::open(relay, &config.server_address, tasks)?;
+        }
 
         let stop = tasks.token();
         let agent = identity::Agent::establish(&config, &dir, &clock, &stop).await?;
@@ -126,6 +132,9 @@ pub enum StartError {
     /// Its socket can't be made.
     #[error(transparent)]
     Socket(#[from] BindError),
+    /// Its relay can't listen.
+    #[error(transparent)]
+    Relay(#[from] OpenRelayError),
     /// It has no identity, and gets none.
     #[error(transparent)]
     Identity(#[from] EstablishError),

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use claviger_core::id::{ParseIdError, SpiffeId, TrustDomain};
 use claviger_core::time::Clock;
+use claviger_runtime::place::ServerAddr;
 use claviger_runtime::telemetry::Chain;
-use claviger_runtime::tls::{Identity, ServerAddr, TrustBundle, client_config, connector};
+use claviger_runtime::tls::{Identity, TrustBundle, client_config, connector};
 use prost::Message;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};

@@ -6,6 +6,7 @@ mod client;
 mod clock;
 mod fake;
 mod machine;
+mod parent;
 mod token_key;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,7 @@ pub(crate) use client::{Client, ids, with_header, workload};
 use clock::Ahead;
 use fake::FakeServer;
 pub(crate) use fake::Jwts;
+pub(crate) use parent::{Mischief, Parent};
 pub(crate) use token_key::TokenKey;
 
 /// The time at which tests without a world happen.
@@ -113,6 +115,11 @@ impl World {
     pub(crate) async fn restart_server(&mut self) {
         self.server_tasks = Tasks::default();
         self.server.serve(self.address, &self.server_tasks).await;
+    }
+
+    /// Where it is.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The settings of the agent, with a token that the server knows.

@@ -9,6 +9,8 @@
 //! | [`health`]      | what works and what does not, and the HTTP endpoint that says so             |
 //! | [`http`]        | HTTP/1.1 for supervisors and strangers: one small request at a time          |
 //! | [`unix`]        | Unix sockets whose callers the kernel vouches for                            |
+//! | [`place`]       | where a server is, and the way there: TCP, vsock or a Unix socket              |
+//! | [`vsock`]       | sockets between a virtual machine and its host                               |
 //! | [`tls`]         | TLS 1.3 between live X.509-SVIDs, and the validation of an X.509-SVID        |
 //! | [`descriptors`] | how many connections the process may have open                               |
 
@@ -16,9 +18,11 @@ mod accept;
 pub mod descriptors;
 pub mod health;
 pub mod http;
+pub mod place;
 pub mod settings;
 pub mod slots;
 pub mod tasks;
 pub mod telemetry;
 pub mod tls;
 pub mod unix;
+pub mod vsock;

@@ -33,14 +33,14 @@ mod fixture;
 pub use authority::AuthorityError;
 pub use bundle::{BundleError, TrustBundle};
 pub use config::{client_config, server_config};
-pub use connect::{ConnectError, ServerAddr, ServerAddrError, connector};
+pub use connect::{ConnectError, connector};
 pub use handshake::HandshakeError;
 pub use identity::{Identity, Svid, SvidKeyError};
 pub use incoming::{BindError, Limits, TlsIncoming};
 pub use leaf::{Leaf, LeafError};
 pub use local::{LocalTlsPeer, LocalTlsStream, local_tls};
 pub use stream::{Accepted, TlsPeer, TlsStream};
-pub use svid::{SvidError, verify_svid};
+pub use svid::{SvidError, verify_svid, verify_svid_by};
 pub use web::{
     WebCertificate, WebCertificateError, own_web_client_config, own_web_server_config,
     web_server_config,

@@ -12,7 +12,7 @@ use claviger_attestors::composite::{self, MAX_PARTS};
 use claviger_attestors::join_token::{self, JoinToken};
 use claviger_attestors::{ConfigProblem, NodeCollector};
 use claviger_attestors::{aws_iid, aws_nitro, azure_imds, gcp_iit, http_challenge};
-use claviger_attestors::{k8s_psat, nitro_tpm, nvidia_gpu, oidc, sshpop, x509pop};
+use claviger_attestors::{k8s_psat, nitro_tpm, nvidia_gpu, oidc, sshpop, tpm, x509pop};
 use claviger_runtime::settings::{self, Problems, Section};
 use serde::de::DeserializeOwned;
 
@@ -160,6 +160,7 @@ fn kinds(section: &mut Section<'_>) -> Attestors {
     kinds.read(sshpop::KIND, sshpop::CollectorConfig::problems, |c| {
         boxed(sshpop::Collector::open(c.clone()))
     });
+    kinds.read(tpm::KIND, tpm::CollectorConfig::problems, |c| boxed(tpm::Collector::open(c)));
     kinds.read(x509pop::KIND, x509pop::CollectorConfig::problems, |c| {
         boxed(x509pop::Collector::open(c.clone()))
     });

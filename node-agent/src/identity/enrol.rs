@@ -5,7 +5,7 @@ use std::time::Duration;
 use claviger_attestors::{NodeCollector, join_token};
 use claviger_core::time::Clock;
 use claviger_runtime::telemetry::Chain;
-use claviger_runtime::tls::{Svid, SvidError, SvidKeyError, TrustBundle, verify_svid};
+use claviger_runtime::tls::{Svid, SvidError, SvidKeyError, TrustBundle, verify_svid_by};
 use rustls_pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -86,7 +86,7 @@ pub(super) fn check(
     clock: &dyn Clock,
 ) -> Result<Svid, BadAnswer> {
     let svid = Svid::new(chain, key.pkcs8())?;
-    let id = verify_svid(svid.chain(), bundle, clock.now())?;
+    let id = verify_svid_by(svid.chain(), bundle, clock)?;
     if !id.path().starts_with("/spire/agent/") {
         return Err(BadAnswer::NotAnAgent(id.to_string()));
     }

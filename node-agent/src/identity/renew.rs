@@ -10,6 +10,7 @@ use claviger_proto::spire::server::agent::v1::{AgentX509svidParams, RenewAgentRe
 use claviger_runtime::telemetry::Chain;
 use claviger_runtime::tls::Svid;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -29,6 +30,10 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The clock is asked again at least this often: it may be set, and the machine may sleep.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// Whatever the clock says, this part of an SVID's life passes before it is renewed: a clock that runs
+/// ahead must not have an agent attest without a pause. In tenths; renewal is due at four or later.
+const LEAST_TENTHS: u32 = 3;
 
 /// Renews the agent's own SVID.
 #[derive(Debug)]
@@ -56,13 +61,18 @@ impl Renewal {
 
     async fn renew_for_ever(&self) {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        let (mut came, mut earliest) = (Instant::now(), Instant::now());
         loop {
             tokio::select! {
-                () = self.sleep_until_due() => {}
+                () = self.sleep_until_due(came, earliest) => {}
                 () = self.standing.must_attest() => {}
             }
             match self.renew().await {
-                Ok(()) => backoff.reset(),
+                Ok(()) => {
+                    backoff.reset();
+                    came = Instant::now();
+                    earliest = came + self.validity().life() * LEAST_TENTHS / 10;
+                }
                 Err(error) => {
                     self.report(&error).await;
                     tokio::time::sleep(backoff.pause(jitter())).await;
@@ -71,12 +81,20 @@ impl Renewal {
         }
     }
 
-    async fn sleep_until_due(&self) {
+    fn validity(&self) -> Validity {
         let svid = self.agent.identity.current();
-        let (not_before, not_after) = (svid.leaf().not_before(), svid.leaf().not_after());
-        let due = Validity { not_before, not_after }.renew_at(jitter());
+        Validity { not_before: svid.leaf().not_before(), not_after: svid.leaf().not_after() }
+    }
+
+    /// By the clock, or by the time that has passed since the SVID `came`, whichever is sooner: a
+    /// clock that was set back must not let it end.
+    async fn sleep_until_due(&self, came: Instant, earliest: Instant) {
+        sleep_until(earliest).await;
+        let validity = self.validity();
+        let due = validity.renew_at(jitter());
+        let latest = came + due.since(validity.issued());
         loop {
-            let left = due.since(self.clock.now());
+            let left = due.since(self.clock.now()).min(latest.duration_since(Instant::now()));
             if left.is_zero() {
                 return;
             }

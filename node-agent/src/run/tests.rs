@@ -14,6 +14,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 mod evidence;
+mod parent;
 
 use super::*;
 use crate::config::TokenSource;

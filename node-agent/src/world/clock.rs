@@ -1,22 +1,28 @@
-//! A clock that tests can put forward.
+//! A clock that tests can set.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use claviger_core::time::{Clock, SystemClock, UnixTime};
 
-/// The system's clock, and how far it is put forward, in seconds.
+/// The system's clock, and how far it is ahead of it, in seconds.
 #[derive(Debug, Default)]
-pub(crate) struct Ahead(AtomicU64);
+pub(crate) struct Ahead(AtomicI64);
 
 impl Ahead {
     pub(crate) fn advance(&self, by: Duration) {
-        self.0.fetch_add(by.as_secs(), Ordering::Relaxed);
+        self.0.fetch_add(by.as_secs().try_into().unwrap(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_back(&self, by: Duration) {
+        self.0.fetch_sub(by.as_secs().try_into().unwrap(), Ordering::Relaxed);
     }
 }
 
 impl Clock for Ahead {
     fn now(&self) -> UnixTime {
-        SystemClock.now().after(Duration::from_secs(self.0.load(Ordering::Relaxed)))
+        let (now, ahead) = (SystemClock.now(), self.0.load(Ordering::Relaxed));
+        let span = Duration::from_secs(ahead.unsigned_abs());
+        if ahead < 0 { now.before(span) } else { now.after(span) }
     }
 }

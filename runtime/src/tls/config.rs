@@ -54,13 +54,15 @@ pub fn client_config(
     clock: Arc<dyn Clock>,
 ) -> Arc<ClientConfig> {
     #[expect(clippy::expect_used, reason = "our provider has TLS 1.3 suites; every test shows it")]
-    let builder = ClientConfig::builder_with_details(provider(), Arc::new(RustlsTime(clock)))
+    let builder =
+        ClientConfig::builder_with_details(provider(), Arc::new(RustlsTime(Arc::clone(&clock))))
         .with_protocol_versions(&[&TLS13])
         .expect("TLS 1.3");
     // "Dangerous" is to verify by one's own rules; ours are stricter than the Web's.
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(ServerVerifier {
         bundle: bundle.clone(),
         expected,
+        clock,
     }));
     let mut config = match identity {
         Some(identity) => builder.with_client_cert_resolver(Arc::new(identity.clone())),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use claviger_core::id::{SpiffeId, TrustDomain};
-use claviger_core::time::UnixTime;
+use claviger_core::time::{Clock, UnixTime};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{self, CertificateDer};
 use webpki::{EndEntityCert, KeyUsage};
@@ -28,6 +28,33 @@ pub fn verify_svid(
 ) -> Result<SpiffeId, SvidError> {
     let (leaf, intermediates) = chain.split_first().ok_or(SvidError::Empty)?;
     verify(leaf, intermediates, bundle, now)
+}
+
+/// The same at the time of `clock`, which learns from what is verified.
+///
+/// # Errors
+///
+/// As [`verify_svid`].
+pub fn verify_svid_by(
+    chain: &[CertificateDer<'_>],
+    bundle: &TrustBundle,
+    clock: &dyn Clock,
+) -> Result<SpiffeId, SvidError> {
+    let (leaf, intermediates) = chain.split_first().ok_or(SvidError::Empty)?;
+    verify_by(leaf, intermediates, bundle, clock)
+}
+
+/// What signs a certificate knows the time: it cannot be before the certificate is valid.
+pub(super) fn verify_by(
+    der: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    bundle: &TrustBundle,
+    clock: &dyn Clock,
+) -> Result<SpiffeId, SvidError> {
+    let not_before = Leaf::parse(der)?.not_before();
+    let id = verify(der, intermediates, bundle, clock.judging(not_before))?;
+    clock.witness(not_before);
+    Ok(id)
 }
 
 pub(super) fn verify(
@@ -104,7 +131,7 @@ pub enum SvidError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::fixture::{Authority, LIFETIME, START};
+    use crate::tls::fixture::{At, Authority, LIFETIME, START};
 
     #[test]
     fn an_svid_of_our_authority_is_believed() {
@@ -112,6 +139,50 @@ mod tests {
         let (chain, _) = ca.issue("/db");
         let id = verify_svid(&chain, &ca.bundle(), START).unwrap();
         assert_eq!(id.to_string(), "spiffe://example.org/db");
+    }
+
+    /// A clock that knows only what it is told.
+    #[derive(Debug, Default)]
+    struct Learning(std::sync::Mutex<UnixTime>);
+
+    impl Clock for Learning {
+        fn now(&self) -> UnixTime {
+            *self.0.lock().unwrap()
+        }
+
+        fn judging(&self, not_before: UnixTime) -> UnixTime {
+            self.now().max(not_before)
+        }
+
+        fn witness(&self, not_before: UnixTime) {
+            let mut known = self.0.lock().unwrap();
+            *known = known.max(not_before);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_knows_nothing_learns_from_what_is_genuine_only() {
+        let (ours, theirs) = (Authority::new("example.org"), Authority::new("example.org"));
+        let clock = Learning::default();
+        let (forged, _) = theirs.issue("/db");
+        verify_svid_by(&forged, &ours.bundle(), &clock).unwrap_err();
+        assert_eq!(clock.now(), UnixTime::default());
+        let (genuine, _) = ours.issue("/db");
+        verify_svid_by(&genuine, &ours.bundle(), &clock).unwrap();
+        assert_eq!(clock.now(), Leaf::parse(&genuine[0]).unwrap().not_before());
+    }
+
+    #[test]
+    fn what_ended_before_the_newest_thing_that_is_known_is_over() {
+        let ca = Authority::new("example.org");
+        let (chain, _) = ca.issue("/db");
+        let end = Leaf::parse(&chain[0]).unwrap().not_after();
+        let clock = Learning(std::sync::Mutex::new(end.after(Duration::from_secs(1))));
+        let error = verify_svid_by(&chain, &ca.bundle(), &clock).unwrap_err();
+        assert!(matches!(error, SvidError::Untrusted(_)), "{error}");
+        // Whoever believes a clock judges at its time alone.
+        let early = At(START.before(LIFETIME));
+        verify_svid_by(&chain, &ca.bundle(), &early).unwrap_err();
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use claviger_core::id::SpiffeId;
-use claviger_core::time::UnixTime;
+use claviger_core::time::{Clock, UnixTime};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::{self, CertificateDer, ServerName};
@@ -13,26 +13,29 @@ use rustls::{
 };
 
 use super::bundle::TrustBundle;
-use super::svid::{SvidError, verify};
+use super::svid::{SvidError, verify, verify_by};
 
 /// Believes servers that are who they are expected to be.
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
     pub(super) bundle: TrustBundle,
     pub(super) expected: SpiffeId,
+    /// Learns from the certificates of servers that are believed.
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl ServerCertVerifier for ServerVerifier {
     /// The name under which the server was reached is of no interest: SPIFFE names who, not where.
+    /// What rustls calls the time is what our own clock said.
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp: &[u8],
-        now: pki_types::UnixTime,
+        _now: pki_types::UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let found = verify(leaf, intermediates, &self.bundle, unix_time(now)).map_err(refused)?;
+        let found = verify_by(leaf, intermediates, &self.bundle, &*self.clock).map_err(refused)?;
         if found != self.expected {
             let expected = self.expected.clone();
             return Err(other(WrongServer { found, expected }));

@@ -37,7 +37,7 @@ impl Issued for WorkloadSvid {
         entry: &Entry,
         key: Key,
         result: Self::Result,
-        _trust: &Trust,
+        trust: &Trust,
     ) -> Result<Self, SvidRefused> {
         sound(result.status)?;
         let chain = result.svid.map(|svid: types::X509svid| svid.cert_chain).unwrap_or_default();
@@ -48,6 +48,8 @@ impl Issued for WorkloadSvid {
         if *leaf.id() != entry.spiffe_id {
             return Err(SvidRefused::OtherIdentity(leaf.id().to_string()));
         }
+        // The server says it, over a connection that was verified.
+        trust.clock.witness(leaf.not_before());
         let validity = Validity { not_before: leaf.not_before(), not_after: leaf.not_after() };
         Ok(Self { chain: concatenated, key: key.into_shared_pkcs8(), validity })
     }

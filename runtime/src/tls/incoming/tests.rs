@@ -17,13 +17,14 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tower::Service;
 
 use super::*;
+use crate::place::Dialed;
 use crate::tasks::Drain;
 use crate::tls::connect::ConnectError;
 use crate::tls::fixture::{Authority, START, clock, date, uri_names};
 use crate::tls::verifier::ServerVerifier;
 use crate::tls::{Identity, TrustBundle, client_config, connector, server_config};
 
-type ClientStream = tokio_rustls::client::TlsStream<TcpStream>;
+type ClientStream = tokio_rustls::client::TlsStream<Dialed>;
 
 /// A server, `spiffe://example.org/server`, and what clients need to know of it.
 struct World {
@@ -104,7 +105,8 @@ async fn both_ends_know_each_other_and_the_key_exchange_is_post_quantum() {
 
     assert_eq!(server.peer().id(), Some(agent.current().leaf().id()));
     assert_eq!(server.peer().leaf(), Some(agent.current().leaf()));
-    assert_eq!(server.peer().addr(), client.get_ref().0.local_addr().unwrap());
+    let Dialed::Left(tcp) = client.get_ref().0 else { panic!("not TCP") };
+    assert_eq!(server.peer().addr(), tcp.local_addr().unwrap());
     for (version, group) in [
         (
             server.connection().protocol_version(),
@@ -193,8 +195,8 @@ async fn a_client_cannot_use_the_certificate_of_another() {
 #[tokio::test]
 async fn tls_1_2_is_refused() {
     let mut world = World::start().await;
-    let verifier =
-        ServerVerifier { bundle: world.bundle.clone(), expected: world.server_id("/server") };
+    let (bundle, expected) = (world.bundle.clone(), world.server_id("/server"));
+    let verifier = ServerVerifier { bundle, expected, clock: clock() };
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&TLS12])
         .unwrap()
