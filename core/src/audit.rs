@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::Parts;
 use crate::entry::{Entry, EntryId};
 use crate::evidence::{Appraisal, KeyDigest};
-use crate::grant::{Grant, IssueJwt, IssueWit, IssueX509, IssueX509Ca, PolicyDigest, Requester};
+use crate::grant::{
+    Grant, IssueEar, IssueJwt, IssueWit, IssueX509, IssueX509Ca, PolicyDigest, Requester,
+};
 use crate::id::{SpiffeId, TrustDomain};
 use crate::psk::{PskBinding, PskTtl, Run};
 use crate::selector::Selectors;
@@ -325,6 +327,21 @@ pub enum Event {
         /// The policies that permitted it.
         policy: PolicyDigest,
     },
+    /// An attestation result is about to be signed.
+    EarIssued {
+        /// The agent that it is about.
+        agent: SpiffeId,
+        /// When the agent's evidence was judged.
+        appraised_at: UnixTime,
+        /// What it says.
+        appraisal: Appraisal,
+        /// How long it lasts at most, in seconds.
+        ttl: SvidTtl,
+        /// Who asked.
+        requester: Requester,
+        /// The policies that permitted it.
+        policy: PolicyDigest,
+    },
     /// A PSK is about to be derived for its client.
     PskIssued {
         /// Its wire identity.
@@ -432,6 +449,20 @@ impl Event {
             key: KeyDigest::of_spki(act.contents.key.spki()),
             entry: act.entry.clone(),
             requester: act.requester.clone(),
+            policy: grant.policy(),
+        }
+    }
+
+    /// The record of `grant`, to be written before the token is signed.
+    #[must_use]
+    pub fn of_ear(grant: &Grant<IssueEar>) -> Self {
+        let IssueEar { contents, requester } = grant.act();
+        Self::EarIssued {
+            agent: contents.agent.clone(),
+            appraised_at: contents.appraised_at,
+            appraisal: contents.appraisal.clone(),
+            ttl: contents.ttl,
+            requester: requester.clone(),
             policy: grant.policy(),
         }
     }
@@ -611,6 +642,16 @@ mod tests {
         let profile = Profile::X509;
         let key = serde_json::from_value(key.into()).unwrap();
         assert_eq!(event, Event::AuthorityActivated { profile, key });
+    }
+
+    /// What a policy later sees of it as `tier` is "none".
+    #[test]
+    fn evidence_of_the_first_versions_is_of_no_tier() {
+        let old = r#"{"evidence":{"id":"spiffe://x/a","kind":"oidc","bond":"bearer"}}"#;
+        let Requester::Evidence { tier, .. } = serde_json::from_str(old).unwrap() else {
+            panic!("it is evidence")
+        };
+        assert_eq!(tier, crate::evidence::Tier::None);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::entry::EntryId;
-use crate::evidence::Bond;
+use crate::evidence::ear::EarContents;
+use crate::evidence::{Bond, Tier};
 use crate::id::SpiffeId;
 use crate::psk::PskBinding;
 use crate::psk::binder::{Binder, TranscriptHash};
@@ -140,6 +141,15 @@ pub struct IssueWit {
     pub entry: Option<EntryId>,
 }
 
+/// The act of signing one attestation result, for whoever wants to rely on it.
+#[derive(Clone, Debug)]
+pub struct IssueEar {
+    /// What the token will say.
+    pub contents: EarContents,
+    /// Who asked.
+    pub requester: Requester,
+}
+
 /// The act of signing the authority of a downstream server, which signs for our trust domain.
 #[derive(Clone, Debug)]
 pub struct IssueX509Ca {
@@ -186,6 +196,9 @@ pub enum Requester {
         kind: String,
         /// What keeps others from presenting it.
         bond: Bond,
+        /// How far it is to be trusted; records of the first versions leave it out.
+        #[serde(default)]
+        tier: Tier,
     },
 }
 

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use claviger_core::bundle::Bundle;
-use claviger_core::grant::{Grant, IssueJwt, IssueWit, IssueX509, IssueX509Ca, Recorded};
+use claviger_core::grant::{Grant, IssueEar, IssueJwt, IssueWit, IssueX509, IssueX509Ca, Recorded};
 use claviger_core::id::TrustDomain;
 use claviger_core::svid::Validity;
 use claviger_core::time::UnixTime;
@@ -102,6 +102,21 @@ impl Authority {
         now: UnixTime,
     ) -> Result<SignedToken, SignError> {
         self.wit.load().sign_wit(&grant.into_inner().into_act(), now)
+    }
+
+    /// Signs the attestation result that `grant` permits, issued at `now`, with the key of JWT-SVIDs:
+    /// its public half is published where others look for it. [`claviger_core::evidence::ear`] says
+    /// why a result can't be taken for an SVID.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError`] if the key has expired.
+    pub fn sign_ear(
+        &self,
+        grant: Recorded<Grant<IssueEar>>,
+        now: UnixTime,
+    ) -> Result<SignedToken, SignError> {
+        self.jwt.load().sign_ear(&grant.into_inner().into_act(), now)
     }
 
     /// The bundle of the trust domain, and every later one.

@@ -25,7 +25,7 @@ mod writer;
 use std::sync::Arc;
 
 use claviger_core::audit::{Event, Head};
-use claviger_core::grant::{Grant, IssueJwt, IssueWit, IssueX509, IssueX509Ca, Recorded};
+use claviger_core::grant::{Grant, IssueEar, IssueJwt, IssueWit, IssueX509, IssueX509Ca, Recorded};
 use claviger_runtime::tasks::Tasks;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -209,6 +209,18 @@ impl Journal {
         grants: Vec<Grant<IssueWit>>,
     ) -> Result<Vec<Recorded<Grant<IssueWit>>>, CommitError> {
         self.record_all(grants, Event::of_wit).await
+    }
+
+    /// Records that these attestation results are about to be signed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::record`].
+    pub async fn record_ear(
+        &self,
+        grants: Vec<Grant<IssueEar>>,
+    ) -> Result<Vec<Recorded<Grant<IssueEar>>>, CommitError> {
+        self.record_all(grants, Event::of_ear).await
     }
 
     /// One record for each grant, one write for all.

@@ -9,7 +9,8 @@ mod request;
 
 use cedar_policy::{Authorizer, Decision, PolicySet, Schema};
 use claviger_core::grant::{
-    Grant, IssueJwt, IssuePsk, IssueWit, IssueX509, IssueX509Ca, PolicyDigest, PskProof, RedeemPsk,
+    Grant, IssueEar, IssueJwt, IssuePsk, IssueWit, IssueX509, IssueX509Ca, PolicyDigest, PskProof,
+    RedeemPsk,
 };
 use claviger_core::id::TrustDomain;
 use claviger_core::time::UnixTime;
@@ -86,6 +87,16 @@ impl Policy {
         Ok(Grant::assertion(act, self.digest))
     }
 
+    /// Decides about an attestation result.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] unless a policy permits it.
+    pub fn issue_ear(&self, act: IssueEar) -> Result<Grant<IssueEar>, Denied> {
+        self.ask(&Question::issue_ear(&act, &self.trust_domain))?;
+        Ok(Grant::assertion(act, self.digest))
+    }
+
     /// Decides at `now` about making a one-time PSK.
     ///
     /// # Errors
@@ -144,7 +155,8 @@ pub struct Denied {
 
 #[cfg(test)]
 mod tests {
-    use claviger_core::evidence::Bond;
+    use claviger_core::evidence::ear::EarContents;
+    use claviger_core::evidence::{Appraisal, Bond, Tier, TrustClaim};
     use claviger_core::grant::Requester;
     use claviger_core::jose::PublicKey;
     use claviger_core::psk::{PskBinding, PskHash};
@@ -329,6 +341,7 @@ mod tests {
             id: "spiffe://example.org/spire/agent/x509pop/1".parse().unwrap(),
             kind: "x509pop".to_owned(),
             bond,
+            tier: Tier::None,
         };
         let (web, db) = ("spiffe://example.org/web", "spiffe://example.org/db");
         let node = |bond| IssueX509 { requester: by(bond), ..x509(web) };
@@ -338,6 +351,45 @@ mod tests {
         let _bound = policy.issue_psk(job(Bond::Key), NOW).unwrap();
         policy.issue_psk(job(Bond::Bearer), NOW).unwrap_err();
         let _by_an_agent = policy.issue_x509(x509(web)).unwrap();
+    }
+
+    #[test]
+    fn policies_can_ask_how_far_evidence_is_to_be_trusted() {
+        let policy = policy(
+            r#"
+            permit (principal, action in [Action::"issue_x509", Action::"issue_ear"], resource)
+            when { context has evidence && context.evidence.tier == "affirming" };
+            "#,
+        );
+        let id = || "spiffe://example.org/spire/agent/tpm/1".parse().unwrap();
+        let node = |tier| IssueX509 {
+            requester: Requester::Evidence {
+                id: id(),
+                kind: "tpm".to_owned(),
+                bond: Bond::Key,
+                tier,
+            },
+            ..x509("spiffe://example.org/spire/agent/tpm/1")
+        };
+        let _trusted = policy.issue_x509(node(Tier::Affirming)).unwrap();
+        for tier in [Tier::None, Tier::Warning, Tier::Contraindicated] {
+            policy.issue_x509(node(tier)).unwrap_err();
+        }
+        let ear = |hardware| {
+            let mut appraisal = Appraisal::new("tpm", Bond::Key);
+            appraisal.trust.hardware = hardware;
+            let contents = EarContents {
+                agent: id(),
+                appraisal,
+                appraised_at: NOW,
+                nonce: None,
+                ttl: SvidTtl::HOUR,
+            };
+            IssueEar { contents, requester: Requester::Operator { uid: 0 } }
+        };
+        let _trusted = policy.issue_ear(ear(TrustClaim::AFFIRMING)).unwrap();
+        let denied = policy.issue_ear(ear(TrustClaim::VULNERABLE)).unwrap_err();
+        assert_eq!(denied.action, "issue_ear");
     }
 
     #[test]

@@ -113,10 +113,12 @@ impl NodeVerifier for Verifier {
         // A part that anybody can present is no worse for the company, and no better either.
         let bound = attested.iter().all(|part| part.appraisal().bond == Bond::Key);
         let bond = if bound { Bond::Key } else { Bond::Bearer };
-        let parts = attested.iter().map(|part| part.appraisal().clone()).collect();
+        let parts: Vec<_> = attested.iter().map(|part| part.appraisal().clone()).collect();
+        let trust = parts.iter().map(|part| part.trust);
+        let trust = trust.reduce(|all, part| all.worst(&part)).unwrap_or_default();
         let run = attested.iter().find_map(AttestedNode::run).cloned();
         let node = AttestedNode::assertion(KIND, id, selectors, reattestable, bond);
-        Ok(node.of_parts(parts).in_run(run))
+        Ok(node.trusted(trust).of_parts(parts).in_run(run))
     }
 }
 
@@ -157,7 +159,7 @@ fn decode(base64: &str) -> Result<Vec<u8>, VerifyError> {
 
 #[cfg(test)]
 mod tests {
-    use claviger_core::evidence::{Binding, KeyDigest};
+    use claviger_core::evidence::{Binding, KeyDigest, Tier, TrustClaim, TrustVector};
     use claviger_core::id::TrustDomain;
     use claviger_core::time::UnixTime;
 
@@ -191,7 +193,17 @@ mod tests {
             }
             let id = claim.trust_domain.join(&format!("/spire/agent/{}/1", self.kind)).unwrap();
             let selectors = [format!("{}:one:1", self.kind).parse().unwrap()].into();
-            Ok(AttestedNode::assertion(self.kind, id, selectors, true, self.bond))
+            let trust = TrustVector {
+                hardware: if self.asks { TrustClaim::AFFIRMING } else { TrustClaim::NONE },
+                executables: if self.kind == "c" {
+                    TrustClaim::VULNERABLE
+                } else {
+                    TrustClaim::APPROVED_BOOT
+                },
+                ..TrustVector::default()
+            };
+            let node = AttestedNode::assertion(self.kind, id, selectors, true, self.bond);
+            Ok(node.trusted(trust))
         }
     }
 
@@ -249,6 +261,13 @@ mod tests {
         let strong = present(&[("b", "yes"), ("c", "yes")], &mut node).await.unwrap();
         assert_eq!(node.0, [1, 0, 1]);
         assert_eq!(strong.appraisal().bond, Bond::Key);
+        // Of each claim the worst that a part makes.
+        let trust = |node: &AttestedNode| {
+            let TrustVector { hardware, executables, .. } = node.appraisal().trust;
+            (hardware.value(), executables.value(), node.appraisal().tier())
+        };
+        assert_eq!(trust(&weak), (2, 3, Tier::Affirming));
+        assert_eq!(trust(&strong), (2, 32, Tier::Warning));
         assert_ne!(strong.id(), weak.id());
         assert!(strong.id().path().starts_with("/spire/agent/composite/"));
     }

@@ -160,13 +160,13 @@ mod tests {
     #[test]
     fn a_chain_is_judged_link_by_link() {
         let any = IsCa::Ca(BasicConstraints::Unconstrained);
-        let (root, other) = (authority("root", any.clone()), authority("root", any));
+        let (root, other) = (authority("root", any), authority("root", any));
         let leaf = leaf(&root);
-        let chain = [leaf.clone(), root.der().to_vec()].concat();
+        let chain = [&leaf[..], root.der()].concat();
         assert_eq!(not_kept(&chain, &given(&root)), []);
         assert_eq!(not_kept(&leaf, &given(&root)), []);
         assert_eq!(not_kept(&chain, &given(&other)), [("x509.root", true)]);
-        let wrong = [leaf.clone(), other.der().to_vec()].concat();
+        let wrong = [&leaf[..], other.der()].concat();
         assert_eq!(not_kept(&wrong, &given(&other)), [("x509.signed", true)]);
         let late = Given { at: Some(UnixTime::from_secs(1 << 40)), ..given(&root) };
         assert_eq!(not_kept(&chain, &late), [("x509.validity", true)]);

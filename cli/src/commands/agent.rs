@@ -1,5 +1,7 @@
 //! `claviger agent`: runs one, and shows who is in.
 
+mod appraisal;
+
 use std::fmt;
 #[cfg(feature = "agent")]
 use std::path::PathBuf;
@@ -45,6 +47,16 @@ pub(crate) enum Command {
     #[command(long_about = "Shows one agent.\n\n\
         Example:\n  claviger agent show --spiffe-id spiffe://example.org/spire/agent/join_token/…")]
     Show(One),
+    /// Shows how an agent's evidence was judged
+    #[command(
+        long_about = "Shows how an agent's evidence was judged when it attested last: what         was measured, and how far it is to be trusted, in what (AR4SI). With --jwt the server signs         that as an attestation result (EAR) for others: a token that the keys of JWT-SVIDs check,         and that is no identity.
+
+        Example:
+  claviger agent appraisal --spiffe-id spiffe://example.org/spire/agent/tpm/…
+          claviger agent appraisal --spiffe-id spiffe://example.org/spire/agent/tpm/… --jwt \
+            --nonce 5ad76b5fc4a69a2a"
+    )]
+    Appraisal(appraisal::Appraise),
     /// Throws an agent out; it may attest again
     #[command(long_about = "Throws an agent out. It may attest again, and a ban is lifted.\n\n\
         Example:\n  claviger agent evict --spiffe-id spiffe://example.org/spire/agent/join_token/…")]
@@ -69,6 +81,7 @@ impl Command {
             Self::Validate(file) => crate::run::validate_agent(&file.config, console),
             Self::List(list) => list.list(console).await,
             Self::Show(one) => one.show(console).await,
+            Self::Appraisal(appraise) => appraise.run(console).await,
             Self::Evict(one) => one.evict(console).await,
             Self::Ban(one) => one.ban(console).await,
             Self::Count(list) => list.count(console).await,

@@ -1,5 +1,6 @@
 //! What an operator asks beyond SPIRE's API, on the admin socket.
 
+mod appraisal;
 mod explain;
 
 use std::collections::VecDeque;
@@ -9,8 +10,9 @@ use std::time::Duration;
 
 use claviger_core::entry::EntryId;
 use claviger_proto::claviger::admin::v1::{
-    AuditRecord as WireRecord, ExplainRequest, ExplainResponse, GetCheckpointRequest,
-    ReadAuditRequest, WaitForEntriesRequest, WaitForEntriesResponse, admin_server,
+    AuditRecord as WireRecord, ExplainRequest, ExplainResponse, GetAppraisalRequest,
+    GetAppraisalResponse, GetCheckpointRequest, ReadAuditRequest, WaitForEntriesRequest,
+    WaitForEntriesResponse, admin_server,
 };
 use claviger_proto::claviger::agent::v1::SignedCheckpoint;
 use claviger_runtime::telemetry::Chain;
@@ -115,6 +117,15 @@ impl admin_server::Admin for Service {
     ) -> Result<Response<ExplainResponse>, Status> {
         caller::operator(&request)?;
         explain::explain(&self.shared.registry, request.into_inner()).map(Response::new)
+    }
+
+    async fn get_appraisal(
+        &self,
+        request: Request<GetAppraisalRequest>,
+    ) -> Result<Response<GetAppraisalResponse>, Status> {
+        let operator = caller::operator(&request)?;
+        let answer = appraisal::appraisal(&self.shared, operator, request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 }
 

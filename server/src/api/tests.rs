@@ -2,6 +2,7 @@
 
 mod admins;
 mod agents;
+mod appraisals;
 mod bundles;
 mod callers;
 mod entries;

@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use claviger_core::bundle::{Bundle, TokenAuthority};
 use claviger_core::evidence::KeyDigest;
-use claviger_core::grant::{IssueJwt, IssueWit};
+use claviger_core::evidence::ear;
+use claviger_core::grant::{IssueEar, IssueJwt, IssueWit};
 use claviger_core::jose::{Algorithm, PublicKey};
 use claviger_core::svid::{Profile, SvidTtl, Validity, jwt, wit};
 use claviger_core::time::UnixTime;
@@ -113,6 +114,14 @@ impl TokenSigner {
         let expires_at = self.expiry(now, act.contents.ttl)?;
         let claims = act.contents.claims(now, expires_at, self.issuer.as_deref());
         let token = wit::encode(Algorithm::Es256, &self.key_id, &claims, |text| self.sign(text))?;
+        Ok(SignedToken { token, issued_at: now, expires_at })
+    }
+
+    /// Signs the attestation result that `act` describes.
+    pub(super) fn sign_ear(&self, act: &IssueEar, now: UnixTime) -> Result<SignedToken, SignError> {
+        let expires_at = self.expiry(now, act.contents.ttl)?;
+        let claims = act.contents.claims(now, expires_at);
+        let token = ear::encode(Algorithm::Es256, &self.key_id, &claims, |text| self.sign(text))?;
         Ok(SignedToken { token, issued_at: now, expires_at })
     }
 

@@ -107,8 +107,13 @@ impl Inner {
 impl Attested {
     /// On whose word something is issued.
     pub(super) fn requester(&self) -> Requester {
-        let Appraisal { kind, bond, .. } = self.node.appraisal();
-        Requester::Evidence { id: self.node.id().clone(), kind: kind.clone(), bond: *bond }
+        let appraisal = self.node.appraisal();
+        Requester::Evidence {
+            id: self.node.id().clone(),
+            kind: appraisal.kind.clone(),
+            bond: appraisal.bond,
+            tier: appraisal.tier(),
+        }
     }
 
     /// What was verified.

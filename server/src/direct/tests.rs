@@ -4,7 +4,7 @@ mod refusals;
 mod world;
 
 use claviger_core::audit::Event;
-use claviger_core::evidence::Bond;
+use claviger_core::evidence::{Bond, Tier};
 use claviger_core::grant::Requester;
 use claviger_core::id::TrustDomain;
 use claviger_core::psk::derive::PskBase;
@@ -132,7 +132,12 @@ async fn who_it_was_is_on_record_before_what_they_get() {
     assert_eq!((appraisal.kind.as_str(), appraisal.bond), ("oidc", Bond::Bearer));
     let Event::PskIssued { binding, requester, .. } = issued else { panic!("{issued:?}") };
     assert_eq!(binding.run.as_ref().unwrap().as_str(), "ci:1");
-    let want = Requester::Evidence { id: id.clone(), kind: "oidc".to_owned(), bond: Bond::Bearer };
+    let want = Requester::Evidence {
+        id: id.clone(),
+        kind: "oidc".to_owned(),
+        bond: Bond::Bearer,
+        tier: Tier::None,
+    };
     assert_eq!(*requester, want);
 }
 

@@ -7,7 +7,10 @@ use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression,
     Schema,
 };
-use claviger_core::grant::{IssueJwt, IssuePsk, IssueWit, IssueX509, IssueX509Ca, Requester};
+use claviger_core::evidence::{Bond, Tier};
+use claviger_core::grant::{
+    IssueEar, IssueJwt, IssuePsk, IssueWit, IssueX509, IssueX509Ca, Requester,
+};
 use claviger_core::id::{SpiffeId, TrustDomain};
 use claviger_core::psk::PskBinding;
 use claviger_core::svid::SvidTtl;
@@ -23,6 +26,7 @@ pub(super) enum Action {
     IssueX509Ca,
     IssueJwt,
     IssueWit,
+    IssueEar,
     IssuePsk,
     RedeemPsk,
     RedeemPskByIdentity,
@@ -36,6 +40,7 @@ impl Action {
             Self::IssueX509Ca => "issue_x509_ca",
             Self::IssueJwt => "issue_jwt",
             Self::IssueWit => "issue_wit",
+            Self::IssueEar => "issue_ear",
             Self::IssuePsk => "issue_psk",
             Self::RedeemPsk => "redeem_psk",
             Self::RedeemPskByIdentity => "redeem_psk_by_identity",
@@ -101,6 +106,19 @@ impl Question {
         }
     }
 
+    pub(super) fn issue_ear(act: &IssueEar, trust_domain: &TrustDomain) -> Self {
+        let appraisal = &act.contents.appraisal;
+        let shown =
+            Evidence { kind: &appraisal.kind, bond: appraisal.bond, tier: appraisal.tier() };
+        let context = always(&act.requester, act.contents.ttl).into_iter().chain(shown.to_cedar());
+        Self {
+            action: Action::IssueEar,
+            principal: act.contents.agent.clone(),
+            resource: Resource::TrustDomain(trust_domain.clone()),
+            context: context.collect(),
+        }
+    }
+
     pub(super) fn issue_psk(act: &IssuePsk, now: UnixTime) -> Self {
         let mut question = Self::connection(Action::IssuePsk, &act.binding, now);
         question.context.extend(evidence(&act.requester));
@@ -163,7 +181,11 @@ impl Question {
 
 /// What a policy sees of every SVID.
 fn svid(requester: &Requester, ttl: SvidTtl) -> Vec<(String, RestrictedExpression)> {
-    let evidence = evidence(requester);
+    always(requester, ttl).into_iter().chain(evidence(requester)).collect()
+}
+
+/// What a policy sees of everything that is signed.
+fn always(requester: &Requester, ttl: SvidTtl) -> [(String, RestrictedExpression); 2] {
     let requester = match requester {
         Requester::Agent(_) => "agent",
         Requester::Operator { .. } => "operator",
@@ -171,20 +193,32 @@ fn svid(requester: &Requester, ttl: SvidTtl) -> Vec<(String, RestrictedExpressio
         Requester::Server => "server",
         Requester::Evidence { .. } => "evidence",
     };
-    let always = [
+    [
         ("requester".to_owned(), text(requester)),
         ("ttl_seconds".to_owned(), seconds(ttl.as_secs().into())),
-    ];
-    always.into_iter().chain(evidence).collect()
+    ]
 }
 
 /// What a policy sees of the evidence that was presented for it, if any was.
 fn evidence(requester: &Requester) -> Option<(String, RestrictedExpression)> {
-    let Requester::Evidence { id: _, kind, bond } = requester else { return None };
-    let fields = [("kind", kind.as_str()), ("bond", bond.name())];
-    let fields = fields.map(|(name, value)| (name.to_owned(), text(value)));
-    // Fails only if a field is there twice.
-    RestrictedExpression::new_record(fields).ok().map(|record| ("evidence".to_owned(), record))
+    let Requester::Evidence { id: _, kind, bond, tier } = requester else { return None };
+    Evidence { kind, bond: *bond, tier: *tier }.to_cedar()
+}
+
+/// Evidence, as a policy sees it.
+struct Evidence<'a> {
+    kind: &'a str,
+    bond: Bond,
+    tier: Tier,
+}
+
+impl Evidence<'_> {
+    fn to_cedar(&self) -> Option<(String, RestrictedExpression)> {
+        let fields = [("kind", self.kind), ("bond", self.bond.name()), ("tier", self.tier.name())];
+        let fields = fields.map(|(name, value)| (name.to_owned(), text(value)));
+        // Fails only if a field is there twice.
+        RestrictedExpression::new_record(fields).ok().map(|record| ("evidence".to_owned(), record))
+    }
 }
 
 fn identity(id: &SpiffeId) -> Result<Entity, MalformedQuestion> {

@@ -7,7 +7,7 @@ use claviger_core::evidence::{Appraisal, KeyDigest};
 use claviger_core::grant::Requester;
 use claviger_core::id::SpiffeId;
 
-use super::agents::{Agent, AgentSvid, NotAnAgent, Shown};
+use super::agents::{Agent, AgentSvid, Appraised, NotAnAgent, Shown};
 use super::entries::Key;
 use super::log::Change;
 use super::{Registry, SEQUENCE, count};
@@ -115,8 +115,10 @@ impl Registry {
             kind: agent.kind.clone(),
             selectors: agent.selectors.clone(),
             key: agent.svid.key,
-            appraisal: Some(appraisal),
+            appraisal: Some(appraisal.clone()),
         };
+        let appraised = Some(Appraised { at: self.0.clock.now(), appraisal });
+        let agent = Agent { appraised, ..agent };
         let before = self.agent(&agent.id);
         // It has shown again what it is. As when it renews, its SVID is replaced when the new one is
         // used, so an answer lost on the way does no harm.

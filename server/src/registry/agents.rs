@@ -1,6 +1,6 @@
 //! What the server knows about each agent.
 
-use claviger_core::evidence::KeyDigest;
+use claviger_core::evidence::{Appraisal, KeyDigest};
 use claviger_core::id::SpiffeId;
 use claviger_core::selector::Selectors;
 use claviger_core::time::UnixTime;
@@ -24,6 +24,19 @@ pub struct Agent {
     pub svid: AgentSvid,
     /// The SVID that replaces it as soon as it is used.
     pub next: Option<AgentSvid>,
+    /// How its evidence was judged last; servers of the first versions did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appraised: Option<Appraised>,
+}
+
+/// How an agent's evidence was judged.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Appraised {
+    /// When.
+    pub at: UnixTime,
+    /// How.
+    pub appraisal: Appraisal,
 }
 
 /// The SVID of an agent.
@@ -87,4 +100,29 @@ pub enum NotAnAgent {
     /// The agent is thrown out.
     #[error("the agent is banned")]
     Banned,
+}
+
+#[cfg(test)]
+mod tests {
+    use claviger_core::evidence::Bond;
+
+    use super::*;
+
+    /// As a server of the first versions wrote it.
+    const OLD: &str = r#"{"id":"spiffe://a.org/spire/agent/x","kind":"x509pop","selectors":[],
+        "reattestable":true,"banned":false,"svid":{"serial":"00000000000000000000000000000007",
+        "key":"0101010101010101010101010101010101010101010101010101010101010101","not_after":9},
+        "next":null}"#;
+
+    #[test]
+    fn records_of_the_first_versions_are_still_read() {
+        let old: Agent = serde_json::from_str(OLD).unwrap();
+        assert_eq!(old.appraised, None);
+        assert!(!serde_json::to_string(&old).unwrap().contains("appraised"));
+        let appraisal = Appraisal::new("x509pop", Bond::Key);
+        let appraised = Some(Appraised { at: UnixTime::from_secs(7), appraisal });
+        let new = Agent { appraised, ..old };
+        let stored = serde_json::to_string(&new).unwrap();
+        assert_eq!(serde_json::from_str::<Agent>(&stored).unwrap(), new);
+    }
 }

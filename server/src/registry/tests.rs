@@ -59,6 +59,7 @@ fn agent(path: &str, facts: &[&str]) -> Agent {
         banned: false,
         svid: svid(1),
         next: None,
+        appraised: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use claviger_core::audit::Link;
+use claviger_core::evidence::Appraisal;
 use claviger_proto::claviger::admin::v1::AuditRecord;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -54,6 +55,13 @@ impl fmt::Display for Line {
         let event = event.as_str().unwrap_or("unknown");
         write!(f, "{:>5}  {}  {event:<20}", self.seq, times::show_unsigned(time))?;
         for (name, value) in body {
+            // In place of the JSON, which nobody reads.
+            if name == "appraisal"
+                && let Ok(appraisal) = serde_json::from_value::<Appraisal>(value.clone())
+            {
+                write!(f, " {name}=\"{appraisal}\"")?;
+                continue;
+            }
             match value {
                 Value::String(text) => write!(f, " {name}={text}")?,
                 Value::Bool(_) | Value::Number(_) => write!(f, " {name}={value}")?,
@@ -119,6 +127,21 @@ mod tests {
             "dns":[],"agent":null,"ok":false}"#;
         let line = Line::try_from(wire(body)).unwrap().to_string();
         assert!(line.ends_with(r#" entry={"id":"e"} ok=false"#), "{line}");
+    }
+
+    #[test]
+    fn an_appraisal_is_read_in_words() {
+        let appraisal =
+            r#"{"kind":"tpm","bond":"key","trust":{"hardware":2},"measured":{"pcr4":"ff"}}"#;
+        let body = format!(r#"{{"time":0,"event":"agent_attested","appraisal":{appraisal}}}"#);
+        let line = Line::try_from(wire(&body)).unwrap().to_string();
+        assert!(
+            line.ends_with(r#" appraisal="tpm (key): affirming hardware=2 pcr4=ff""#),
+            "{line}"
+        );
+        let newer = r#"{"time":0,"event":"x","appraisal":{"kind":1}}"#;
+        let line = Line::try_from(wire(newer)).unwrap().to_string();
+        assert!(line.ends_with(r#" appraisal={"kind":1}"#), "{line}");
     }
 
     #[test]

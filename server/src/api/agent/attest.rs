@@ -93,6 +93,7 @@ async fn admit(
         id: attested.id().clone(),
         kind: attested.kind().to_owned(),
         bond: attested.appraisal().bond,
+        tier: attested.appraisal().tier(),
     };
     let (svid, known) = service.issue(attested.id(), csr, requester).await?;
     let agent = Agent {
@@ -103,6 +104,7 @@ async fn admit(
         banned: false,
         svid: known,
         next: None,
+        appraised: None,
     };
     let agent = registry.admit(agent, attested.appraisal().clone()).await?;
     let bond = attested.appraisal().bond.name();

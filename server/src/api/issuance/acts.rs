@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use claviger_core::grant::{Grant, IssueJwt, IssueWit, IssueX509, IssueX509Ca, Recorded};
+use claviger_core::grant::{Grant, IssueEar, IssueJwt, IssueWit, IssueX509, IssueX509Ca, Recorded};
 use claviger_core::time::UnixTime;
 
 use crate::ca::{Authority, SignError, SignedSvid, SignedToken};
@@ -135,5 +135,29 @@ impl Issue for IssueWit {
         now: UnixTime,
     ) -> Result<SignedToken, SignError> {
         authority.sign_wit(grant, now)
+    }
+}
+
+impl Issue for IssueEar {
+    type Svid = SignedToken;
+    const COUNTER: &'static str = names::EARS_ISSUED;
+
+    fn decide(self, policy: &Policy) -> Result<Grant<Self>, Denied> {
+        policy.issue_ear(self)
+    }
+
+    async fn record(
+        journal: &Journal,
+        grants: Vec<Grant<Self>>,
+    ) -> Result<Vec<Recorded<Grant<Self>>>, CommitError> {
+        journal.record_ear(grants).await
+    }
+
+    fn sign(
+        authority: &Authority,
+        grant: Recorded<Grant<Self>>,
+        now: UnixTime,
+    ) -> Result<SignedToken, SignError> {
+        authority.sign_ear(grant, now)
     }
 }
