@@ -10,7 +10,7 @@ use std::sync::Arc;
 use claviger_attestors::x509pop::OwnAuthorities;
 use claviger_attestors::{
     NodeVerifier, aws_iid, aws_nitro, azure_imds, composite, gcp_iit, http_challenge, join_token,
-    k8s_psat, nitro_tpm, nvidia_gpu, oidc, sshpop, x509pop,
+    k8s_psat, nitro_tpm, nvidia_gpu, oidc, sev_snp, sgx, sshpop, tdx, tpm, x509pop,
 };
 use claviger_core::bundle::Bundle;
 use rustls_pki_types::CertificateDer;
@@ -51,7 +51,11 @@ impl Verifiers {
         kinds.open(oidc::KIND, &config.oidc, |c| {
             oidc::Verifier::open(c.clone(), Arc::new(ledger.clone()))
         })?;
+        kinds.open(sev_snp::KIND, &config.sev_snp, sev_snp::Verifier::open)?;
+        kinds.open(sgx::KIND, &config.sgx, sgx::Verifier::open)?;
         kinds.open(sshpop::KIND, &config.sshpop, sshpop::Verifier::open)?;
+        kinds.open(tdx::KIND, &config.tdx, tdx::Verifier::open)?;
+        kinds.open(tpm::KIND, &config.tpm, tpm::Verifier::open)?;
         kinds.open(x509pop::KIND, &config.x509pop, |c| x509pop::Verifier::open(c, own))?;
         let single = kinds.0;
         let single = Arc::new(single);

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use claviger_attestors::composite::{self, MAX_PARTS};
 use claviger_attestors::join_token::{self, JoinToken};
 use claviger_attestors::{ConfigProblem, NodeCollector};
-use claviger_attestors::{aws_iid, aws_nitro, azure_imds, gcp_iit, http_challenge};
-use claviger_attestors::{k8s_psat, nitro_tpm, nvidia_gpu, oidc, sshpop, tpm, x509pop};
+use claviger_attestors::{aws_iid, aws_nitro, azure_imds, gcp_iit, http_challenge, k8s_psat};
+use claviger_attestors::{nitro_tpm, nvidia_gpu, oidc, sev_snp, sgx, sshpop, tdx, tpm, x509pop};
 use claviger_runtime::settings::{self, Problems, Section};
 use serde::de::DeserializeOwned;
 
@@ -157,9 +157,15 @@ fn kinds(section: &mut Section<'_>) -> Attestors {
     kinds.read(oidc::KIND, oidc::CollectorConfig::problems, |c| {
         boxed(Ok::<_, Infallible>(oidc::Collector::open(c.clone())))
     });
+    kinds.read(sev_snp::KIND, sev_snp::CollectorConfig::problems, |c| {
+        boxed(sev_snp::Collector::open(c))
+    });
+    kinds.read(sgx::KIND, sgx::CollectorConfig::problems, |c| boxed(sgx::Collector::open(c)));
     kinds.read(sshpop::KIND, sshpop::CollectorConfig::problems, |c| {
         boxed(sshpop::Collector::open(c.clone()))
     });
+    kinds.read(tpm::KIND, tpm::CollectorConfig::problems, |c| boxed(tpm::Collector::open(c)));
+    kinds.read(tdx::KIND, tdx::CollectorConfig::problems, |c| boxed(tdx::Collector::open(c)));
     kinds.read(tpm::KIND, tpm::CollectorConfig::problems, |c| boxed(tpm::Collector::open(c)));
     kinds.read(x509pop::KIND, x509pop::CollectorConfig::problems, |c| {
         boxed(x509pop::Collector::open(c.clone()))

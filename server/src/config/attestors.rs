@@ -2,7 +2,7 @@
 
 use claviger_attestors::{
     ConfigProblem, aws_iid, aws_nitro, azure_imds, composite, gcp_iit, http_challenge, join_token,
-    k8s_psat, nitro_tpm, nvidia_gpu, oidc, sshpop, x509pop,
+    k8s_psat, nitro_tpm, nvidia_gpu, oidc, sev_snp, sgx, sshpop, tdx, tpm, x509pop,
 };
 use claviger_runtime::settings::Section;
 use serde::de::DeserializeOwned;
@@ -28,8 +28,16 @@ pub struct AttestorsConfig {
     pub aws_nitro: Option<aws_nitro::Config>,
     /// Documents of EC2 instances with a NitroTPM.
     pub nitro_tpm: Option<nitro_tpm::Config>,
+    /// Reports of AMD's confidential virtual machines.
+    pub sev_snp: Option<sev_snp::Config>,
+    /// Quotes of Intel's confidential virtual machines.
+    pub tdx: Option<tdx::Config>,
+    /// Quotes of Intel's enclaves.
+    pub sgx: Option<sgx::Config>,
     /// What NVIDIA's GPUs and switches say of themselves.
     pub nvidia_gpu: Option<nvidia_gpu::Config>,
+    /// What the TPMs of machines say was booted.
+    pub tpm: Option<tpm::Config>,
     /// Tokens of OpenID Connect, such as those of CI jobs.
     pub oidc: Option<oidc::Config>,
     /// Several kinds at once.
@@ -49,7 +57,11 @@ pub(super) fn read(section: &mut Section<'_>) -> AttestorsConfig {
         azure_imds: kinds.read(azure_imds::KIND, azure_imds::Config::problems),
         aws_nitro: kinds.read(aws_nitro::KIND, aws_nitro::Config::problems),
         nitro_tpm: kinds.read(nitro_tpm::KIND, nitro_tpm::Config::problems),
+        sev_snp: kinds.read(sev_snp::KIND, sev_snp::Config::problems),
+        tdx: kinds.read(tdx::KIND, tdx::Config::problems),
+        sgx: kinds.read(sgx::KIND, sgx::Config::problems),
         nvidia_gpu: kinds.read(nvidia_gpu::KIND, nvidia_gpu::Config::problems),
+        tpm: kinds.read(tpm::KIND, tpm::Config::problems),
         oidc: kinds.read(oidc::KIND, oidc::Config::problems),
         composite: None,
     };
