@@ -23,6 +23,7 @@
 //! | `sshpop` | a node has the key of an SSH host certificate | [`sshpop`] |
 //! | `systemd` | the unit of a local process, as systemd tells it | [`systemd`] |
 //! | `tdx` | a virtual machine of Intel TDX runs software that is known | [`tdx`] |
+//! | `tpm` | what a machine booted, signed by its TPM 2.0 | [`tpm`] |
 //! | `unix` | the user, groups and program of a local process | [`mod@unix`] |
 //! | `x509pop` | a node has the key of an X.509 certificate | [`x509pop`] |
 //!
@@ -65,6 +66,7 @@ pub mod sev_snp;
 pub mod sshpop;
 pub mod systemd;
 pub mod tdx;
+pub mod tpm;
 pub mod tsm;
 pub mod unix;
 pub mod workload;
