@@ -166,7 +166,6 @@ fn kinds(section: &mut Section<'_>) -> Attestors {
     });
     kinds.read(tpm::KIND, tpm::CollectorConfig::problems, |c| boxed(tpm::Collector::open(c)));
     kinds.read(tdx::KIND, tdx::CollectorConfig::problems, |c| boxed(tdx::Collector::open(c)));
-    kinds.read(tpm::KIND, tpm::CollectorConfig::problems, |c| boxed(tpm::Collector::open(c)));
     kinds.read(x509pop::KIND, x509pop::CollectorConfig::problems, |c| {
         boxed(x509pop::Collector::open(c.clone()))
     });
