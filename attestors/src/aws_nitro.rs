@@ -15,6 +15,8 @@ mod config;
 mod device;
 mod verifier;
 
+#[cfg(test)]
+mod tests;
 
 pub use crate::nitro::{OpenError, Questions, SecurityModule};
 pub use collector::{Collector, CollectorConfig, OpenCollectorError};

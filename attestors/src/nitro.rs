@@ -30,6 +30,10 @@ mod roots;
 mod verdict;
 mod verifier;
 
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use collector::{Module, unavailable};
 pub use collector::{Questions, SecurityModule};

@@ -171,22 +171,19 @@ fn check_bond(
     checks: &mut Checklist,
 ) -> Result<(), Broken> {
     let rules = flavour.rules;
-    match terms.nonce {
-        Some(nonce) => checks.require(&rules.nonce, document.nonce == Some(nonce), || {
-            carried(document.nonce, "nonce")
-        })?,
-        None => checks.leave_open(&rules.nonce, "no nonce is given")?,
+    if let Some(nonce) = terms.nonce {
+        let why = || carried(document.nonce, "nonce");
+        checks.require(&rules.nonce, document.nonce == Some(nonce), why)?;
+    } else {
+        checks.leave_open(&rules.nonce, "no nonce is given")?;
     }
-    match terms.binding {
-        Some(binding) => {
-            checks.require(&rules.binding, document.user_data == Some(binding), || {
-                carried(document.user_data, "user data")
-            })?
-        }
-        None => checks.leave_open(&rules.binding, "nothing is given that it has to be bound to")?,
+    if let Some(binding) = terms.binding {
+        let why = || carried(document.user_data, "user data");
+        checks.require(&rules.binding, document.user_data == Some(binding), why)?;
+    } else {
+        checks.leave_open(&rules.binding, "nothing is given that it has to be bound to")?;
     }
-    let carried = document.public_key.filter(|key| !key.is_empty());
-    match (carried, terms.key) {
+    match (document.public_key.filter(|key| !key.is_empty()), terms.key) {
         (None, _) => checks.require(&rules.public_key, true, || ""),
         (Some(carried), Some(key)) => {
             let carried = KeyDigest::of_spki(carried);
@@ -241,12 +238,10 @@ fn check_debugging(
     checks: &mut Checklist,
 ) -> Result<(), Broken> {
     let rules = flavour.rules;
-    match debugging {
-        Debugging::Refused => checks.require(&rules.debug, false, || {
-            "one of PCR0 to PCR2 is missing or zero: its memory and its console are open to the parent"
-        })?,
-        Debugging::Of(_) | Debugging::Unsaid => checks.require(&rules.debug, true, || "")?,
-    }
+    let is_allowed = !matches!(debugging, Debugging::Refused);
+    checks.require(&rules.debug, is_allowed, || {
+        "one of PCR0 to PCR2 is missing or zero: its memory and its console are open to the parent"
+    })?;
     match debugging {
         Debugging::Refused => Ok(()),
         Debugging::Of(parents) => checks.require(

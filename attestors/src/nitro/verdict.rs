@@ -11,14 +11,6 @@ use super::judge::Judged;
 use super::{Flavour, REGISTER};
 use crate::VerifyError;
 
-/// The executables loaded at boot are known ones; what was loaded later is not measured
-/// (draft-ietf-rats-ar4si §2.3.4).
-const APPROVED_BOOT: TrustClaim = TrustClaim::new(3);
-/// Executables are there that nobody recognised.
-const UNRECOGNISED: TrustClaim = TrustClaim::new(33);
-/// The memory can be looked into from outside.
-const VISIBLE: TrustClaim = TrustClaim::new(96);
-
 /// The node whose document was `judged`, with every rule kept. `is_aws` says whether the root is AWS',
 /// and not one for tests.
 pub(super) fn attested(
@@ -29,10 +21,12 @@ pub(super) fn attested(
 ) -> Result<AttestedNode, VerifyError> {
     let (kind, module) = (flavour.kind, judged.document.module_id);
     let below = if judged.is_debug { "debug/" } else { "" };
+    let unnamed = || VerifyError::not_genuine("its module id can't be one segment of a SPIFFE ID");
+    if module.contains('/') {
+        return Err(unnamed());
+    }
     let id = trust_domain.join(&format!("/spire/agent/{kind}/{below}{module}"));
-    let id = id.map_err(|_not_a_segment| {
-        VerifyError::not_genuine("its module id can't be part of a SPIFFE ID")
-    })?;
+    let id = id.map_err(|_no_segment| unnamed())?;
     let selectors = selectors(judged, kind)?;
     let source = if is_aws { "the root of AWS Nitro" } else { "a root for tests, not AWS'" };
     let node = AttestedNode::assertion(kind, id, selectors, true, Bond::Key);
@@ -76,10 +70,10 @@ const fn trust(is_debug: bool, is_aws: bool) -> TrustVector {
     TrustVector {
         instance_identity: genuine,
         configuration: TrustClaim::NONE,
-        executables: if is_debug { UNRECOGNISED } else { APPROVED_BOOT },
+        executables: if is_debug { TrustClaim::UNRECOGNISED } else { TrustClaim::APPROVED_BOOT },
         file_system: TrustClaim::NONE,
         hardware: genuine,
-        runtime_opaque: if is_debug { VISIBLE } else { TrustClaim::NONE },
+        runtime_opaque: if is_debug { TrustClaim::CONTRAINDICATED } else { TrustClaim::NONE },
         storage_opaque: TrustClaim::NONE,
         sourced_data: TrustClaim::NONE,
     }

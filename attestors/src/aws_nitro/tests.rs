@@ -1,0 +1,4 @@
+//! The conversation, and the real documents.
+
+mod conversation;
+mod corpus;
