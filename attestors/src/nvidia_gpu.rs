@@ -44,6 +44,7 @@ pub use config::{Config, Revocation};
 pub use inspection::inspect;
 pub use ocsp::Response as OcspResponse;
 pub use report::{Malformed, Measurement, Report};
+pub use rules::REGISTERS;
 pub use verifier::{OpenError, Verifier};
 pub use wire::{Evidence, MAX_DEVICES};
 

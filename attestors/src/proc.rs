@@ -25,6 +25,11 @@ impl ProcDir {
         Self::open(std::process::id())
     }
 
+    /// The same directory.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
     /// One of its files, for reading.
     pub(crate) fn open_file(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;

@@ -27,6 +27,7 @@ use crate::workload::{self, AttestError, Caller};
 use accounts::Accounts;
 use digests::{Digest, Digests, Known};
 use process::{Credentials, Process};
+pub(crate) use program::FileId;
 use program::{Effort, Program, WouldWait};
 
 /// The kind of these facts.

@@ -9,9 +9,11 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use claviger_core::selector::{Selector, Selectors};
+use futures_util::future::pending;
 use rustix::fs::{AtFlags, StatxFlags, makedev, statx};
 use rustix::io::Errno;
 use tracing::debug;
@@ -46,7 +48,23 @@ pub trait WorkloadAttestor: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`FactsError`] if they can't be had now.
     async fn facts(&self, process: &Process) -> Result<Selectors, FactsError>;
+
+    /// How long a process waits for its facts, at most. What is asked for is usually known by a
+    /// service at once.
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+
+    /// Waits until what was `said` of `process`, which is of this kind only, may no longer hold: then
+    /// it is to be asked again. Who stops waiting may wait again: nothing is lost. Never, for facts that
+    /// are asked for again whenever they matter.
+    async fn changed(&self, _process: &Process, _said: &Selectors) {
+        pending().await
+    }
 }
+
+/// A service that answers later has not answered.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A process that is looked at.
 #[derive(Debug)]
@@ -114,6 +132,12 @@ impl Process {
     pub(crate) fn container_of(&self, pid: u32) -> Option<Container> {
         let dir = ProcDir::open(pid).ok()?;
         cgroup::find(&cgroup::read(&dir).ok()?, &self.viewpoint).ok()?
+    }
+
+    /// Its directory in `/proc`.
+    pub(crate) fn proc_dir(&self) -> Result<ProcDir, FactsError> {
+        let dir = self.dir.try_clone();
+        dir.map_err(|error| FactsError::unavailable("cannot hold on to the process", error))
     }
 
     /// Whether its number is still its own.

@@ -6,7 +6,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::X509Extension;
 use x509_parser::prelude::FromDer as _;
 
-use crate::cms::ber::{OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE};
+use crate::cms::ber::{BIT_STRING, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE};
 
 /// NVIDIA's root for devices, "NVIDIA Device Identity CA", serial number
 /// 2D3670B1CA100411C1FEC0E82A065B54, valid from 2021-11-05. NVIDIA publishes it in its attestation SDKs
@@ -40,7 +40,7 @@ type Wrong = String;
 impl<'a> Chain<'a> {
     pub(super) fn parse(ders: &'a [Vec<u8>]) -> Result<Self, Wrong> {
         let parse = |der: &'a Vec<u8>| match X509Certificate::from_der(der) {
-            Ok(([], certificate)) => Ok(certificate),
+            Ok(([], certificate)) if is_framed(der) => Ok(certificate),
             Ok(_) | Err(_) => Err("one of them is no X.509 certificate".to_owned()),
         };
         let certificates = ders.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
@@ -159,6 +159,21 @@ impl<'a> Chain<'a> {
         let dice = certificate.extensions().iter().find(|found| is(found, DICE))?;
         firmware(dice.value)
     }
+}
+
+/// Whether `der` is what is signed, an algorithm and a signature, each by its very tag: the library takes
+/// some others for them.
+fn is_framed(der: &[u8]) -> bool {
+    let framed = || {
+        let mut outer = Reader::new(der);
+        let mut inside = outer.expect(SEQUENCE)?.inside()?;
+        outer.finish()?;
+        inside.expect(SEQUENCE)?;
+        inside.expect(SEQUENCE)?;
+        inside.expect(BIT_STRING)?;
+        inside.finish()
+    };
+    framed().is_ok()
 }
 
 /// The firmware id in a `CompositeDeviceID`: its last part, an algorithm and a digest.

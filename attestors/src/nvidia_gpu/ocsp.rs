@@ -13,15 +13,14 @@ use x509_parser::time::ASN1Time;
 
 use super::chain;
 use crate::cms::ber::{
-    CONTEXT_0, CONTEXT_1, Element, INTEGER, NotBer, OBJECT_IDENTIFIER, OCTET_STRING, Reader,
-    SEQUENCE,
+    BIT_STRING, CONTEXT_0, CONTEXT_1, Element, INTEGER, NotBer, OBJECT_IDENTIFIER, OCTET_STRING,
+    Reader, SEQUENCE,
 };
 
 /// The largest response, in bytes. Real ones have one or two thousand.
 pub(super) const MAX: usize = 16 << 10;
 
 const ENUMERATED: u8 = 0x0a;
-const BIT_STRING: u8 = 0x03;
 const GENERALIZED_TIME: u8 = 0x18;
 /// `[0] IMPLICIT NULL` and `[2] IMPLICIT NULL`.
 const GOOD: u8 = 0x80;

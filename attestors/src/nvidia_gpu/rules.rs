@@ -50,7 +50,7 @@ static REVOCATION: Rule =
 
 /// What reference values are about: the measurements by their index, the digest of the firmware and
 /// the version of the VBIOS.
-pub(super) static REGISTERS: Registers =
+pub static REGISTERS: Registers =
     Registers { kind: KIND, length, identifies: |name| name != "vbios" };
 
 fn length(register: &str) -> Option<usize> {

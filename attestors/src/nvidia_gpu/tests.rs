@@ -1,5 +1,6 @@
 //! Devices of the tests' own, and NVIDIA's.
 
+mod company;
 mod corpus;
 mod revocation;
 

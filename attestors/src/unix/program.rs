@@ -40,8 +40,8 @@ pub(super) struct Program {
 
 /// One state of one file: another file has another id, and so has the same file once it was
 /// written to.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct FileId {
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct FileId {
     device: u64,
     inode: u64,
     size: u64,
@@ -50,7 +50,7 @@ pub(super) struct FileId {
 }
 
 impl FileId {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -60,13 +60,18 @@ impl FileId {
         }
     }
 
+    /// Which file it is a state of: device and inode.
+    pub(crate) const fn file(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
     /// In bytes.
-    pub(super) const fn size(&self) -> u64 {
+    pub(crate) const fn size(&self) -> u64 {
         self.size
     }
 
     /// When it last changed, in seconds since the Unix epoch.
-    pub(super) fn changed_at(&self) -> u64 {
+    pub(crate) fn changed_at(&self) -> u64 {
         u64::try_from(self.changed.0).unwrap_or_default()
     }
 }
