@@ -15,6 +15,7 @@
 //! | `join_token` | a node was handed a token that works once | [`join_token`] |
 //! | `k8s` | the pod of a local process, as Kubernetes tells it | [`k8s`] |
 //! | `k8s_psat` | a node runs a pod of a Kubernetes cluster | [`k8s_psat`] |
+//! | `model` | the weights that a local process has loaded, by signed manifests | [`model`] |
 //! | `nitro_tpm` | what an EC2 instance with a NitroTPM has booted | [`nitro_tpm`] |
 //! | `nvidia_gpu` | NVIDIA's GPUs and switches run what they have to | [`nvidia_gpu`] |
 //! | `oidc` | an issuer such as GitHub vouches for a job, or for anything else | [`oidc`] |
@@ -57,6 +58,7 @@ pub mod join_token;
 pub mod jwks;
 pub mod k8s;
 pub mod k8s_psat;
+pub mod model;
 pub mod nitro_tpm;
 pub mod nvidia_gpu;
 pub mod oidc;
