@@ -3,6 +3,7 @@
 
 mod others;
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ impl Attestation {
         tasks: &Tasks,
     ) -> Result<Self, OpenAttestorsError> {
         let unix = unix::Attestor::new(config.unix, Arc::clone(clock));
-        let others = Others::open(&config.workload, tasks).await?;
+        let others = Others::open(&config.workload, clock, tasks).await?;
         Ok(Self(Arc::new(Attestors { unix, others })))
     }
 
@@ -65,6 +66,24 @@ impl Attestation {
         }
         facts
     }
+
+    /// Waits until the `facts` about `peer` may have changed without anybody asking: then they are to
+    /// be found out anew. Who stops waiting may wait again: nothing is lost.
+    pub(crate) async fn changed(&self, peer: &Peer, facts: &Selectors) {
+        let Attestors { others, .. } = &*self.0;
+        if others.is_empty() {
+            return pending().await;
+        }
+        // A process that can't be looked at has ended, or is no longer what it was.
+        if let Ok(process) = others.open_process(caller(peer)) {
+            others.changed(&process, facts).await;
+        }
+    }
+}
+
+/// Who `peer` is, to an attestor.
+fn caller(peer: &Peer) -> Caller {
+    Caller { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() }
 }
 
 impl Attestors {
@@ -78,7 +97,7 @@ impl Attestors {
     }
 
     async fn facts_of(&self, peer: &Peer) -> Result<Selectors, AttestError> {
-        let caller = Caller { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() };
+        let caller = caller(peer);
         let has_exited = || peer.has_exited();
         let own = self.unix.attest(caller, has_exited);
         if self.others.is_empty() {

@@ -349,6 +349,7 @@ mod tests {
             workload.docker = { socket-path = "/d" }
             workload.containerd = { socket-path = "/c" }
             workload.systemd = {}
+            workload.model = { manifests = ["/m.sig"], keys = ["/k.pem"] }
             [sds]
             enabled = false
             default-svid-name = "a"
@@ -364,11 +365,13 @@ mod tests {
         ))
         .unwrap();
         assert_eq!(config.socket_path, Path::new("/s"));
-        let Workload { k8s, docker, containerd, systemd } = config.workload;
+        let Workload { k8s, docker, containerd, systemd, model } = config.workload;
         assert_eq!(k8s.unwrap().node_name.as_deref(), Some("n"));
         assert_eq!(docker.unwrap().socket_path, Path::new("/d"));
         assert_eq!(containerd.unwrap().socket_path, Path::new("/c"));
         assert_eq!(systemd, Some(claviger_attestors::systemd::Config::default()));
+        let model = model.unwrap();
+        assert_eq!((&model.manifests, &model.keys), (&vec!["/m.sig".into()], &vec!["/k.pem".into()]));
         let delegates = ["spiffe://example.org/proxy".parse().unwrap()].into();
         let admin = AdminSocket { path: "/a".into(), mode: 0o770, delegates };
         assert_eq!(config.admin, Some(admin));

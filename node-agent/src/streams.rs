@@ -78,6 +78,13 @@ pub(crate) trait Subject: Send + Sync {
         attestation: &Attestation,
     ) -> impl Future<Output = Result<Self::Facts, AttestError>> + Send;
 
+    /// Waits until what was found out may no longer hold.
+    fn changed(
+        &self,
+        attestation: &Attestation,
+        facts: &Self::Facts,
+    ) -> impl Future<Output = ()> + Send;
+
     /// Waits until there is nobody left to speak of.
     fn ended(&self) -> impl Future<Output = ()> + Send;
 
@@ -98,6 +105,10 @@ impl Subject for Peer {
 
     async fn facts(&self, attestation: &Attestation) -> Result<Selectors, AttestError> {
         attestation.facts(self).await
+    }
+
+    async fn changed(&self, attestation: &Attestation, facts: &Selectors) {
+        attestation.changed(self, facts).await;
     }
 
     async fn ended(&self) {

@@ -1,23 +1,23 @@
 //! What the services of this machine say of a process.
 
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use claviger_attestors::cgroup::Viewpoint;
 use claviger_attestors::workload::{AttestError, Caller, FactsError, Process, WorkloadAttestor};
-use claviger_attestors::{containerd, docker, k8s, systemd};
+use claviger_attestors::{containerd, docker, k8s, model, systemd};
 use claviger_core::selector::Selectors;
+use claviger_core::time::Clock;
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::telemetry::Chain;
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::config::Workload;
-
-/// For each attestor, and each process. A service that answers later has not answered.
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The attestors that ask services, in the order in which they are documented.
 #[derive(Debug, Default)]
@@ -34,7 +34,11 @@ struct Other {
 }
 
 impl Others {
-    pub(super) async fn open(config: &Workload, tasks: &Tasks) -> Result<Self, OpenAttestorsError> {
+    pub(super) async fn open(
+        config: &Workload,
+        clock: &Arc<dyn Clock>,
+        tasks: &Tasks,
+    ) -> Result<Self, OpenAttestorsError> {
         let mut others = Self::default();
         if let Some(config) = &config.k8s {
             let (attestor, watch) = k8s::Attestor::open(config).await?;
@@ -54,6 +58,14 @@ impl Others {
         }
         if let Some(config) = &config.systemd {
             others.add(systemd::Attestor::new(config), config.required);
+        }
+        if let Some(config) = &config.model {
+            let (attestor, watch) = model::Attestor::open(config, Arc::clone(clock))?;
+            tasks.spawn("files of models", |stop| async move {
+                let ended = stop.run_until_cancelled_owned(watch.run()).await;
+                Ok(ended.transpose().map(drop)?)
+            });
+            others.add(attestor, config.required);
         }
         if !others.is_empty() {
             others.viewpoint = Viewpoint::own().map(Arc::new).map_err(OpenAttestorsError::Own)?;
@@ -84,14 +96,28 @@ impl Others {
         }
         Ok(facts)
     }
+
+    /// Waits until what was `said` of `process` may no longer hold.
+    pub(super) async fn changed(&self, process: &Process, said: &Selectors) {
+        let waiting = self.attestors.iter().map(|Other { attestor, .. }| async {
+            let kind = attestor.kind();
+            let own = said.iter().filter(|fact| fact.kind() == kind).cloned().collect();
+            attestor.changed(process, &own).await;
+        });
+        // Who has nothing to tell waits for ever.
+        let mut waiting: FuturesUnordered<_> = waiting.collect();
+        if waiting.next().await.is_none() {
+            pending().await
+        }
+    }
 }
 
 impl Other {
     async fn facts(&self, process: &Process) -> Result<Selectors, AttestError> {
-        let kind = self.attestor.kind();
-        let facts = timeout(DEADLINE, self.attestor.facts(process)).await;
+        let (kind, patience) = (self.attestor.kind(), self.attestor.patience());
+        let facts = timeout(patience, self.attestor.facts(process)).await;
         let facts = facts.unwrap_or_else(|_elapsed| {
-            let what = format!("no answer within {} s", DEADLINE.as_secs());
+            let what = format!("no answer within {} s", patience.as_secs());
             Err(FactsError::Unavailable { what, source: None })
         });
         let error = match facts {
@@ -113,6 +139,9 @@ pub enum OpenAttestorsError {
     /// The one for Kubernetes.
     #[error(transparent)]
     K8s(#[from] k8s::OpenError),
+    /// The one for models.
+    #[error(transparent)]
+    Model(#[from] model::OpenError),
     /// The agent can't tell where it is itself.
     #[error("cannot read the agent's own control groups, /proc/self/cgroup")]
     Own(#[source] io::Error),
@@ -120,6 +149,8 @@ pub enum OpenAttestorsError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use async_trait::async_trait;
 
     use super::*;
@@ -166,7 +197,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_that_fails_is_left_out_unless_it_is_required() {
-        for late in [Fixed(None, AT_ONCE), Fixed(Some("c:3"), DEADLINE * 2)] {
+        for late in [Fixed(None, AT_ONCE), Fixed(Some("c:3"), Duration::from_secs(20))] {
             let late_is = |required| {
                 vec![(Fixed(Some("a:1"), AT_ONCE), true), (Fixed(late.0, late.1), required)]
             };

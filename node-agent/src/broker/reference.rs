@@ -62,6 +62,10 @@ impl Subject for Workload {
         attestation.facts(&self.0).await
     }
 
+    async fn changed(&self, attestation: &Attestation, facts: &Selectors) {
+        attestation.changed(&self.0, facts).await;
+    }
+
     async fn ended(&self) {
         self.0.exited().await;
     }

@@ -1,10 +1,11 @@
 //! Which services to ask about processes, besides the kernel.
 
-use claviger_attestors::{ConfigProblem, containerd, docker, k8s, systemd};
+use claviger_attestors::{ConfigProblem, containerd, docker, k8s, model, systemd};
 use claviger_runtime::settings::Section;
 use serde::de::DeserializeOwned;
 
-/// The attestors that ask services of this machine. One that is not set is not asked.
+/// The attestors that look at more than the kernel tells of every process. One that is not set is not
+/// asked.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Workload {
     /// Kubernetes, about pods.
@@ -15,6 +16,8 @@ pub struct Workload {
     pub containerd: Option<containerd::Config>,
     /// systemd, about units.
     pub systemd: Option<systemd::Config>,
+    /// Signed manifests, about models that are loaded.
+    pub model: Option<model::Config>,
 }
 
 /// The tables `[workload.<kind>]`.
@@ -24,6 +27,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Workload {
         docker: attestor(section, docker::KIND, docker::Config::problems),
         containerd: attestor(section, containerd::KIND, containerd::Config::problems),
         systemd: attestor(section, systemd::KIND, systemd::Config::problems),
+        model: attestor(section, model::KIND, model::Config::problems),
     }
 }
 

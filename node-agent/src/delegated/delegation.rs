@@ -53,6 +53,17 @@ impl Subject for Delegation {
         Ok(Parties { caller, about })
     }
 
+    async fn changed(&self, attestation: &Attestation, facts: &Parties) {
+        let caller = attestation.changed(&self.caller, &facts.caller);
+        match &self.about {
+            About::Process(process) => tokio::select! {
+                () = attestation.changed(process, &facts.about) => {}
+                () = caller => {}
+            },
+            About::Facts(_) | About::Nobody => caller.await,
+        }
+    }
+
     async fn ended(&self) {
         match &self.about {
             About::Process(process) => tokio::select! {

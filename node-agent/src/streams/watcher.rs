@@ -1,5 +1,6 @@
 //! One open stream.
 
+use std::future::pending;
 use std::time::Duration;
 
 use claviger_runtime::slots::Slot;
@@ -93,14 +94,26 @@ impl<S: Subject, M: Clone + PartialEq, C: Compose<S::Facts, M>> Watcher<S, M, C>
     /// Waits until it is worth another look. Who stops waiting may wait again: nothing is lost.
     pub(crate) async fn change(&mut self) -> Result<(), Status> {
         let patience = self.asked + SOON;
+        let Desk { attestation, snapshots, stop, .. } = &mut self.desk;
+        let (subject, facts) = (&self.subject, &self.facts);
+        let changed = async {
+            match facts {
+                Some(facts) => subject.changed(attestation, facts).await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
-            changed = self.desk.snapshots.changed() => changed.map_err(|_stopping| stopping()),
-            () = self.subject.ended() => Err(self.subject.gone()),
-            () = self.desk.stop.cancelled() => Err(stopping()),
+            changed = snapshots.changed() => return changed.map_err(|_stopping| stopping()),
+            () = changed => {}
+            () = subject.ended() => return Err(subject.gone()),
+            () = stop.cancelled() => return Err(stopping()),
             () = sleep_until(patience), if self.last.is_none() => {
-                Err(Status::unavailable("the SVID has not come from the server yet"))
+                return Err(Status::unavailable("the SVID has not come from the server yet"));
             }
         }
+        // What is said next is said of what the subject is by then.
+        self.facts = None;
+        Ok(())
     }
 }
 

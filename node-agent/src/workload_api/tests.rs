@@ -6,6 +6,7 @@
 //! | bundles, of every kind | `bundles` |
 //! | callers that end, become others, or hand their connection on | `changed` |
 //! | JWT-SVIDs: asked for | `jwt` |
+//! | callers by the models that they have loaded | `models` |
 //! | JWT-SVIDs: remembered, and the server's answers | `remembered` |
 //! | JWT-SVIDs: judged | `validate` |
 //! | WIT-SVIDs | `wit` |
@@ -14,6 +15,7 @@
 mod bundles;
 mod changed;
 mod jwt;
+mod models;
 mod on_demand;
 mod remembered;
 mod validate;
