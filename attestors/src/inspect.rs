@@ -20,7 +20,7 @@ use claviger_core::time::UnixTime;
 
 use crate::checklist::{Broken, Checklist, Outcome, Rule};
 use crate::references::{self, Registers};
-use crate::{aws_nitro, nitro_tpm};
+use crate::{aws_nitro, nitro_tpm, nvidia_gpu, sev_snp, sgx, tdx, tpm};
 use encoding::{Encoding, readings};
 
 /// What a document says and which rules it keeps.
@@ -152,6 +152,36 @@ pub static KINDS: &[Kind] = &[
         says: "the attestation document of a NitroTPM",
         registers: &[&nitro_tpm::REGISTERS],
         inspect: nitro_tpm::inspect,
+    },
+    Kind {
+        name: sev_snp::KIND,
+        says: "the report of a SEV-SNP guest",
+        registers: &[&sev_snp::REGISTERS],
+        inspect: sev_snp::inspect,
+    },
+    Kind {
+        name: tpm::KIND,
+        says: "the quote of a TPM",
+        registers: &[&tpm::REGISTERS, &tpm::REGISTERS_SHA384],
+        inspect: tpm::inspect,
+    },
+    Kind {
+        name: nvidia_gpu::KIND,
+        says: "the evidence of NVIDIA's GPUs or switches",
+        registers: &[&nvidia_gpu::REGISTERS],
+        inspect: nvidia_gpu::inspect,
+    },
+    Kind {
+        name: tdx::KIND,
+        says: "the quote of a TDX virtual machine",
+        registers: &[&tdx::REGISTERS],
+        inspect: tdx::inspect,
+    },
+    Kind {
+        name: sgx::KIND,
+        says: "the quote of an SGX enclave",
+        registers: &[&sgx::REGISTERS],
+        inspect: sgx::inspect,
     },
     Kind {
         name: token::KIND,

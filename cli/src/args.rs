@@ -69,6 +69,12 @@ enum Command {
     Ci(crate::commands::ci::Command),
     #[command(subcommand)]
     Audit(audit::Command),
+    #[cfg(feature = "evidence")]
+    #[command(subcommand)]
+    Evidence(crate::commands::evidence::Command),
+    #[cfg(feature = "evidence")]
+    #[command(subcommand)]
+    References(crate::commands::references::Command),
     Why(why::Why),
 }
 
@@ -107,6 +113,10 @@ impl Command {
             #[cfg(feature = "ci")]
             Self::Ci(command) => command.run(console).await,
             Self::Audit(command) => command.run(console).await,
+            #[cfg(feature = "evidence")]
+            Self::Evidence(command) => command.run(console),
+            #[cfg(feature = "evidence")]
+            Self::References(command) => command.run(console),
             Self::Why(why) => why.run(console).await,
         }
     }

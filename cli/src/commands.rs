@@ -11,9 +11,13 @@ pub(crate) mod demo;
 #[cfg(all(feature = "server", feature = "agent"))]
 pub(crate) mod dev;
 pub(crate) mod entry;
+#[cfg(feature = "evidence")]
+pub(crate) mod evidence;
 pub(crate) mod healthcheck;
 pub(crate) mod jwt;
 pub(crate) mod psk;
+#[cfg(feature = "evidence")]
+pub(crate) mod references;
 #[cfg(feature = "server")]
 pub(crate) mod server;
 pub(crate) mod svid;

@@ -6,6 +6,7 @@
 //! | calls to an agent's socket, as a workload makes them | [`workload`] |
 //! | a real SPIRE, to measure beside ours | [`spire`] |
 //! | files of entries, for both | [`entries`] |
+//! | evidence that real machines made | [`corpus`] |
 //! | a CI system that gives its jobs tokens, and the examples' pipelines | [`ci`] |
 
 #![expect(
@@ -16,6 +17,7 @@
 )]
 
 pub mod ci;
+pub mod corpus;
 pub mod entries;
 pub mod process;
 pub mod spire;

@@ -6,6 +6,7 @@ mod ci;
 mod conformance;
 mod demo;
 mod dev;
+mod evidence;
 mod federation;
 mod files;
 mod kill;
