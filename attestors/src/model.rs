@@ -79,7 +79,7 @@ impl Attestor {
     ///
     /// [`OpenError`] if a manifest can't be used, or if the settings have
     /// [`problems`](Config::problems).
-    pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<(Self, Watch), OpenError> {
+    pub fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<(Self, Watch), OpenError> {
         if let Some(problem) = config.problems().into_iter().next() {
             return Err(OpenError::Config { key: problem.key, advice: problem.advice });
         }

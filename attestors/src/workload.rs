@@ -59,7 +59,7 @@ pub trait WorkloadAttestor: fmt::Debug + Send + Sync + 'static {
     /// it is to be asked again. Who stops waiting may wait again: nothing is lost. Never, for facts that
     /// are asked for again whenever they matter.
     async fn changed(&self, _process: &Process, _said: &Selectors) {
-        pending().await
+        pending::<()>().await;
     }
 }
 

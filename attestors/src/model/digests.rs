@@ -73,14 +73,14 @@ struct Job {
 }
 
 impl Digests {
-    pub(super) fn open(clock: Arc<dyn Clock>) -> Result<Self, OpenHashersError> {
+    pub(super) fn open(clock: &Arc<dyn Clock>) -> Result<Self, OpenHashersError> {
         let (jobs, queue) = sync_channel(WAITING);
         let queue = Arc::new(Mutex::new(queue));
         let memory = Arc::<Mutex<Memory>>::default();
         let threads = thread::available_parallelism().map_or(1, Into::into).min(THREADS);
         for _ in 0..threads {
             let (queue, memory) = (Arc::clone(&queue), Arc::clone(&memory));
-            let clock = Arc::clone(&clock);
+            let clock = Arc::clone(clock);
             let work = move || work(&queue, &memory, &*clock);
             thread::Builder::new()
                 .name("model hasher".into())

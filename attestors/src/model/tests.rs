@@ -41,7 +41,8 @@ impl World {
         let dir = tempdir().unwrap();
         std::fs::create_dir(dir.path().join("weights")).unwrap();
         let config = edit(Publisher::new().settings(dir.path(), models));
-        let (attestor, watch) = Attestor::open(&config, Arc::new(Later)).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(Later);
+        let (attestor, watch) = Attestor::open(&config, &clock).unwrap();
         let mut running = tokio::task::JoinSet::new();
         running.spawn(async { watch.run().await.unwrap() });
         Self { dir, attestor: Arc::new(attestor), _running: running }
@@ -248,7 +249,8 @@ async fn a_file_that_just_changed_is_not_remembered() {
     let dir = tempdir().unwrap();
     std::fs::create_dir(dir.path().join("weights")).unwrap();
     let config = Publisher::new().settings(dir.path(), &[("tiny", WHOLE)]);
-    let (attestor, _watch) = Attestor::open(&config, Arc::new(SystemClock)).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (attestor, _watch) = Attestor::open(&config, &clock).unwrap();
     std::fs::write(dir.path().join("weights/one.gguf"), ONE).unwrap();
     let _one = File::open(dir.path().join("weights/one.gguf")).unwrap();
     for reads in 1..=2 {

@@ -60,7 +60,7 @@ impl Others {
             others.add(systemd::Attestor::new(config), config.required);
         }
         if let Some(config) = &config.model {
-            let (attestor, watch) = model::Attestor::open(config, Arc::clone(clock))?;
+            let (attestor, watch) = model::Attestor::open(config, clock)?;
             tasks.spawn("files of models", |stop| async move {
                 let ended = stop.run_until_cancelled_owned(watch.run()).await;
                 Ok(ended.transpose().map(drop)?)
@@ -107,7 +107,7 @@ impl Others {
         // Who has nothing to tell waits for ever.
         let mut waiting: FuturesUnordered<_> = waiting.collect();
         if waiting.next().await.is_none() {
-            pending().await
+            pending::<()>().await;
         }
     }
 }
