@@ -38,9 +38,10 @@ impl Clock for Later {
 
 pub(crate) fn measure(report: &mut Report) {
     let (dir, config) = model();
+    let clock: Arc<dyn Clock> = Arc::new(Later);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let (attestor, _watch) = Attestor::open(&config, Arc::new(Later)).unwrap();
+        let (attestor, _watch) = Attestor::open(&config, &clock).unwrap();
         let weights = File::open(dir.path().join("model.safetensors")).unwrap();
         let viewpoint = Arc::new(Viewpoint::own().unwrap());
         let caller = Caller { pid: std::process::id(), uid: 0, gid: 0 };
