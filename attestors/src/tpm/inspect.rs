@@ -197,6 +197,9 @@ fn recognised(
     let (Some(config), Some(now)) = (&given.references, given.at) else {
         return checks.leave_open(&RECOGNISED, "no reference values are given, or no time");
     };
+    if measured.is_empty() {
+        return checks.leave_open(&RECOGNISED, "what is in the PCRs is not known");
+    }
     match References::open(config, registers) {
         Ok(references) => references.recognise(measured, now, checks).map(drop),
         Err(error) => checks.take(&RECOGNISED, Err::<(), _>(error)).map(drop),

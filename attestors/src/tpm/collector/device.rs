@@ -154,3 +154,52 @@ const fn hint(code: u32) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use super::*;
+
+    /// What becomes of a command that is answered with these pieces, one after the other.
+    fn answered(pieces: &'static [&'static [u8]]) -> Result<Vec<u8>, DeviceError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tpm");
+        let listener = UnixListener::bind(&path).unwrap();
+        let tpm = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut command = [0; 2];
+            stream.read_exact(&mut command).unwrap();
+            for piece in pieces {
+                stream.write_all(piece).unwrap();
+            }
+        });
+        let answer = Device::open(&Address::Unix(path)).unwrap().transact(b"hi");
+        tpm.join().unwrap();
+        answer
+    }
+
+    #[test]
+    fn an_answer_is_read_to_the_end_that_it_names_and_no_further() {
+        let whole = [0x80, 1, 0, 0, 0, 12, 0, 0, 0, 0, 7, 8];
+        assert_eq!(answered(&[&[0x80], &[1, 0, 0, 0, 12, 0, 0], &[0, 0, 7, 8]]).unwrap(), whole);
+        let short = answered(&[&[0x80, 1, 0, 0, 0, 12, 0, 0, 0, 0, 7]]).unwrap_err();
+        assert!(matches!(short, DeviceError::Closed), "{short}");
+        for length in [[0, 0, 0, 9], [0, 0, 0x10, 1], [0xff; 4]] {
+            let pieces = vec![[&[0x80, 1][..], &length].concat().leak() as &'static [u8]];
+            let error = answered(pieces.leak()).unwrap_err();
+            assert!(matches!(error, DeviceError::Malformed(_)), "{length:?}: {error}");
+        }
+        let more = answered(&[&[0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0, 1]]).unwrap_err();
+        assert!(matches!(more, DeviceError::Malformed(_)), "{more}");
+    }
+
+    #[test]
+    fn an_operator_reads_what_to_do() {
+        let missing = Device::open(&Address::Device("/nonexistent/tpm".into())).err().unwrap();
+        assert!(missing.to_string().contains("`tss`"), "{missing}");
+        let refused = DeviceError::Refused { command: "TPM2_CreatePrimary", code: 0x9a2 };
+        assert!(refused.to_string().contains("has a password"), "{refused}");
+    }
+}
