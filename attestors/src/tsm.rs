@@ -321,7 +321,7 @@ mod tests {
         assert_eq!(report.outblob, b"report");
         assert_eq!(report.auxblob, b"certificates");
         assert_eq!((report.provider.as_str(), report.generation), ("sev_guest", 1));
-        let report = tsm.clone().at_privilege_level(Some(2)).report(&DATA).unwrap();
+        let report = tsm.at_privilege_level(Some(2)).report(&DATA).unwrap();
         assert_eq!(report.generation, 2);
         assert_eq!(kernel.left_behind(), 0);
     }

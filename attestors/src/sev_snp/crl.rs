@@ -9,11 +9,15 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::{CertificateRevocationList, RevokedCertificate};
 
 use super::certificate::{Period, is_signed};
+use super::product::Product;
 use super::roots::Authority;
 use crate::possession::ecdsa::without_leading_zeros;
 
 /// The largest list, in bytes.
 pub(super) const MAX: usize = 256 << 10;
+
+/// Lists as they are encoded, and the product that each is for.
+pub(super) type Lists = Vec<(Product, Vec<u8>)>;
 
 const CERTIFICATE_ISSUER: Oid<'static> = oid!(2.5.29.29);
 /// Which certificates a list is about. What it does not name is not revoked by it, so its scope does
@@ -40,10 +44,7 @@ pub(super) fn check(
     let Ok(([], list)) = CertificateRevocationList::from_der(der) else {
         return Err(CrlError::Form);
     };
-    let content = &list.tbs_cert_list;
-    let algorithms = [&content.signature, &list.signature_algorithm];
-    if list.issuer().as_raw() != ark.subject
-        || !is_signed(content.as_ref(), algorithms, &list.signature_value, &ark.key)
+    if list.issuer().as_raw() != ark.subject || !is_signed(der, &list.signature_algorithm, &ark.key)
     {
         return Err(CrlError::Signature);
     }

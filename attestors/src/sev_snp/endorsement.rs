@@ -48,7 +48,7 @@ impl<'a> Endorsement<'a> {
         let missing = |what| EndorsementError::Extension { what };
         let name = text(&certificate, &PRODUCT_NAME).ok_or(missing("productName"))?;
         let tcb = firmware(&certificate, product).ok_or(missing("version of the firmware"))?;
-        let hardware_id = extension(&certificate, &HARDWARE_ID).and_then(|value| chip(value));
+        let hardware_id = extension(&certificate, &HARDWARE_ID).and_then(chip);
         let csp_id = text(&certificate, &CSP_ID);
         match role {
             Role::Ask if hardware_id.is_none() => return Err(missing("hwID")),

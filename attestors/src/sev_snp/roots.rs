@@ -173,10 +173,8 @@ impl Authority {
 
     /// Whether it signed `certificate`, which names it.
     pub(super) fn signed(&self, certificate: &X509Certificate<'_>) -> bool {
-        let content = &certificate.tbs_certificate;
-        let algorithms = [&content.signature, &certificate.signature_algorithm];
         certificate.issuer().as_raw() == self.subject
-            && is_signed(content.as_ref(), algorithms, &certificate.signature_value, &self.key)
+            && is_signed(certificate.as_raw(), &certificate.signature_algorithm, &self.key)
     }
 }
 

@@ -9,7 +9,7 @@ use claviger_core::evidence::{AttestedNode, Bond};
 use super::KIND;
 use super::appraise::{Evidence, Guest, Standard, appraise};
 use super::config::{Config, Policy};
-use super::crl;
+use super::crl::{self, Lists};
 use super::facts::{self, REGISTERS};
 use super::product::Product;
 use super::roots::{Roots, RootsError};
@@ -44,15 +44,15 @@ impl Verifier {
             .flat_map(|(product, paths)| paths.iter().map(|path| (*product, path.clone())));
         let references = References::open(&config.reference_values, &REGISTERS)?;
         let verifier = Self { roots, policy: config.policy(), crls: paths.collect(), references };
-        verifier.revoked().map_err(|(path, source)| OpenError::Crl { path, source })?;
+        verifier.revoked()?;
         Ok(verifier)
     }
 
     /// The lists of revoked certificates as they are now: they are fetched anew before they end.
-    fn revoked(&self) -> Result<Vec<(Product, Vec<u8>)>, (PathBuf, io::Error)> {
+    fn revoked(&self) -> Result<Lists, OpenError> {
         let read = |(product, path): &(Product, PathBuf)| match files::read(path, crl::MAX) {
             Ok(list) => Ok((*product, list.to_vec())),
-            Err(error) => Err((path.clone(), error)),
+            Err(source) => Err(OpenError::Crl { path: path.clone(), source }),
         };
         self.crls.iter().map(read).collect()
     }
@@ -64,8 +64,7 @@ impl Verifier {
         claim: &NodeClaim<'_>,
         nonce: &Nonce,
     ) -> Result<AttestedNode, VerifyError> {
-        let crls =
-            self.revoked().map_err(|(_path, error)| VerifyError::Unavailable(error.into()))?;
+        let crls = self.revoked().map_err(|error| VerifyError::Unavailable(error.into()))?;
         let binding = claim.binding.digest(nonce);
         let standard = Standard {
             roots: &self.roots,

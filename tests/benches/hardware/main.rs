@@ -11,6 +11,7 @@
 
 mod model;
 mod nitro;
+mod sev_snp;
 mod tdx;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     model::measure(&mut report);
     nitro::measure(&mut report);
     tdx::measure(&mut report);
+    sev_snp::measure(&mut report);
     if report.all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

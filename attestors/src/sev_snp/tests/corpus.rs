@@ -154,7 +154,7 @@ fn amds_certificates_are_those_that_others_have() {
 }
 
 #[test]
-fn every_byte_of_a_real_report_counts() {
+fn every_bit_of_a_real_report_counts() {
     let Some(folder) = corpus("snp") else { return };
     let Real { report, endorsement } = Real::chip(&folder);
     let (roots, policy) = (Roots::amd().unwrap(), policy(0));
@@ -175,10 +175,10 @@ fn every_byte_of_a_real_report_counts() {
         broken.rule.id == "sev_snp.references"
     };
     assert!(is_genuine(&report));
-    for at in 0..report.len() {
+    for bit in 0..report.len() * 8 {
         let mut flipped = report.clone();
-        flipped[at] ^= 1 << (at % 8);
-        assert!(!is_genuine(&flipped), "byte {at:#x}");
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(!is_genuine(&flipped), "bit {bit}");
     }
     for length in 0..report.len() {
         assert!(!is_genuine(&report[..length]), "{length} bytes");

@@ -5,6 +5,7 @@ use claviger_core::evidence::{Bond, TrustClaim};
 use crate::VerifyError;
 use crate::fixture::{NOW, World, reason};
 use crate::sev_snp::fixture::{Machine, Settings, answer, attest, guest, pki, sign};
+use crate::sev_snp::roots::Roots;
 use crate::sev_snp::wire::Hello;
 use crate::sev_snp::{KIND, Report};
 use crate::{Challenged, NodeVerifier as _};
@@ -25,13 +26,23 @@ pub(super) fn judged(report: &[u8], endorsement: &[u8]) -> String {
 
 /// The same, by other settings.
 pub(super) fn judged_by(settings: &Settings, report: &[u8], endorsement: &[u8]) -> String {
+    judged_from(&pki::roots(), settings, report, endorsement)
+}
+
+/// The same, by these authorities.
+pub(super) fn judged_from(
+    roots: &Roots,
+    settings: &Settings,
+    report: &[u8],
+    endorsement: &[u8],
+) -> String {
     let references = crate::references::References::open(
         &settings.config.reference_values,
         &crate::sev_snp::REGISTERS,
     );
-    let (policy, roots) = (settings.config.policy(), pki::roots());
+    let policy = settings.config.policy();
     let standard = Standard {
-        roots: &roots,
+        roots,
         now: Some(NOW),
         policy: &policy,
         binding: Some(&[7; 64]),
@@ -160,15 +171,17 @@ fn an_author_key_is_there_if_it_is_said_to_be() {
 }
 
 #[test]
-fn every_bit_of_a_report_counts() {
+fn bytes_all_over_a_report_count() {
     let machine = Machine::GENOA;
     let (report, endorsement) = (machine.report(&[7; 64]), machine.endorsement());
-    assert_eq!(judged(&report, &endorsement), "none");
-    let settings = Settings::with("");
-    for at in 0..report.len() {
+    let (settings, roots) = (Settings::with(""), pki::roots());
+    assert_eq!(judged_from(&roots, &settings, &report, &endorsement), "none");
+    // Real reports are flipped bit by bit: see `corpus`.
+    for at in (0..report.len()).step_by(3) {
         let mut flipped = report.clone();
         flipped[at] ^= 1 << (at % 8);
-        assert_ne!(judged_by(&settings, &flipped, &endorsement), "none", "byte {at:#x}");
+        let rule = judged_from(&roots, &settings, &flipped, &endorsement);
+        assert_ne!(rule, "none", "byte {at:#x}");
     }
 }
 
