@@ -1,52 +1,19 @@
-# A server, and an agent that asks the engines of containers; for the scripts of Docker and Podman.
+# Containers, and what an agent says of them; for the scripts of Docker and Podman.
 #
 # Sourced after world.sh. A script sets `engine` to the command that speaks with its engine (an array)
 # and starts the engine.
 # shellcheck shell=bash disable=SC2034,SC2154
 
 ((EUID == 0)) || skip "containers are started as root"
+source "$interop/agent.sh"
 
-export CLAVIGER_SERVER_SOCKET='' SPIFFE_ENDPOINT_SOCKET=''
 engine=()
-agent_log='' id=''
+id=''
 # What the program in a container needs of this machine, as there is no registry to fetch an image from.
 from_host=(-v /usr:/usr:ro -v /lib:/lib:ro)
 for directory in /lib64 /bin; do
     [[ ! -e $directory ]] || from_host+=(-v "$directory:$directory:ro")
 done
-
-# open_agent SETTING…: a server, and an agent with these settings.
-open_agent() {
-    CLAVIGER_SERVER_SOCKET=$world/server.sock
-    SPIFFE_ENDPOINT_SOCKET=unix://$world/run/agent.sock
-    agent_log=$world/agent.err
-    local address
-    address=127.0.0.1:$(python3 -c 'import socket; print(socket.create_server(("127.0.0.1", 0)).getsockname()[1])')
-    cat >"$world/server.toml" <<TOML
-trust-domain = "$trust_domain"
-data-dir = "$world/server"
-listen = "$address"
-admin-socket = "$CLAVIGER_SERVER_SOCKET"
-TOML
-    "$CLAVIGER" server run --config "$world/server.toml" >"$world/server.out" 2>"$world/server.err" &
-    background+=($!)
-    until_true 20 claviger bundle show --format pem >"$world/bundle.pem" ||
-        fail "the server does not answer: $(<"$world/server.err")"
-    mkdir -p "$world/run"
-    cat >"$world/agent.toml" <<TOML
-trust-domain = "$trust_domain"
-server-address = "$address"
-data-dir = "$world/agent"
-trust-bundle-path = "$world/bundle.pem"
-socket-path = "$world/run/agent.sock"
-admin-socket-path = "$world/agent-admin.sock"
-join-token = "$(claviger token generate --output json 2>"$world/token.err" | json value)"
-$(printf '%s\n' "$@")
-TOML
-    "$CLAVIGER" agent run --config "$world/agent.toml" >"$world/agent.out" 2>"$agent_log" &
-    background+=($!)
-    until_true 20 test -S "$world/run/agent.sock" || fail "no agent: $(<"$agent_log")"
-}
 
 # An image with directories to mount at, and nothing else.
 make_image() {
@@ -76,13 +43,6 @@ run_container() {
 in_container() { "${engine[@]}" exec "$1" /run/claviger/claviger "${@:2}"; }
 
 main_process() { "${engine[@]}" inspect --format '{{.State.Pid}}' "$1"; }
-
-# selectors_of PID: what the agent finds out, one on a line, without what the kernel says.
-selectors_of() {
-    { claviger why "$1" --agent-socket "$world/agent-admin.sock" --output json 2>"$world/why.err" ||
-        [[ $? == 1 ]]; } | python3 -c 'import json, sys
-print("\n".join(fact for fact in json.load(sys.stdin)["facts"] if not fact.startswith("unix:")))'
-}
 
 expect_identity() {
     in_container "$1" svid fetch --output json 2>"$world/fetch.err" | grep -q "\"$2\"" ||
