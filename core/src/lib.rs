@@ -19,6 +19,7 @@
 //! | things that may happen once | [`once`] |
 //! | permission to act, and proof that it was written down | [`grant`] |
 //! | the audit log: events, hash chain, checkpoints | [`audit`] |
+//! | what ties a sealed secret to the evidence that earned it | [`seal`] |
 //! | key material that must not leak | [`secret`] |
 //! | points in time | [`time`] |
 
@@ -35,6 +36,7 @@ pub mod jose;
 pub mod once;
 pub mod psk;
 pub mod reason;
+pub mod seal;
 pub mod secret;
 pub mod selector;
 pub mod svid;

@@ -11,6 +11,7 @@
 //! | [`unix`]        | Unix sockets whose callers the kernel vouches for                            |
 //! | [`place`]       | where a server is, and the way there: TCP, vsock or a Unix socket              |
 //! | [`vsock`]       | sockets between a virtual machine and its host                               |
+//! | [`seal`]        | secrets sealed to the key of an enclave                                        |
 //! | [`tls`]         | TLS 1.3 between live X.509-SVIDs, and the validation of an X.509-SVID        |
 //! | [`descriptors`] | how many connections the process may have open                               |
 
@@ -19,6 +20,7 @@ pub mod descriptors;
 pub mod health;
 pub mod http;
 pub mod place;
+pub mod seal;
 pub mod settings;
 pub mod slots;
 pub mod tasks;

@@ -5,6 +5,7 @@
 //!
 //! | path | answer | look in |
 //! |---|---|---|
+//! | `POST /v1/challenge` | a nonce for evidence that carries one | `challenge` |
 //! | `POST /v1/svid/x509` | an X.509-SVID for the key of a certificate request | `x509` |
 //! | `POST /v1/svid/jwt` | a JWT-SVID | `jwt` |
 //! | `POST /v1/psk` | a one-time PSK, bound to the run that the evidence names | `psk` |
@@ -16,11 +17,13 @@
 //! | from evidence to the entry that it earns | `attested` |
 //! | why there is no credential, and what the caller is told | `fault`, `refusal`, `problem` |
 //! | how an answer is written, and wiped | `reply` |
+//! | how it is sealed to a caller whose connection somebody else can read | `sealed` |
 //!
 //! `docs/direct-attestation.md` is for those who call.
 
 mod attested;
 mod call;
+mod challenge;
 mod fault;
 mod jwt;
 mod openapi;
@@ -28,6 +31,7 @@ mod problem;
 mod psk;
 mod refusal;
 mod reply;
+mod sealed;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -55,6 +59,7 @@ use crate::api::svid::Lifetimes;
 use crate::metrics as names;
 use crate::verifiers::Verifiers;
 use call::Call;
+use challenge::Pace;
 use fault::Fault;
 use refusal::Refusal;
 
@@ -82,12 +87,14 @@ struct Inner {
     verifiers: Verifiers,
     lifetimes: Lifetimes,
     psks: Issuer,
+    pace: Pace,
     working: Slots<Option<IpAddr>>,
 }
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug)]
 enum Wanted {
+    Challenge,
     X509,
     Jwt,
     Psk,
@@ -96,6 +103,7 @@ enum Wanted {
 impl Wanted {
     fn at(path: &str) -> Option<Self> {
         match path {
+            "/v1/challenge" => Some(Self::Challenge),
             "/v1/svid/x509" => Some(Self::X509),
             "/v1/svid/jwt" => Some(Self::Jwt),
             "/v1/psk" => Some(Self::Psk),
@@ -106,6 +114,7 @@ impl Wanted {
     /// The value of a metric's label.
     const fn label(self) -> &'static str {
         match self {
+            Self::Challenge => "challenge",
             Self::X509 => "x509",
             Self::Jwt => "jwt",
             Self::Psk => "psk",
@@ -124,7 +133,7 @@ impl Direct {
         psks: Issuer,
     ) -> Self {
         let working = Slots::new(WORKING, WORKING_PER_IP);
-        Self(Arc::new(Inner { shared, verifiers, lifetimes, psks, working }))
+        Self(Arc::new(Inner { shared, verifiers, lifetimes, psks, pace: Pace::new(), working }))
     }
 
     /// Whether what is at `path` is for [`Self::answer`] to say.
@@ -178,6 +187,7 @@ impl Direct {
         let _working = self.0.working.take(caller).map_err(Fault::Busy)?;
         let call = Call::read(request, caller).await?;
         match wanted {
+            Wanted::Challenge => challenge::issue(&self.0, &call),
             Wanted::X509 => x509::issue(&self.0, &call).await,
             Wanted::Jwt => jwt::issue(&self.0, &call).await,
             Wanted::Psk => psk::issue(&self.0, &call).await,

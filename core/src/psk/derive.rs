@@ -80,6 +80,15 @@ impl EpochKeys {
         Serial::from_key(serial)
     }
 
+    /// Shows that a challenge which begins with `head` was made in this epoch.
+    #[must_use]
+    pub fn challenge_tag(&self, head: &[u8]) -> [u8; 16] {
+        let whole = hkdf(b"claviger challenge v1", self.root.0.expose(), head);
+        let mut tag = [0; 16];
+        tag.iter_mut().zip(whole.expose()).for_each(|(to, from)| *to = *from);
+        tag
+    }
+
     /// What both ends of the PSK named `identity` derive from.
     #[must_use]
     pub fn base(&self, identity: WireIdentity) -> PskBase {

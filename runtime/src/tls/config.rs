@@ -56,8 +56,8 @@ pub fn client_config(
     #[expect(clippy::expect_used, reason = "our provider has TLS 1.3 suites; every test shows it")]
     let builder =
         ClientConfig::builder_with_details(provider(), Arc::new(RustlsTime(Arc::clone(&clock))))
-        .with_protocol_versions(&[&TLS13])
-        .expect("TLS 1.3");
+            .with_protocol_versions(&[&TLS13])
+            .expect("TLS 1.3");
     // "Dangerous" is to verify by one's own rules; ours are stricter than the Web's.
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(ServerVerifier {
         bundle: bundle.clone(),

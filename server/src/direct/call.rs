@@ -37,6 +37,8 @@ pub(super) struct Call {
 pub(super) struct Evidence {
     pub(super) kind: String,
     pub(super) payload: Zeroizing<Vec<u8>>,
+    /// The challenge that it answers, as it was written.
+    pub(super) challenge: Option<String>,
 }
 
 impl Call {
@@ -66,7 +68,10 @@ impl Call {
     /// The evidence: the bearer token, or what is `inline` in the body.
     pub(super) fn evidence(&self, inline: Option<&wire::Evidence>) -> Result<Evidence, Refusal> {
         match (&self.bearer, inline) {
-            (Some(token), None) => Ok(Evidence { kind: BEARER.to_owned(), payload: token.clone() }),
+            (Some(token), None) => {
+                let (kind, payload) = (BEARER.to_owned(), token.clone());
+                Ok(Evidence { kind, payload, challenge: None })
+            }
             (None, Some(evidence)) => Evidence::parse(evidence),
             (None, None) => Err(Refusal::NoEvidence),
             (Some(_), Some(_)) => {
@@ -88,7 +93,7 @@ impl Evidence {
             let why = format!("has more than {MAX_EVIDENCE} bytes");
             return Err(Refusal::malformed("evidence.payload", &why));
         }
-        Ok(Self { kind: wire.kind.clone(), payload })
+        Ok(Self { kind: wire.kind.clone(), payload, challenge: wire.challenge.clone() })
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) enum Fault {
     Method,
     #[error("too many requests at a time")]
     Busy(#[from] Full),
+    #[error("too many challenges in a second")]
+    Pace,
     #[error("the body is not said to be JSON")]
     NotJson,
     #[error("cannot read the body")]
@@ -42,6 +44,12 @@ impl Fault {
                 ("too-many-requests", StatusCode::TOO_MANY_REQUESTS),
                 "Too many requests at a time",
                 "wait for the answers to others before you ask again",
+            )
+            .with(RETRY_AFTER, "1"),
+            Self::Pace => Problem::new(
+                ("too-many-requests", StatusCode::TOO_MANY_REQUESTS),
+                "Too many challenges in a second",
+                "ask again in a second",
             )
             .with(RETRY_AFTER, "1"),
             Self::NotJson => Problem::new(

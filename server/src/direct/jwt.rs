@@ -4,6 +4,7 @@ use bytes::Bytes;
 use claviger_core::grant::IssueJwt;
 use claviger_core::id::SpiffeId;
 use claviger_core::svid::jwt::Audience;
+use claviger_runtime::seal::SealingKey;
 use futures_util::future::join;
 use http::Response;
 use http_body_util::Full;
@@ -14,8 +15,8 @@ use super::Inner;
 use super::attested::Purpose;
 use super::call::Call;
 use super::refusal::Refusal;
-use super::reply::{self, in_clear};
-use super::wire;
+use super::reply::in_clear;
+use super::{sealed, wire};
 
 /// What is given.
 #[derive(Serialize)]
@@ -33,8 +34,13 @@ pub(super) async fn issue(direct: &Inner, call: &Call) -> Result<Response<Full<B
     let audience =
         Audience::new(asked.audience).map_err(|error| Refusal::malformed("audience", &error))?;
     let evidence = call.evidence(asked.evidence.as_ref())?;
+    let key = sealed::key(asked.seal_to.as_deref())?;
 
-    let purpose = Purpose { spki: None, requested: asked.spiffe_id.as_ref() };
+    let purpose = Purpose {
+        spki: key.as_ref().map(SealingKey::spki),
+        sealed: key.is_some(),
+        requested: asked.spiffe_id.as_ref(),
+    };
     let attested = direct.attest(&evidence, purpose, call).await?;
 
     let act = IssueJwt {
@@ -47,9 +53,11 @@ pub(super) async fn issue(direct: &Inner, call: &Call) -> Result<Response<Full<B
     let svid = issued.0.and(issued.1.map_err(Refusal::Issue))?;
 
     let answer = Answer {
-        spiffe_id: attested.entry.spiffe_id,
+        spiffe_id: attested.entry.spiffe_id.clone(),
         jwt_svid: Zeroizing::new(svid.token),
         expires_at: svid.expires_at.as_secs(),
     };
-    reply::json(&answer, answer.jwt_svid.len())
+    let (grant, large) = (sealed::grant_id()?, answer.jwt_svid.len());
+    let named = (grant.as_str(), answer.expires_at);
+    sealed::json(&answer, large, key.as_ref(), &attested, &evidence, named)
 }

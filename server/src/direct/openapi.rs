@@ -84,12 +84,14 @@ mod tests {
         same_request::<wire::Jwt>("JwtRequest");
         same_request::<wire::Psk>("PskRequest");
         same_request::<wire::Evidence>("Evidence");
+        assert_eq!(schema("ChallengeRequest")["additionalProperties"], false);
+        assert!(serde_json::from_value::<wire::Challenge>(json!({ "more": 1 })).is_err());
     }
 
     #[test]
     fn paths_are_those_that_are_served() {
         let paths = document()["paths"].clone();
-        assert_eq!(names(&paths).len(), 4);
+        assert_eq!(names(&paths).len(), 5);
         for (path, item) in paths.as_object().unwrap() {
             assert!(super::super::Direct::is_at(path), "{path}");
             if path == PATH {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use claviger_core::id::SpiffeId;
 use claviger_core::psk::{Purpose as What, Run};
+use claviger_runtime::seal::SealingKey;
 use futures_util::future::join;
 use http::Response;
 use http_body_util::Full;
@@ -13,8 +14,8 @@ use super::Inner;
 use super::attested::Purpose;
 use super::call::Call;
 use super::refusal::Refusal;
-use super::reply::{self, in_clear};
-use super::wire;
+use super::reply::in_clear;
+use super::{sealed, wire};
 use crate::api::psk;
 
 /// What is given.
@@ -41,8 +42,13 @@ pub(super) struct Answer {
 pub(super) async fn issue(direct: &Inner, call: &Call) -> Result<Response<Full<Bytes>>, Refusal> {
     let asked: wire::Psk = call.json()?;
     let evidence = call.evidence(asked.evidence.as_ref())?;
+    let key = sealed::key(asked.seal_to.as_deref())?;
 
-    let purpose = Purpose { spki: None, requested: asked.spiffe_id.as_ref() };
+    let purpose = Purpose {
+        spki: key.as_ref().map(SealingKey::spki),
+        sealed: key.is_some(),
+        requested: asked.spiffe_id.as_ref(),
+    };
     let attested = direct.attest(&evidence, purpose, call).await?;
 
     let wish = psk::Asked {
@@ -67,5 +73,7 @@ pub(super) async fn issue(direct: &Inner, call: &Call) -> Result<Response<Full<B
         run: binding.run,
         expires_at: binding.not_after.as_secs(),
     };
-    reply::json(&answer, SpiffeId::MAX_LEN.saturating_mul(2))
+    let (large, named) =
+        (SpiffeId::MAX_LEN.saturating_mul(2), (answer.identity.as_str(), answer.expires_at));
+    sealed::json(&answer, large, key.as_ref(), &attested, &evidence, named)
 }

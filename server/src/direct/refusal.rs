@@ -4,6 +4,7 @@
 //! one answer, whatever the reason: a stranger learns neither what the evidence lacked nor who is
 //! registered.
 
+use std::error::Error;
 use std::fmt::Display;
 
 use claviger_attestors::VerifyError;
@@ -32,6 +33,12 @@ pub(super) enum Refusal {
     UnsupportedKind,
     #[error("the evidence was refused")]
     Evidence(#[from] VerifyError),
+    #[error("the challenge is none of ours, has ended or was used before")]
+    Challenge,
+    #[error("cannot enter the challenge in the ledger")]
+    Ledger(#[source] Box<dyn Error + Send + Sync>),
+    #[error("a secret is sealed only to a key that the evidence names, and it names none")]
+    Unbound,
     #[error("the evidence is of a kind that is believed once, which takes an agent")]
     OnceOnly,
     #[error("no entry under the server itself is for the evidence of `{0}`")]
@@ -118,11 +125,20 @@ impl Refusal {
                 "The evidence earns several identities",
                 "spiffe_id: name the one that is wanted; the evidence may be used up",
             )),
-            Self::Evidence(VerifyError::Unavailable(_)) | Self::Record(_) => Verdict::Later,
+            // Nothing was looked at, and a new one is to be had for the asking.
+            Self::Challenge => Verdict::Fix(Problem::new(
+                ("challenge", StatusCode::BAD_REQUEST),
+                "The challenge is not in force",
+                "evidence.challenge: get a new one from /v1/challenge; each works once, for 60 s",
+            )),
+            Self::Evidence(VerifyError::Unavailable(_)) | Self::Record(_) | Self::Ledger(_) => {
+                Verdict::Later
+            }
             Self::Evidence(
                 VerifyError::Malformed | VerifyError::NotGenuine(_) | VerifyError::Silent,
             )
             | Self::OnceOnly
+            | Self::Unbound
             | Self::NotEntitled(_) => Verdict::No,
             Self::Issue(error) => of_svid(error),
             Self::Psk(error) => of_psk(error),

@@ -19,12 +19,17 @@ pub(super) fn json(
     answer: &impl Serialize,
     large: usize,
 ) -> Result<Response<Full<Bytes>>, Refusal> {
+    Ok(response(StatusCode::OK, JSON, Bytes::from_owner(text(answer, large)?)))
+}
+
+/// Its text.
+pub(super) fn text(answer: &impl Serialize, large: usize) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     // Room for everything: a buffer that grows would leave pieces of a secret behind. Line breaks
     // take two bytes.
     let room = large.saturating_add(large / 32).saturating_add(ROOM);
     let mut text = Zeroizing::new(Vec::with_capacity(room));
     serde_json::to_writer(&mut *text, answer).map_err(Refusal::Answer)?;
-    Ok(response(StatusCode::OK, JSON, Bytes::from_owner(text)))
+    Ok(text)
 }
 
 /// A response that nobody keeps.

@@ -1,6 +1,8 @@
 //! Direct attestation, with a verifier that believes what it is told.
 
+mod enclave;
 mod refusals;
+mod tee;
 mod world;
 
 use claviger_core::audit::Event;

@@ -15,7 +15,14 @@ pub(crate) struct Evidence {
     pub(crate) kind: String,
     /// Standard base64, with padding.
     pub(crate) payload: String,
+    /// What `POST /v1/challenge` gave, if the payload carries it.
+    pub(crate) challenge: Option<String>,
 }
+
+/// `POST /v1/challenge`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Challenge {}
 
 /// `POST /v1/svid/x509`.
 #[derive(Deserialize)]
@@ -34,6 +41,8 @@ pub(crate) struct Jwt {
     pub(crate) audience: Vec<String>,
     pub(crate) spiffe_id: Option<SpiffeId>,
     pub(crate) evidence: Option<Evidence>,
+    /// A SubjectPublicKeyInfo in standard base64, with padding.
+    pub(crate) seal_to: Option<String>,
 }
 
 /// `POST /v1/psk`.
@@ -46,6 +55,8 @@ pub(crate) struct Psk {
     pub(crate) ttl_seconds: Option<PskTtl>,
     pub(crate) spiffe_id: Option<SpiffeId>,
     pub(crate) evidence: Option<Evidence>,
+    /// As in [`Jwt`].
+    pub(crate) seal_to: Option<String>,
 }
 
 /// What is wrong with a body. It may quote the body, so it is for the caller only.

@@ -36,7 +36,8 @@ pub(super) async fn issue(direct: &Inner, call: &Call) -> Result<Response<Full<B
     let csr = parse(&asked.csr)?;
     let evidence = call.evidence(asked.evidence.as_ref())?;
 
-    let purpose = Purpose { spki: Some(csr.spki()), requested: asked.spiffe_id.as_ref() };
+    let purpose =
+        Purpose { spki: Some(csr.spki()), sealed: false, requested: asked.spiffe_id.as_ref() };
     let attested = direct.attest(&evidence, purpose, call).await?;
 
     let act = IssueX509 {

@@ -25,6 +25,7 @@ fuzz_target!(|body: &[u8]| {
         assert!((1..=128).contains(&asked.purpose.as_str().len()));
         assert!(asked.ttl_seconds.is_none_or(|ttl| (1..=300).contains(&ttl.duration().as_secs())));
     }
+    check::<wire::Challenge>(body);
     let x509 = check::<wire::X509>(body);
     let jwt = check::<wire::Jwt>(body);
     // Each has a field that the others don't know.

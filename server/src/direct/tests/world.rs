@@ -18,11 +18,13 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 
 use super::super::*;
+use super::tee::Tee;
 use crate::api::issuance::Issuance;
 use crate::audit::{AuditRecord, read};
 use crate::ca::revocation::Revocations;
 use crate::ca::rotation::Rotation;
 use crate::config::Config;
+use crate::epoch::Doubt;
 use crate::policy::Policy;
 use crate::registry::{Registry, fixture};
 use crate::storage::Storage;
@@ -88,6 +90,7 @@ impl NodeVerifier for Believer {
 pub(super) struct World {
     _dir: tempfile::TempDir,
     _tasks: Tasks,
+    clock: Arc<TestClock>,
     shared: Shared,
     direct: Direct,
 }
@@ -135,7 +138,8 @@ impl World {
 
     async fn with(policy: Policy) -> Self {
         let (dir, tasks) = (tempfile::tempdir().unwrap(), Tasks::default());
-        let clock: Arc<dyn Clock> = TestClock::at(NOW);
+        let test_clock = TestClock::at(NOW);
+        let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(&test_clock);
         let config = Config::new(fixture::domain(), dir.path().join("data"));
         let domain = config.trust_domain.clone();
         let storage =
@@ -158,10 +162,10 @@ impl World {
             Issuance { policy: Arc::clone(&policy), journal, authority, clock: Arc::clone(&clock) };
         let admin_ids = Arc::default();
         let shared = Shared { registry, storage, policy, issuance, revocations, admin_ids, clock };
-        let verifiers = Verifiers::of(vec![Box::<Believer>::default()]);
+        let verifiers = Verifiers::of(vec![Box::<Believer>::default(), Box::new(Tee)]);
         let psks = Issuer::new(shared.clone());
         let direct = Direct::new(shared.clone(), verifiers, Lifetimes::of(&config), psks);
-        let world = Self { _dir: dir, _tasks: tasks, shared, direct };
+        let world = Self { _dir: dir, _tasks: tasks, clock: test_clock, shared, direct };
         world.register("ci", "/ci", "oidc:repository:acme/app").await;
         world.create(fixture::entry("store", "/spire/agent/x", "/store", "unix:uid:1")).await;
         world
@@ -170,6 +174,17 @@ impl World {
     /// A request that is being worked on.
     pub(super) fn busy(&self) -> Slot<Option<IpAddr>> {
         self.direct.0.working.take(Some([127, 0, 0, 1].into())).unwrap()
+    }
+
+    /// Time passes.
+    pub(super) fn advance(&self, secs: u64) {
+        self.clock.set(self.clock.now().as_secs() + secs);
+    }
+
+    /// A new epoch of the ledger begins.
+    pub(super) async fn fence(&self) {
+        let epochs = self.shared.storage.ledger.epochs();
+        epochs.fence(epochs.current().number, &Doubt::FirstStart).await.unwrap();
     }
 
     /// An entry under the server itself.
