@@ -4,17 +4,19 @@
 //! |---|---|
 //! | an issuer of tokens, as a CI system has one | `issuer` |
 //! | a stand-in for the API server of a Kubernetes cluster; or a real cluster | `cluster` |
-//! | what both need: signed tokens, and a small web server | `signer`, `web` |
+//! | a TPM in software | `tpm` |
+//! | what the first two need: signed tokens, and a small web server | `signer`, `web` |
 
 mod cluster;
 mod issuer;
 mod signer;
+mod tpm;
 mod web;
 
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use claviger_attestors::{join_token, k8s_psat, oidc};
+use claviger_attestors::{self as attestors, join_token, k8s_psat, oidc};
 use claviger_node_agent::config::Attestors;
 use claviger_runtime::tasks::Tasks;
 use claviger_server::config::AttestorsConfig;
@@ -34,6 +36,8 @@ pub(crate) enum Attestor {
     Oidc,
     /// The token of a Kubernetes pod; the demo plays the API server, unless it is given a real one
     K8s,
+    /// What a TPM says was booted; the demo starts one in software (swtpm)
+    Tpm,
 }
 
 /// A cluster that is no stand-in.
@@ -61,6 +65,7 @@ impl Attestor {
             Self::JoinToken => join_token::KIND,
             Self::Oidc => oidc::KIND,
             Self::K8s => k8s_psat::KIND,
+            Self::Tpm => attestors::tpm::KIND,
         }
     }
 
@@ -70,6 +75,7 @@ impl Attestor {
             Self::JoinToken => "a join token",
             Self::Oidc => "an OpenID Connect token",
             Self::K8s => "the token of its pod",
+            Self::Tpm => "what its TPM says was booted",
         }
     }
 
@@ -92,6 +98,9 @@ impl Attestor {
             }
             (Self::K8s, Some(real)) => {
                 stage.step("the pod's token is read", cluster::real(real)).await
+            }
+            (Self::Tpm, _) => {
+                stage.step("a TPM in software starts", tpm::start(folder, tasks)).await
             }
         }
     }

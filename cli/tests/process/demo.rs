@@ -20,3 +20,15 @@ async fn a_platform_vouches_for_the_node_where_one_is_asked_for() {
         assert!(out.contains(said), "{attestor}: {out}");
     }
 }
+
+#[tokio::test]
+async fn a_tpm_in_software_vouches_for_the_node_or_what_to_install_is_said() {
+    let output = claviger().run(["demo", "--attestor", "tpm"]).await;
+    let out = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() {
+        assert!(out.contains("TPM in software (swtpm)"), "{out}");
+    } else {
+        assert!(err.contains("apt-get install swtpm"), "{out}\n{err}");
+    }
+}

@@ -223,3 +223,63 @@ impl Tpm {
         Ok(Pcrs { bank: selection.bank, values })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use tpm2_protocol::frame::TpmCommand;
+
+    use super::super::template::{TEMPLATES, ak_template};
+    use super::*;
+
+    /// The first command of `work`, to a TPM that refuses it.
+    fn first(work: impl FnOnce(&mut Tpm) -> Result<(), DeviceError>) -> Vec<u8> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tpm");
+        let listener = UnixListener::bind(&path).unwrap();
+        let tpm = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut command = vec![0; 4_096];
+            let length = stream.read(&mut command).unwrap();
+            stream.write_all(&[0x80, 1, 0, 0, 0, 10, 0, 0, 1, 1]).unwrap();
+            command[..length].to_vec()
+        });
+        let refused = Tpm::visit(&Address::Unix(path), |tpm| Ok(work(tpm)?)).unwrap_err();
+        assert!(refused.to_string().contains("0x101: it has failed"), "{refused}");
+        tpm.join().unwrap()
+    }
+
+    #[test]
+    fn commands_are_what_another_reader_takes_for_them() {
+        let selection = Selection { bank: Hash::Sha256, pcrs: (0..24).collect() };
+        let [rsa, p256, p384] = &TEMPLATES;
+        let commands = [
+            (NV_READ_PUBLIC, first(|tpm| tpm.certificate(rsa.certificate).map(drop))),
+            (READ_PUBLIC, first(|tpm| tpm.run(READ_PUBLIC, &[1], &[], Writer::default()).map(drop))),
+            (CREATE_PRIMARY, first(|tpm| tpm.create_primary(&rsa.area()).map(drop))),
+            (CREATE_PRIMARY, first(|tpm| tpm.create_primary(&p256.area()).map(drop))),
+            (CREATE_PRIMARY, first(|tpm| tpm.create_primary(&p384.area()).map(drop))),
+            (CREATE_PRIMARY, first(|tpm| tpm.create_primary(&ak_template(&[7; 32])).map(drop))),
+            (START_AUTH_SESSION, first(|tpm| tpm.endorsement_session().map(drop))),
+            (
+                ACTIVATE_CREDENTIAL,
+                first(|tpm| {
+                    let credential = Writer::default().sized(&[1; 32]).bytes(&[2; 34]).finish();
+                    tpm.activate(0x8000_0000, 0x8000_0001, p384, (&credential, &[3; 100])).map(drop)
+                }),
+            ),
+            (QUOTE, first(|tpm| tpm.quote(0x8000_0000, &[9; 32], &selection).map(drop))),
+            (PCR_READ, first(|tpm| tpm.read_pcrs(&selection).map(drop))),
+        ];
+        for (Code(code, name), bytes) in commands {
+            assert_eq!(bytes[6..10], code.to_be_bytes(), "{name}");
+            let command = TpmCommand::cast(&bytes);
+            command.and_then(TpmCommand::validate).unwrap_or_else(|error| {
+                panic!("{name}: {error:?}: {}", hex::encode(&bytes));
+            });
+        }
+    }
+}
