@@ -22,7 +22,7 @@ mod stage;
 mod stranger;
 pub(crate) mod workload;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use claviger_core::id::TrustDomain;
 use claviger_runtime::tasks::{ShutdownSignals, Tasks};
@@ -41,19 +41,26 @@ use stage::Stage;
 /// Where it plays.
 const TRUST_DOMAIN: &str = "example.org";
 
+/// What is shown.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    /// By what the node attests.
+    pub(crate) attestor: Attestor,
+    /// The cluster that is asked, if it is not played.
+    pub(crate) cluster: Option<RealCluster>,
+    /// A document of a Nitro enclave that is to be judged first.
+    pub(crate) document: Option<PathBuf>,
+}
+
 /// Shows it, and succeeds only if every step did what it says.
-pub(crate) async fn run(
-    attestor: Attestor,
-    cluster: Option<RealCluster>,
-    console: Console,
-) -> Result<(), Failure> {
+pub(crate) async fn run(scene: Scene, console: Console) -> Result<(), Failure> {
     let mut signals = ShutdownSignals::listen().map_err(|error| Failure::because(&error))?;
     let tasks = Tasks::default();
     let folder = temporary()?;
     let place = Directory::claim(&folder.path().join("broker"))?;
     let mut stage = Stage::new(console);
     let shown = tokio::select! {
-        shown = Box::pin(show(&mut stage, folder.path(), &place, (attestor, cluster), &tasks)) => shown,
+        shown = Box::pin(show(&mut stage, folder.path(), &place, scene, &tasks)) => shown,
         signal = signals.next() => Err(Failure::failed(format_args!("ended by {signal}"))),
     };
     drain(&mut signals, &tasks).await.and(stage.close(shown))
@@ -72,9 +79,13 @@ async fn show(
     stage: &mut Stage,
     folder: &Path,
     place: &Directory,
-    (attestor, cluster): (Attestor, Option<RealCluster>),
+    Scene { attestor, cluster, document }: Scene,
     tasks: &Tasks,
 ) -> Result<(), Failure> {
+    if let Some(document) = document {
+        let judge = async { Ok(((), platform::judge_recorded(&document)?)) };
+        stage.step("a recorded document is judged", judge).await?;
+    }
     let platform = attestor.platform(stage, folder, cluster.as_ref(), tasks).await?;
     let server = Box::pin(open(stage, place, attestor, platform, tasks)).await?;
     let Cast { mut frontend, mut backend, mut stranger } =

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::dev::Level;
 use crate::console::Console;
-use crate::demo::{self, Attestor, RealCluster};
+use crate::demo::{self, Attestor, RealCluster, Scene};
 use crate::failure::Failure;
 use crate::run;
 use crate::socket::WorkloadSocket;
@@ -18,10 +18,11 @@ use crate::socket::WorkloadSocket;
     with a key that works once; every attempt to use the key again is refused, and so is a \
     stranger. The exit code is 0 only if every step did what it says.\n\n\
     With --attestor, the agent's machine has something better to show than a join token. Who \
-    vouches for it is played by the demo on loopback, and says so, unless --kubeconfig names a real \
+    vouches for it is played by the demo, and says so, unless --kubeconfig names a real \
     cluster.\n\n\
     Example:\n  claviger demo\n  claviger demo --attestor oidc\n  \
-    claviger demo --attestor k8s --kubeconfig ~/.kube/config --token-path pod-token")]
+    claviger demo --attestor k8s --kubeconfig ~/.kube/config --token-path pod-token\n  \
+    claviger demo --attestor nitro --document attestation.bin")]
 pub(crate) struct Demo {
     /// By what the agent attests
     #[arg(long, value_enum, value_name = "KIND", default_value = "join-token")]
@@ -36,6 +37,11 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "FILE", requires = "kubeconfig")]
     token_path: Option<PathBuf>,
 
+    /// A document that a real Nitro enclave showed, for `--attestor nitro`: it is judged, by AWS' root,
+    /// at the time that it names itself
+    #[arg(long, value_name = "FILE")]
+    document: Option<PathBuf>,
+
     /// The least important events that are still logged
     #[arg(long, alias = "logLevel", value_enum, value_name = "LEVEL", default_value = "error")]
     log_level: Level,
@@ -49,7 +55,11 @@ impl Demo {
         if cluster.is_some() && self.attestor != Attestor::K8s {
             return Err(Failure::usage("--kubeconfig is for --attestor k8s"));
         }
-        demo::run(self.attestor, cluster, console).await
+        if self.document.is_some() && self.attestor != Attestor::Nitro {
+            return Err(Failure::usage("--document is for --attestor nitro"));
+        }
+        let scene = Scene { attestor: self.attestor, cluster, document: self.document };
+        demo::run(scene, console).await
     }
 }
 

@@ -5,10 +5,12 @@
 //! | an issuer of tokens, as a CI system has one | `issuer` |
 //! | a stand-in for the API server of a Kubernetes cluster; or a real cluster | `cluster` |
 //! | a TPM in software | `tpm` |
+//! | an enclave of AWS Nitro, and documents that real ones showed | `nitro` |
 //! | what the first two need: signed tokens, and a small web server | `signer`, `web` |
 
 mod cluster;
 mod issuer;
+mod nitro;
 mod signer;
 mod tpm;
 mod web;
@@ -16,7 +18,7 @@ mod web;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use claviger_attestors::{self as attestors, join_token, k8s_psat, oidc};
+use claviger_attestors::{self as attestors, aws_nitro, join_token, k8s_psat, oidc};
 use claviger_node_agent::config::Attestors;
 use claviger_runtime::tasks::Tasks;
 use claviger_server::config::AttestorsConfig;
@@ -25,6 +27,7 @@ use serde_json::Value;
 
 use super::stage::Stage;
 use crate::failure::Failure;
+pub(super) use nitro::judge as judge_recorded;
 
 /// By what the node attests.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
@@ -36,6 +39,8 @@ pub(crate) enum Attestor {
     Oidc,
     /// The token of a Kubernetes pod; the demo plays the API server, unless it is given a real one
     K8s,
+    /// The document of a Nitro enclave; the demo plays the hypervisor that signs it
+    Nitro,
     /// What a TPM says was booted; the demo starts one in software (swtpm)
     Tpm,
 }
@@ -65,6 +70,7 @@ impl Attestor {
             Self::JoinToken => join_token::KIND,
             Self::Oidc => oidc::KIND,
             Self::K8s => k8s_psat::KIND,
+            Self::Nitro => aws_nitro::KIND,
             Self::Tpm => attestors::tpm::KIND,
         }
     }
@@ -75,6 +81,7 @@ impl Attestor {
             Self::JoinToken => "a join token",
             Self::Oidc => "an OpenID Connect token",
             Self::K8s => "the token of its pod",
+            Self::Nitro => "the document of its enclave",
             Self::Tpm => "what its TPM says was booted",
         }
     }
@@ -98,6 +105,9 @@ impl Attestor {
             }
             (Self::K8s, Some(real)) => {
                 stage.step("the pod's token is read", cluster::real(real)).await
+            }
+            (Self::Nitro, _) => {
+                stage.step("a Nitro hypervisor is played", async { nitro::start(folder) }).await
             }
             (Self::Tpm, _) => {
                 stage.step("a TPM in software starts", tpm::start(folder, tasks)).await

@@ -12,7 +12,11 @@ async fn the_main_job_is_done_end_to_end() {
 
 #[tokio::test]
 async fn a_platform_vouches_for_the_node_where_one_is_asked_for() {
-    for (attestor, said) in [("oidc", "the demo plays it"), ("k8s", "no cluster is asked")] {
+    for (attestor, said) in [
+        ("oidc", "the demo plays it"),
+        ("k8s", "no cluster is asked"),
+        ("nitro", "the demo plays the Nitro hypervisor"),
+    ] {
         let output = claviger().run(["demo", "--attestor", attestor]).await;
         let out = String::from_utf8_lossy(&output.stdout);
         let err = String::from_utf8_lossy(&output.stderr);
