@@ -33,8 +33,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use claviger_core::selector::Selectors;
 use claviger_core::time::Clock;
-use futures_util::FutureExt as _;
-use futures_util::future::{pending, select_all};
+use futures_util::StreamExt as _;
+use futures_util::future::pending;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -43,7 +44,7 @@ use crate::workload::{FactsError, Process, WorkloadAttestor};
 use digests::Digests;
 use loaded::{Loaded, Patterns};
 use registry::Registry;
-use watches::Watches;
+use watches::{Watched, Watches};
 
 pub use config::Config;
 pub use digests::OpenHashersError;
@@ -165,8 +166,9 @@ impl WorkloadAttestor for Attestor {
             drop(loaded);
             if self.facts(process).await.is_ok_and(|facts| facts == *said) {
                 // What the process opens beside is told by nobody: it is looked for.
-                let touched = select_all(watched.iter_mut().map(|file| file.touched().boxed()));
-                drop(tokio::time::timeout(self.recheck, touched).await);
+                let mut touched: FuturesUnordered<_> =
+                    watched.iter_mut().map(Watched::touched).collect();
+                drop(tokio::time::timeout(self.recheck, touched.next()).await);
             } else {
                 return;
             }
