@@ -73,18 +73,18 @@ impl Roots {
         let lists: Vec<&CertRevocationList<'_>> =
             crls.map(|crls| vec![&crls.root.list, &crls.pck.list]).unwrap_or_default();
         let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| options.build());
-        EndEntityCert::try_from(leaf)?
-            .verify_for_usage(
-                ALGORITHMS,
-                &anchors,
-                intermediates,
-                time,
-                AnyPurpose,
-                revocation,
-                None,
-            )
-            .map(drop)
-            .map_err(ChainError::Path)
+        let leaf = EndEntityCert::try_from(leaf)?;
+        let path = leaf.verify_for_usage(
+            ALGORITHMS,
+            &anchors,
+            intermediates,
+            time,
+            AnyPurpose,
+            revocation,
+            None,
+        )?;
+        let used = path.intermediate_certificates().count();
+        if used == intermediates.len() { Ok(()) } else { Err(ChainError::Unused) }
     }
 }
 
@@ -148,13 +148,25 @@ impl Chain {
         if certificates.is_empty() {
             return Err(ChainError::Length);
         }
-        Ok(Self(certificates))
+        if is_all_of(pem, &certificates) { Ok(Self(certificates)) } else { Err(ChainError::Pem) }
     }
 
     /// The first, as DER.
     pub(super) fn leaf(&self) -> &[u8] {
         self.0.first().map(AsRef::as_ref).unwrap_or_default()
     }
+}
+
+/// Whether `pem` is these certificates and nothing else, but for spaces, ends of lines, and zeros at the
+/// end, which Intel's library leaves there.
+fn is_all_of(pem: &[u8], certificates: &[CertificateDer<'_>]) -> bool {
+    let end = pem.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
+    let given = pem.get(..end).unwrap_or_default().iter().copied();
+    let encode =
+        |der: &CertificateDer<'_>| pem::encode(&pem::Pem::new("CERTIFICATE", der.to_vec()));
+    let written = certificates.iter().flat_map(|der| encode(der).into_bytes());
+    let is_ink = |byte: &u8| !byte.is_ascii_whitespace();
+    given.filter(is_ink).eq(written.filter(is_ink))
 }
 
 /// What was revoked.
@@ -212,7 +224,7 @@ pub enum ChainError {
     #[error("a root is no certificate")]
     Root,
     /// The chain is no PEM.
-    #[error("the chain is no PEM")]
+    #[error("the chain is no PEM, or has something else in it")]
     Pem,
     /// There are too many certificates, or none.
     #[error("the chain has no certificate, or more than three")]
@@ -223,6 +235,9 @@ pub enum ChainError {
     /// It ends in another root.
     #[error("the chain ends in a root that is not trusted, or not valid at this time")]
     UntrustedRoot,
+    /// A certificate has nothing to do with the others.
+    #[error("the chain has a certificate in it that does not vouch for the one before")]
+    Unused,
     /// A list of what was revoked can't be read.
     #[error("a revocation list cannot be read")]
     Crl,
@@ -260,5 +275,22 @@ mod tests {
         Chain::from_pem(pem.repeat(3).as_bytes()).unwrap();
         let long = Chain::from_pem(pem.repeat(4).as_bytes());
         assert!(matches!(long.unwrap_err(), ChainError::Length));
+    }
+
+    #[test]
+    fn a_chain_is_nothing_but_certificates() {
+        let pem = pem::encode(&pem::Pem::new("CERTIFICATE", INTEL));
+        let unix = pem.replace('\r', "");
+        for good in [format!("{pem}\0"), format!("\n{unix}\n\0\0"), unix.clone()] {
+            Chain::from_pem(good.as_bytes()).unwrap();
+        }
+        for bad in [
+            format!("# Intel\n{pem}"),
+            format!("{pem}trailer"),
+            format!("{pem}\0{pem}"),
+            pem.replacen("CERTIFICATE", "X509 CRL", 2) + &pem,
+        ] {
+            assert!(matches!(Chain::from_pem(bad.as_bytes()).unwrap_err(), ChainError::Pem));
+        }
     }
 }

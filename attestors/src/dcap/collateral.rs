@@ -4,9 +4,12 @@
 //! It is JSON with the members that Intel's `sgx_ql_qve_collateral_t` has: certificates in PEM, revocation
 //! lists and signatures in hexadecimal digits, and what is signed as the very text.
 
+use claviger_core::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
 use super::chain::{ChainError, Crl, Crls};
+use super::identity::QeIdentity;
+use super::tcb::TcbInfo;
 use crate::{VerifyError, json};
 
 /// What Intel says. It is signed, and nothing of it is verified yet.
@@ -48,6 +51,25 @@ impl Collateral {
             return Err(VerifyError::Malformed);
         }
         json::read(json)
+    }
+
+    /// When the youngest of its parts was issued, and when the first of them expires; none if they can't be
+    /// read. Nothing of it is verified.
+    #[must_use]
+    pub fn dates(&self) -> Option<(UnixTime, UnixTime)> {
+        let unix =
+            |time: jiff::Timestamp| u64::try_from(time.as_second()).ok().map(UnixTime::from_secs);
+        let tcb = TcbInfo::parse(self.tcb_info.as_bytes()).ok()?;
+        let identity = QeIdentity::parse(self.qe_identity.as_bytes()).ok()?;
+        let crls = self.crls().ok()?;
+        let parts = [
+            (unix(tcb.issue_date)?, unix(tcb.next_update)?),
+            (unix(identity.issue_date)?, unix(identity.next_update)?),
+            crls.root.dates,
+            crls.pck.dates,
+        ];
+        let issued = parts.iter().map(|(issued, _)| *issued).max()?;
+        Some((issued, parts.iter().map(|(_, expires)| *expires).min()?))
     }
 
     /// The revocation lists.

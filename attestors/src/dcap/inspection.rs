@@ -11,7 +11,6 @@ use super::chain::Roots;
 use super::collateral::Collateral;
 use super::config::TcbPolicy;
 use super::quote::Quote;
-use super::tcb::TcbInfo;
 use super::wire::Presented;
 use crate::checklist::{Broken, Checklist, Rule};
 use crate::inspect::{Given, Inspection};
@@ -69,7 +68,8 @@ fn judge(
     let collateral = collateral.map_err(|_malformed| "what was given is no collateral");
     let collateral = checks.take(&COLLATERAL, collateral)?.flatten().or(brought);
     // A quote has no date of its own; its collateral has.
-    let Some(now) = given.at.or_else(|| collateral.as_ref().and_then(issued)) else {
+    let dates = collateral.as_ref().and_then(Collateral::dates);
+    let Some(now) = given.at.or(dates.map(|(issued, _)| issued)) else {
         checks.leave_open(&TIME, "say for which, or give the collateral of that time")?;
         return Ok(Vec::new());
     };
@@ -110,15 +110,6 @@ fn fields(platform: &Authentic) -> Vec<(String, String)> {
         ("tcb components".to_owned(), hex::encode(pck.components)),
         ("pce svn".to_owned(), pck.pce_svn.to_string()),
     ]
-}
-
-/// When the youngest part of `collateral` was issued.
-fn issued(collateral: &Collateral) -> Option<UnixTime> {
-    let tcb = TcbInfo::parse(collateral.tcb_info.as_bytes()).ok()?;
-    let identity = super::identity::QeIdentity::parse(collateral.qe_identity.as_bytes()).ok()?;
-    let crls = collateral.crls().ok()?;
-    let documents = u64::try_from(tcb.issue_date.max(identity.issue_date).as_second()).ok()?;
-    Some(UnixTime::from_secs(documents).max(crls.root.dates.0).max(crls.pck.dates.0))
 }
 
 /// These bytes and zeros, if there is room for them.

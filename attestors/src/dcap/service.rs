@@ -18,9 +18,7 @@ use tracing::warn;
 
 use super::collateral::Collateral;
 use super::config::CollateralConfig;
-use super::identity::QeIdentity;
 use super::source::{CollateralError, CollateralSource, Wanted};
-use super::tcb::TcbInfo;
 use crate::fetch::{Endpoint, EndpointError, Fetch, FetchError, Plain, RootsError};
 use crate::json;
 
@@ -103,8 +101,8 @@ impl Service {
             qe_identity: enclave.identity.get().to_owned(),
             qe_identity_signature: enclave.signature,
         };
-        let end = expires(&collateral).ok_or_else(|| ServiceError::form(&self.url))?;
-        Ok((Arc::new(collateral), end))
+        let dates = collateral.dates().ok_or_else(|| ServiceError::form(&self.url))?;
+        Ok((Arc::new(collateral), dates.1))
     }
 
     fn at(&self, path: &str) -> Result<Endpoint, ServiceError> {
@@ -159,16 +157,6 @@ impl Answer {
             (None, None) => Ok(None),
         }
     }
-}
-
-/// When the first of its parts expires.
-fn expires(collateral: &Collateral) -> Option<UnixTime> {
-    let unix = |time: jiff::Timestamp| u64::try_from(time.as_second()).ok();
-    let tcb = TcbInfo::parse(collateral.tcb_info.as_bytes()).ok()?;
-    let identity = QeIdentity::parse(collateral.qe_identity.as_bytes()).ok()?;
-    let crls = collateral.crls().ok()?;
-    let documents = unix(tcb.next_update)?.min(unix(identity.next_update)?);
-    Some(UnixTime::from_secs(documents).min(crls.root.dates.1).min(crls.pck.dates.1))
 }
 
 #[async_trait]
