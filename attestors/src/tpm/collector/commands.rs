@@ -258,7 +258,10 @@ mod tests {
         let [rsa, p256, p384] = &TEMPLATES;
         let commands = [
             (NV_READ_PUBLIC, first(|tpm| tpm.certificate(rsa.certificate).map(drop))),
-            (READ_PUBLIC, first(|tpm| tpm.run(READ_PUBLIC, &[1], &[], Writer::default()).map(drop))),
+            (
+                READ_PUBLIC,
+                first(|tpm| tpm.run(READ_PUBLIC, &[1], &[], Writer::default()).map(drop)),
+            ),
             (CREATE_PRIMARY, first(|tpm| tpm.create_primary(&rsa.area()).map(drop))),
             (CREATE_PRIMARY, first(|tpm| tpm.create_primary(&p256.area()).map(drop))),
             (CREATE_PRIMARY, first(|tpm| tpm.create_primary(&p384.area()).map(drop))),

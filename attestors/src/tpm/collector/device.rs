@@ -65,14 +65,14 @@ pub(super) struct Device(Box<dyn ReadWrite>);
 impl Device {
     pub(super) fn open(address: &Address) -> Result<Self, DeviceError> {
         let opened = match address {
-            Address::Device(path) => Self::device(path),
+            Address::Device(path) => Self::file(path),
             Address::Unix(path) => Self::unix(path),
             Address::Tcp(address) => Self::tcp(address),
         };
         opened.map_err(DeviceError::Open)
     }
 
-    fn device(path: &Path) -> io::Result<Self> {
+    fn file(path: &Path) -> io::Result<Self> {
         Ok(Self(Box::new(OpenOptions::new().read(true).write(true).open(path)?)))
     }
 
@@ -186,9 +186,9 @@ mod tests {
         assert_eq!(answered(&[&[0x80], &[1, 0, 0, 0, 12, 0, 0], &[0, 0, 7, 8]]).unwrap(), whole);
         let short = answered(&[&[0x80, 1, 0, 0, 0, 12, 0, 0, 0, 0, 7]]).unwrap_err();
         assert!(matches!(short, DeviceError::Closed), "{short}");
-        for length in [[0, 0, 0, 9], [0, 0, 0x10, 1], [0xff; 4]] {
-            let pieces = vec![[&[0x80, 1][..], &length].concat().leak() as &'static [u8]];
-            let error = answered(pieces.leak()).unwrap_err();
+        for length in [[0u8, 0, 0, 9], [0, 0, 0x10, 1], [0xff; 4]] {
+            let piece: &'static [u8] = [&[0x80, 1], length.as_slice()].concat().leak();
+            let error = answered(vec![piece].leak()).unwrap_err();
             assert!(matches!(error, DeviceError::Malformed(_)), "{length:?}: {error}");
         }
         let more = answered(&[&[0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0, 1]]).unwrap_err();

@@ -54,7 +54,7 @@ fn every_bit_and_every_byte_of_a_quote_counts() {
 fn lengths_are_not_believed() {
     let machine = Machine::new(&Authority::root("maker"));
     let (attest, _) = machine.quote(&[], &selection());
-    let mut huge = attest.clone();
+    let mut huge = attest;
     huge[6..8].copy_from_slice(&[0xff, 0xff]);
     Attest::parse(&huge).unwrap_err();
     let mut name = machine.hello.ek.0.clone();

@@ -38,14 +38,14 @@ fn only_the_activation_cannot_be_seen_afterwards() {
     let mut given = Given {
         at: Some(NOW),
         binding: Some(vec![9; 32]),
-        roots: vec![authority.der.clone()],
+        roots: vec![authority.der],
         references: Some(references(dir.path(), &booted())),
         ..NOTHING
     };
     let mut record = record(&machine);
     assert_eq!(not_kept(&record, &given), ["tpm.activated"]);
     // An AK that whoever asks knows needs neither that nor an EK.
-    given.collateral = Some(machine.hello.ak.0.clone());
+    given.collateral = Some(machine.hello.ak.0);
     record["ek_certificates"] = serde_json::json!([]);
     let inspection = inspect(record.to_string().as_bytes(), &given).unwrap();
     assert_eq!(inspection.verdict(), Verdict::Genuine);
