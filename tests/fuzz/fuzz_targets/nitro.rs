@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!["root", "chain", "signature"].iter().all(|about| is_kept(inspection, about)));
         // What is shown of a document is bounded, and can be shown.
         for (name, value) in &inspection.fields {
-            assert!(name.len() <= 32 && value.len() <= 64 << 10, "{name}");
+            assert!(name.len() <= 32 && value.len() <= 256 << 10, "{name}");
             assert!(!value.contains(char::is_control), "{name}: {value:?}");
         }
     }
