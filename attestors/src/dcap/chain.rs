@@ -281,7 +281,7 @@ mod tests {
     fn a_chain_is_nothing_but_certificates() {
         let pem = pem::encode(&pem::Pem::new("CERTIFICATE", INTEL));
         let unix = pem.replace('\r', "");
-        for good in [format!("{pem}\0"), format!("\n{unix}\n\0\0"), unix.clone()] {
+        for good in [format!("{pem}\0"), format!("\n{unix}\n\0\0"), unix] {
             Chain::from_pem(good.as_bytes()).unwrap();
         }
         for bad in [

@@ -147,9 +147,12 @@ fn the_platforms_certificate_is_one_of_a_platforms() {
     }
 }
 
+/// A chain, and what is said of it.
+type Case = (fn(&Intel) -> String, &'static str);
+
 #[test]
 fn a_chain_leads_to_the_root_by_way_of_an_authority() {
-    let cases: [(fn(&Intel) -> String, &str); 7] = [
+    let cases: [Case; 7] = [
         (|intel: &Intel| pem_of(&[&intel.pck.der]), "dcap.pck_chain: no path"),
         (|intel: &Intel| pem_of(&[&intel.pck.der, &intel.root.der]), "dcap.pck_chain: no path"),
         (|intel: &Intel| pem_of(&[&intel.platform_ca.der, &intel.root.der]), "dcap.pck_chain: no"),

@@ -7,6 +7,9 @@ use crate::dcap::fixture::{
     CA_SERIAL, COMPONENTS, PCE_SVN, PCK_SERIAL, SIGNER_SERIAL, sgx_extension,
 };
 
+/// What is said otherwise, and the rule that it breaks.
+type Case = (fn(&mut Sayings), &'static str);
+
 /// What becomes of a genuine quote of `tee`, by sayings of which `edit` made something else.
 fn said(tee: Tee, edit: impl FnOnce(&mut Sayings)) -> Result<Standing, String> {
     let intel = Intel::new();
@@ -182,7 +185,7 @@ fn expired_collateral_is_refused_and_so_is_what_is_not_yet_valid() {
         let why = judge(&sayings, now).unwrap_err();
         assert!(why.starts_with(rule), "{now}: {why}");
     }
-    let cases: [(fn(&mut Sayings), &str); 4] = [
+    let cases: [Case; 4] = [
         (
             |sayings: &mut Sayings| sayings.tcb_info["issueDate"] = "2026-01-01T00:00:01Z".into(),
             "dcap.tcb_info_dates",
@@ -331,7 +334,7 @@ fn the_quoting_enclave_is_intels() {
 
 #[test]
 fn collateral_that_is_not_understood_is_refused() {
-    let cases: [(fn(&mut Sayings), &str); 8] = [
+    let cases: [Case; 8] = [
         (|sayings: &mut Sayings| sayings.tcb_info["version"] = 4.into(), "dcap.tcb_info_signature"),
         (|sayings| sayings.tcb_info["tcbType"] = 1.into(), "dcap.tcb_info_signature"),
         (|sayings| sayings.tcb_info["tcbLevels"] = Value::Null, "dcap.tcb_info_signature"),
