@@ -1,7 +1,9 @@
 //! `payload`: AWS' fields, each within its bounds.
 
+use aws_nitro_enclaves_nsm_api::api::{AttestationDoc, Digest};
+
 use super::super::fixture::{Item, pki, sign};
-use super::{assert_breaks, assert_kept, members, with};
+use super::{assert_breaks, assert_kept, draft, members, with};
 
 fn payload(members: Vec<(Item, Item)>) -> Vec<u8> {
     sign(&Item::Map(members).encode(), pki())
@@ -17,6 +19,26 @@ fn without(name: &str) -> Vec<u8> {
 
 const MANDATORY: [&str; 6] =
     ["module_id", "digest", "timestamp", "pcrs", "certificate", "cabundle"];
+
+/// The types of AWS' own client, and their encoder.
+#[test]
+fn payload_as_aws_own_types_write_it_is_read() {
+    let draft = draft();
+    let index = |index: &u64| usize::try_from(*index).unwrap();
+    let registers = draft.registers.iter().map(|(at, value)| (index(at), value.clone().into()));
+    let document = AttestationDoc {
+        module_id: draft.module_id.clone(),
+        digest: Digest::SHA384,
+        timestamp: draft.timestamp,
+        pcrs: registers.collect(),
+        certificate: pki().leaf.clone().into(),
+        cabundle: pki().bundle.iter().map(|der| der.clone().into()).collect(),
+        public_key: None,
+        user_data: draft.user_data.clone().map(Into::into),
+        nonce: draft.nonce.clone().map(Into::into),
+    };
+    assert_kept(&sign(&document.to_binary(), pki()));
+}
 
 #[test]
 fn payload_may_mark_its_end_and_come_in_any_order() {
