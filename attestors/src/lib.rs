@@ -19,8 +19,8 @@
 //! | `nitro_tpm` | what an EC2 instance with a NitroTPM has booted | [`nitro_tpm`] |
 //! | `nvidia_gpu` | NVIDIA's GPUs and switches run what they have to | [`nvidia_gpu`] |
 //! | `oidc` | an issuer such as GitHub vouches for a job, or for anything else | [`oidc`] |
-//! | `sgx` | an enclave of Intel SGX runs software that is known | [`sgx`] |
 //! | `sev_snp` | AMD's processor vouches for a confidential virtual machine | [`sev_snp`] |
+//! | `sgx` | an enclave of Intel SGX runs software that is known | [`sgx`] |
 //! | `sshpop` | a node has the key of an SSH host certificate | [`sshpop`] |
 //! | `systemd` | the unit of a local process, as systemd tells it | [`systemd`] |
 //! | `tdx` | a virtual machine of Intel TDX runs software that is known | [`tdx`] |
@@ -63,8 +63,8 @@ pub mod nitro_tpm;
 pub mod nvidia_gpu;
 pub mod oidc;
 pub mod references;
-pub mod sgx;
 pub mod sev_snp;
+pub mod sgx;
 pub mod sshpop;
 pub mod systemd;
 pub mod tdx;

@@ -114,11 +114,11 @@ async fn open(
         let server = dev::start_server(place, trust_domain.clone(), attestors, tasks).await?;
         Ok((server, format!("server started for {trust_domain}, with its own store and authority")))
     };
-    let server = stage.step("server starts", start).await?;
+    let server = stage.step("server starts", Box::pin(start)).await?;
     let start = async {
         dev::start_agent(place, trust_domain.clone(), &server, agent, console, tasks).await?;
         Ok(((), format!("agent attested with {}, and serves its socket", attestor.words())))
     };
-    stage.step("agent attests", start).await?;
+    stage.step("agent attests", Box::pin(start)).await?;
     Server::at(&place.server_socket(), console).await
 }

@@ -21,6 +21,8 @@ enum Kind {
     Failed,
     /// What was typed or configured makes no sense.
     Usage,
+    /// It can't be told: there is nothing against it, and not everything for it.
+    Undecided,
     /// Nobody reads our output any more, as in `claviger audit tail | head`.
     Unread,
 }
@@ -29,6 +31,11 @@ impl Failure {
     /// The command was refused, or failed. `problem` says what was wrong and with which value.
     pub(crate) fn failed(problem: impl fmt::Display) -> Self {
         Self { kind: Kind::Failed, problem: problem.to_string(), remedy: None }
+    }
+
+    /// What was asked can't be told: there is nothing against it, and not everything for it.
+    pub(crate) fn undecided(problem: impl fmt::Display) -> Self {
+        Self { kind: Kind::Undecided, ..Self::failed(problem) }
     }
 
     /// What was typed or configured makes no sense.
@@ -56,6 +63,7 @@ impl Failure {
         let code = match self.kind {
             Kind::Failed => ExitCode::from(1),
             Kind::Usage => ExitCode::from(2),
+            Kind::Undecided => ExitCode::from(3),
             Kind::Unread => return ExitCode::SUCCESS,
         };
         // If stderr is gone too, the exit code still tells.

@@ -371,7 +371,10 @@ mod tests {
         assert_eq!(containerd.unwrap().socket_path, Path::new("/c"));
         assert_eq!(systemd, Some(claviger_attestors::systemd::Config::default()));
         let model = model.unwrap();
-        assert_eq!((&model.manifests, &model.keys), (&vec!["/m.sig".into()], &vec!["/k.pem".into()]));
+        assert_eq!(
+            (&model.manifests, &model.keys),
+            (&vec!["/m.sig".into()], &vec!["/k.pem".into()])
+        );
         let delegates = ["spiffe://example.org/proxy".parse().unwrap()].into();
         let admin = AdminSocket { path: "/a".into(), mode: 0o770, delegates };
         assert_eq!(config.admin, Some(admin));

@@ -40,8 +40,8 @@ pub(crate) enum Command {
         rule you do without. One that is broken can't be done without.\n\n\
         By default it is judged as if it were presented now. For an audit, --document-time judges \
         it at the time that it says it was made, and --at at any other.\n\n\
-        Exit codes: 0 every rule is kept, 1 one is broken or open, 2 the command line makes no \
-        sense or a file can't be read.\n\n\
+        Exit codes: 0 every rule is kept, 1 one is broken, 2 the command line makes no sense or a \
+        file can't be read, 3 none is broken, but some are open: what was looked at is genuine.\n\n\
         Example:\n  claviger evidence verify attestation.bin --nonce 5ad76b5f --binding 00112233 \\\n    \
         --references references.json --references-key operator.key.pub \\\n    \
         --document-time --without aws_nitro.freshness\n  \
@@ -156,7 +156,7 @@ impl Verify {
         match inspection.verdict() {
             Verdict::Broken => Err(Failure::failed("the document breaks a rule")),
             Verdict::Open if !report.is_genuine() => {
-                Err(Failure::failed("not every rule could be looked at")
+                Err(Failure::undecided("no rule is broken, but not every one could be looked at")
                     .try_this("each rule that is open says what it needs; or do `--without` it"))
             }
             Verdict::Genuine | Verdict::Open => Ok(()),

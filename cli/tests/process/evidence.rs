@@ -261,13 +261,14 @@ async fn every_real_document_gets_the_verdict_that_it_deserves() {
         let of =
             |verb: &str| [words(&format!("evidence {verb}"), &folder), options.clone()].concat();
         let (code, report) = run(&of("verify")).await;
-        assert_eq!(code, Some(1), "{file}: something is always open or broken: {report:#}");
         match expected {
             Breaks(broken) => {
+                assert_eq!(code, Some(1), "{file}: {report:#}");
                 assert_eq!(rules(&report, "broken"), *broken, "{file} {options:?}");
                 assert_eq!(report["verdict"], "broken", "{file}");
             }
             Keeps { nonce, binding, without } => {
+                assert_eq!(code, Some(3), "{file}: something is always open: {report:#}");
                 assert_eq!(rules(&report, "broken"), [""; 0], "{file}: {report:#}");
                 keeps_all(&operator, &of, &report, (*nonce, *binding, without)).await;
             }
@@ -310,7 +311,7 @@ async fn keeps_all(
     let line = [of("verify"), given].concat();
     let (code, verified) = run(&line).await;
     assert_eq!(code, Some(0), "{line:?}: {verified:#}");
-    assert_eq!(verified["verdict"], "genuine");
+    assert_eq!(*verified.get("verdict").unwrap(), "genuine");
     for (option, right, wrong) in wrong {
         let line: Vec<_> = line.iter().map(|word| word.replace(&right, &wrong)).collect();
         let (code, report) = run(&line).await;

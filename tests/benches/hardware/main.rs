@@ -6,6 +6,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
+    clippy::use_debug,
     reason = "a benchmark stops at the first surprise, and prints what it found"
 )]
 

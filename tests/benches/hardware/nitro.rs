@@ -46,7 +46,8 @@ pub(crate) fn measure(report: &mut Report) {
     };
     let key = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
     let signature = key.sign(&SystemRandom::new(), &document).unwrap();
-    let public = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, key.public_key().as_ref().to_vec());
+    let public =
+        UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, key.public_key().as_ref().to_vec());
     let hashed = digest(&SHA384, &document);
     let signatures = || {
         for _ in 0..SIGNATURES {

@@ -77,7 +77,7 @@ impl Report {
             verdict: match inspection.verdict() {
                 Verdict::Genuine => GENUINE,
                 Verdict::Open => "open",
-                Verdict::Broken => "broken",
+                Verdict::Broken => BROKEN,
             },
         }
     }
@@ -110,6 +110,7 @@ impl Report {
 }
 
 const GENUINE: &str = "genuine";
+const BROKEN: &str = "broken";
 
 /// What a stranger wrote, without what would act on a terminal.
 fn printable(text: &str) -> String {
@@ -143,10 +144,16 @@ impl fmt::Display for Report {
         match self.verdict {
             GENUINE if self.without.is_empty() => write!(f, "every rule is kept"),
             GENUINE => write!(f, "every rule is kept, without {}", self.without.join(", ")),
+            BROKEN => write!(
+                f,
+                "NOT GENUINE: {} broken, {} open, {} kept",
+                self.count("broken"),
+                self.count("open"),
+                self.count("kept")
+            ),
             _ => write!(
                 f,
-                "NOT PROVED: {} broken, {} open, {} kept",
-                self.count("broken"),
+                "NOT ALL PROVED: none broken, {} open, {} kept",
                 self.count("open"),
                 self.count("kept")
             ),
@@ -192,7 +199,7 @@ iss    a\u{fffd}[2Jb
 kept    jwt.first   it is first
 BROKEN  jwt.second  it is second: it is third
 
-NOT PROVED: 1 broken, 0 open, 1 kept";
+NOT GENUINE: 1 broken, 0 open, 1 kept";
         assert_eq!(text, want);
         let kept = report(Outcome::Kept).to_string();
         assert!(kept.ends_with("\n\nevery rule is kept"), "{kept}");

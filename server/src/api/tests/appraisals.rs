@@ -39,9 +39,9 @@ async fn an_agents_appraisal_is_remembered_and_shown() {
     let shown: Appraisal = serde_json::from_slice(&answer.appraisal).unwrap();
     assert_eq!((answer.appraised_at, answer.token.as_str()), (NOW, ""));
     let events = world.events().await;
-    let recorded = events.iter().find_map(|event| match event {
-        Event::AgentAttested { appraisal, .. } => appraisal.clone(),
-        _other => None,
+    let recorded = events.iter().find_map(|event| {
+        let Event::AgentAttested { appraisal, .. } = event else { return None };
+        appraisal.clone()
     });
     assert_eq!(Some(shown), recorded);
     assert!(!events.iter().any(|event| matches!(event, Event::EarIssued { .. })));
