@@ -90,7 +90,7 @@ use crate::clock::Trust;
 use crate::relay as relaying;
 #[cfg(test)]
 pub(crate) use attestor::Source;
-pub use attestor::{Attestors, OpenEvidenceError, TokenSource};
+pub use attestor::{Attestors, OpenEvidenceError, Opened, TokenSource};
 pub use doors::{AdminSocket, BrokerSocket};
 pub use sds::Sds;
 pub use workload::Workload;

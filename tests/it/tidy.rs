@@ -16,7 +16,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("shim", &["core", "proto", "runtime"]),
     ("cli", &["core", "proto", "runtime", "attestors", "server", "node-agent", "shim", "tests"]),
     ("tests", &["core", "proto", "runtime", "attestors"]),
-    ("examples", &["core", "proto", "runtime", "shim"]),
+    ("examples", &["core", "proto", "runtime", "attestors", "shim"]),
 ];
 
 #[test]

@@ -42,12 +42,10 @@ impl Attestors {
         settings::parse(text, |root| Some(read(root, false)))
     }
 
-    /// What `open` gathers, of `kind`: for a machine that is played, and has no settings.
+    /// What `open` gathers, of `kind`, each time that it is needed: for a machine that is played, and
+    /// has no settings.
     #[must_use]
-    pub fn played(
-        kind: &'static str,
-        open: impl Fn() -> Box<dyn NodeCollector> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn played(kind: &'static str, open: impl Fn() -> Opened + Send + Sync + 'static) -> Self {
         Self(vec![Box::new(Played { kind, open: Box::new(open) })])
     }
 }
@@ -55,7 +53,7 @@ impl Attestors {
 /// Evidence of a machine that is played.
 struct Played {
     kind: &'static str,
-    open: Box<dyn Fn() -> Box<dyn NodeCollector> + Send + Sync>,
+    open: Box<dyn Fn() -> Opened + Send + Sync>,
 }
 
 impl fmt::Debug for Played {
@@ -70,7 +68,7 @@ impl Source for Played {
     }
 
     fn open(&self) -> Opened {
-        Ok((self.open)())
+        (self.open)()
     }
 }
 
@@ -121,7 +119,7 @@ struct Configured<C> {
 }
 
 /// What a kind makes of its settings.
-type Opened = Result<Box<dyn NodeCollector>, Box<dyn Error + Send + Sync>>;
+pub type Opened = Result<Box<dyn NodeCollector>, Box<dyn Error + Send + Sync>>;
 
 impl<C> fmt::Debug for Configured<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use claviger_attestors::inspect::encoding::readings;
+use claviger_attestors::inspect::encoding::{Encoding, readings};
 use claviger_attestors::inspect::{self, Given, Kind};
 use claviger_attestors::references;
 use claviger_core::time::{Clock as _, SystemClock, UnixTime};
@@ -93,8 +93,10 @@ fn ders(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
         Failure::usage(format_args!("`{shown}` holds no certificate and no public key"))
             .try_this("PEM and DER are understood")
     };
-    // What is in base64 may be in it twice: some put PEM into it.
-    let text = readings(&file).into_iter().map(|(_encoding, bytes)| bytes);
+    // What is in base64 may be in it twice: some put PEM into it. What a frame says that it holds is
+    // looked at below.
+    let readings = readings(&file).into_iter().filter(|(encoding, _)| *encoding != Encoding::Pem);
+    let text = readings.map(|(_encoding, bytes)| bytes);
     let found = text.into_iter().find_map(|bytes| match &*bytes {
         pem if pem.starts_with(b"-----") => pem_blocks(pem),
         der if der.first() == Some(&0x30) => Some(vec![der.to_vec()]),

@@ -57,7 +57,7 @@ pub(super) fn start(folder: &Path) -> Result<(Platform, String), Failure> {
     let server = AttestorsConfig { aws_nitro: Some(config), ..AttestorsConfig::default() };
     let hypervisor = Arc::new(hypervisor);
     let agent = Attestors::played(aws_nitro::KIND, move || {
-        Box::new(Collector::new(Arc::<Hypervisor>::clone(&hypervisor)))
+        Ok(Box::new(Collector::new(Arc::<Hypervisor>::clone(&hypervisor))))
     });
     let line = "no enclave here: the demo plays the Nitro hypervisor, with its own root";
     Ok((Platform { server, agent: Some(agent) }, line.to_owned()))
