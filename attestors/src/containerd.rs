@@ -5,7 +5,7 @@
 //! |---|---|
 //! | what an operator can set | `config` |
 //! | what containerd says of a container | `engine` |
-//! | how it is asked, and when it is believed | [`crate::engines`] |
+//! | how it is asked, and when it is believed | `crate::engines` |
 //! | the messages of its API that are used | `wire` |
 
 mod config;

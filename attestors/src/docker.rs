@@ -4,7 +4,7 @@
 //! |---|---|
 //! | what an operator can set | `config` |
 //! | what an engine says of a container | `engine` |
-//! | how it is asked, and when it is believed | [`crate::engines`] |
+//! | how it is asked, and when it is believed | `crate::engines` |
 
 mod config;
 mod engine;
