@@ -79,6 +79,10 @@ impl Malformed {
 ///
 /// [`Malformed`] names the first field that is wrong.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Malformed> {
+    // Serde would take an array for the members of an object in their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Malformed::new("body", &"is no JSON object"));
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();
@@ -88,4 +92,21 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Malformed> {
     })?;
     json.end().map_err(|error| Malformed::new("body", &error))?;
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_an_object() {
+        parse::<Challenge>(b" {} ").map_err(|malformed| malformed.why).unwrap();
+        for body in [&b"[]"[..], b"", b"null", b"\"\"", b"{}{}", b"{\"more\":1}"] {
+            let problem = parse::<Challenge>(body).err().unwrap();
+            assert!(!problem.field.is_empty(), "{body:?}");
+        }
+        // The members of an object in their order are no object.
+        let listed = br#"[["db"], null, null, null]"#;
+        assert_eq!(parse::<Jwt>(listed).err().unwrap().field, "body");
+    }
 }
