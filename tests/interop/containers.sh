@@ -45,7 +45,7 @@ in_container() { "${engine[@]}" exec "$1" /run/claviger/claviger "${@:2}"; }
 main_process() { "${engine[@]}" inspect --format '{{.State.Pid}}' "$1"; }
 
 expect_identity() {
-    in_container "$1" svid fetch --output json 2>"$world/fetch.err" | grep -q "\"$2\"" ||
+    in_container "$1" svid fetch --output json 2>"$world/fetch.err" | grep "\"$2\"" >/dev/null ||
         fail "$1 does not get $2: $(<"$world/fetch.err")$(tail -3 "$agent_log")"
 }
 

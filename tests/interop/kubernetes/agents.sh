@@ -81,7 +81,7 @@ expect() {
     seen=$(wc -l <"$server_log")
 }
 
-says_now() { tail -n "+$((seen + 1))" "$server_log" | grep -qE "$1"; }
+says_now() { tail -n "+$((seen + 1))" "$server_log" | grep -E "$1" >/dev/null; }
 
 # refused CLUSTER TOKEN REASON: an agent with this token is not admitted, for this reason.
 refused() {
@@ -127,7 +127,7 @@ for line in open(sys.argv[1]):
 PYTHON
 }
 
-audit_says() { claviger audit export 2>&1 | grep -q "$1" || fail "the audit log does not say $1"; }
+audit_says() { claviger audit export 2>&1 | grep "$1" >/dev/null || fail "the audit log does not say $1"; }
 
 delete_pod() {
     kube prod DELETE "/api/v1/namespaces/$namespace/pods/$1?gracePeriodSeconds=0" >"$world/delete.out"
