@@ -11,11 +11,11 @@ use claviger_core::id::TrustDomain;
 use claviger_core::time::{Clock, SystemClock};
 use claviger_node_agent::config::{AdminSocket, Attestors, Config as AgentConfig, TokenSource};
 use claviger_node_agent::run::Agent;
+use claviger_policy::source;
 use claviger_proto::spire::server::agent::v1::CreateJoinTokenRequest;
 use claviger_runtime::health::Health;
 use claviger_runtime::tasks::{ShutdownSignals, Tasks};
 use claviger_server::config::{AttestorsConfig, Config as ServerConfig};
-use claviger_server::policy;
 use claviger_server::run::{Running, Server};
 use zeroize::Zeroizing;
 
@@ -81,7 +81,7 @@ pub(crate) async fn start_server(
     attestors: AttestorsConfig,
     tasks: &Tasks,
 ) -> Result<Running, Failure> {
-    let policy_dir = place.write_policy(policy::DEV)?;
+    let policy_dir = place.write_policy(source::DEV)?;
     let config = ServerConfig {
         // The kernel chooses a free port.
         listen: ([127, 0, 0, 1], 0).into(),

@@ -8,6 +8,7 @@ use std::fmt;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
+use crate::decision::Decided;
 use crate::entry::EntryId;
 use crate::evidence::ear::EarContents;
 use crate::evidence::{Bond, Tier};
@@ -57,14 +58,14 @@ impl fmt::Debug for PolicyDigest {
 #[must_use]
 pub struct Grant<T> {
     act: T,
-    policy: PolicyDigest,
+    decided: Box<Decided>,
 }
 
 impl<T> Grant<T> {
-    /// Asserts that the policies with digest `policy` permit `act`. Called by the server's policy
-    /// engine only; the `tidy` test checks that nobody else does.
-    pub const fn assertion(act: T, policy: PolicyDigest) -> Self {
-        Self { act, policy }
+    /// Asserts that policies permit `act`, as was `decided`. Called by the server's policy engine
+    /// only; the `tidy` test checks that nobody else does.
+    pub const fn assertion(act: T, decided: Box<Decided>) -> Self {
+        Self { act, decided }
     }
 
     /// What is permitted.
@@ -75,7 +76,13 @@ impl<T> Grant<T> {
     /// Which policies permitted it.
     #[must_use]
     pub const fn policy(&self) -> PolicyDigest {
-        self.policy
+        self.decided.decision.policy
+    }
+
+    /// What was asked, and what the policies said.
+    #[must_use]
+    pub const fn decided(&self) -> &Decided {
+        &self.decided
     }
 
     /// What is permitted, to act upon. Only a [`Recorded`] grant can be reached this way by the

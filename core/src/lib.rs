@@ -17,6 +17,8 @@
 //! | certificates as bytes | [`der`] |
 //! | one-time TLS 1.3 keys: identity, derivation, binder | [`psk`] |
 //! | things that may happen once | [`once`] |
+//! | questions to the policies, and their answers | [`decision`] |
+//! | how much an identity is risked, and whether it is in quarantine | [`standing`] |
 //! | permission to act, and proof that it was written down | [`grant`] |
 //! | the audit log: events, hash chain, checkpoints | [`audit`] |
 //! | what ties a sealed secret to the evidence that earned it | [`seal`] |
@@ -27,6 +29,7 @@
 
 pub mod audit;
 pub mod bundle;
+pub mod decision;
 pub mod der;
 pub mod entry;
 pub mod evidence;
@@ -39,6 +42,7 @@ pub mod reason;
 pub mod seal;
 pub mod secret;
 pub mod selector;
+pub mod standing;
 pub mod svid;
 pub mod time;
 

@@ -257,7 +257,7 @@ impl Subscription {
         if let (Some(applied), Some(log_id)) = (applied, &self.log_id)
             && applied.log_id == *log_id
         {
-            let ack = wire::Ack { sequence: applied.sequence };
+            let ack = wire::Ack { sequence: applied.sequence, standings: 0 };
             let step = Some(wire::subscribe_request::Step::Ack(ack));
             self.requests.send_replace(wire::SubscribeRequest { step });
         }

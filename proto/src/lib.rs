@@ -17,6 +17,7 @@
 //! | what a gRPC status says beyond its code | [`rpc`] |
 //! | between our agents and servers: changes pushed, PSKs issued and redeemed | [`claviger::agent::v1`] |
 //! | between a workload and its agent: one-time PSKs | [`claviger::psk::v1`] |
+//! | decisions on a machine, by policies that the server signed | [`claviger::policy::v1`] |
 //! | for the operator's command line, beyond SPIRE's API: the server's | [`claviger::admin::v1`] |
 //! | the same: an agent's | [`claviger::node::v1`] |
 //! | from messages to domain types and back | [`convert`] |

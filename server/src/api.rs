@@ -35,7 +35,7 @@ use tonic::Status;
 use crate::ca;
 use crate::ca::revocation::Revocations;
 use crate::journal::CommitError;
-use crate::policy::Policy;
+use crate::policy::Policies;
 use crate::registry::Registry;
 use crate::storage::Storage;
 use issuance::Issuance;
@@ -48,7 +48,7 @@ pub struct Shared {
     /// What the server remembers.
     pub storage: Storage,
     /// Who may get what.
-    pub policy: Arc<Policy>,
+    pub policy: Policies,
     /// The way to a certificate.
     pub issuance: Issuance,
     /// What is revoked.

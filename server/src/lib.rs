@@ -8,6 +8,7 @@
 //! | who is registered, and telling agents what changes | [`registry`] |
 //! | the kinds of evidence that are judged | [`verifiers`] |
 //! | who may get what | [`policy`] |
+//! | how much identities are risked, and which are in quarantine | [`standings`] |
 //! | the signing authorities: the only code that signs | [`ca`] |
 //! | what strangers are told: keys, over HTTPS | [`public`] |
 //! | what programs without an agent are given, through the same door | [`direct`] |
@@ -31,6 +32,7 @@ pub mod policy;
 pub mod public;
 pub mod registry;
 pub mod run;
+pub mod standings;
 pub mod storage;
 pub mod store;
 pub mod verifiers;

@@ -1,50 +1,72 @@
-//! Who may get what: Cedar policies, and the only place that makes a [`Grant`].
+//! Who may get what: the policies in force, and the only place that makes a [`Grant`].
 //!
-//! Nothing is permitted unless a policy says so, and a policy that cannot be evaluated refuses.
-//! Without a policy directory the built-in [`DEFAULT`] applies; with one, its files are all there
-//! is.
+//! | to find | look in |
+//! |---|---|
+//! | from what is to be done to the question whether it may be | `question` |
+//! | what is known of identities and agents meanwhile | [`known`] |
+//!
+//! What policies are and how they decide is in `claviger_policy`. An identity in quarantine is denied
+//! whatever they say.
 
-mod load;
-mod request;
+pub mod known;
+mod question;
 
-use cedar_policy::{Authorizer, Decision, PolicySet, Schema};
+use std::fmt;
+use std::sync::Arc;
+
+use claviger_core::decision::{
+    Action, AuditLevel, Decided, Decision, Obligations, Question, Resource, Verdict,
+};
 use claviger_core::grant::{
     Grant, IssueEar, IssueJwt, IssuePsk, IssueWit, IssueX509, IssueX509Ca, PolicyDigest, PskProof,
     RedeemPsk,
 };
-use claviger_core::id::TrustDomain;
-use claviger_core::time::UnixTime;
+use claviger_core::id::{SpiffeId, TrustDomain};
+use claviger_core::time::{Clock, UnixTime};
+use claviger_policy::PolicySet;
+use tokio::sync::watch;
 use tracing::warn;
 
-pub use load::LoadError;
-use request::{Action, Question};
+use crate::standings::Standings;
+use known::Known;
 
-/// The built-in policies.
-pub const DEFAULT: &str = include_str!("../policy/default.cedar");
+/// The policies in force. Clones are handles to the same.
+#[derive(Clone, Debug)]
+pub struct Policies(Arc<Inner>);
 
-/// Policies for trying things out: [`DEFAULT`], and redemption by identity alone.
-pub const DEV: &str = include_str!("../policy/dev.cedar");
-
-/// The policies in force.
 #[derive(Debug)]
-pub struct Policy {
+struct Inner {
     trust_domain: TrustDomain,
-    schema: Schema,
-    policies: PolicySet,
-    digest: PolicyDigest,
+    known: Arc<dyn Known>,
+    standings: Standings,
+    clock: Arc<dyn Clock>,
+    current: watch::Sender<Arc<PolicySet>>,
 }
 
-impl Policy {
-    /// Names these policies in the audit log.
+impl Policies {
+    /// Puts `set` in force for `trust_domain`.
     #[must_use]
-    pub const fn digest(&self) -> PolicyDigest {
-        self.digest
+    pub fn new(
+        set: PolicySet,
+        trust_domain: TrustDomain,
+        known: Arc<dyn Known>,
+        standings: Standings,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let current = watch::Sender::new(Arc::new(set));
+        Self(Arc::new(Inner { trust_domain, known, standings, clock, current }))
     }
 
-    /// How many policies there are.
+    /// Those in force now.
     #[must_use]
-    pub fn count(&self) -> usize {
-        self.policies.num_of_policies()
+    pub fn current(&self) -> Arc<PolicySet> {
+        Arc::clone(&self.0.current.borrow())
+    }
+
+    /// Those in force, now and later.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<PolicySet>> {
+        self.0.current.subscribe()
     }
 
     /// Decides about an X.509-SVID.
@@ -53,8 +75,8 @@ impl Policy {
     ///
     /// [`Denied`] unless a policy permits it.
     pub fn issue_x509(&self, act: IssueX509) -> Result<Grant<IssueX509>, Denied> {
-        self.ask(&Question::issue_x509(&act, &self.trust_domain))?;
-        Ok(Grant::assertion(act, self.digest))
+        let decided = self.ask(self.about_x509(&act))?;
+        Ok(Grant::assertion(act, decided))
     }
 
     /// Decides about the authority of a downstream server.
@@ -63,8 +85,8 @@ impl Policy {
     ///
     /// [`Denied`] unless a policy permits it.
     pub fn issue_x509_ca(&self, act: IssueX509Ca) -> Result<Grant<IssueX509Ca>, Denied> {
-        self.ask(&Question::issue_x509_ca(&act, &self.trust_domain))?;
-        Ok(Grant::assertion(act, self.digest))
+        let decided = self.ask(self.about_x509_ca(&act))?;
+        Ok(Grant::assertion(act, decided))
     }
 
     /// Decides about a JWT-SVID.
@@ -73,8 +95,8 @@ impl Policy {
     ///
     /// [`Denied`] unless a policy permits it.
     pub fn issue_jwt(&self, act: IssueJwt) -> Result<Grant<IssueJwt>, Denied> {
-        self.ask(&Question::issue_jwt(&act, &self.trust_domain))?;
-        Ok(Grant::assertion(act, self.digest))
+        let decided = self.ask(self.about_jwt(&act))?;
+        Ok(Grant::assertion(act, decided))
     }
 
     /// Decides about a WIT-SVID.
@@ -83,8 +105,8 @@ impl Policy {
     ///
     /// [`Denied`] unless a policy permits it.
     pub fn issue_wit(&self, act: IssueWit) -> Result<Grant<IssueWit>, Denied> {
-        self.ask(&Question::issue_wit(&act, &self.trust_domain))?;
-        Ok(Grant::assertion(act, self.digest))
+        let decided = self.ask(self.about_wit(&act))?;
+        Ok(Grant::assertion(act, decided))
     }
 
     /// Decides about an attestation result.
@@ -93,85 +115,160 @@ impl Policy {
     ///
     /// [`Denied`] unless a policy permits it.
     pub fn issue_ear(&self, act: IssueEar) -> Result<Grant<IssueEar>, Denied> {
-        self.ask(&Question::issue_ear(&act, &self.trust_domain))?;
-        Ok(Grant::assertion(act, self.digest))
+        let decided = self.ask(self.about_ear(&act))?;
+        Ok(Grant::assertion(act, decided))
     }
 
-    /// Decides at `now` about making a one-time PSK.
+    /// Decides about making a one-time PSK.
     ///
     /// # Errors
     ///
     /// [`Denied`] unless a policy permits it.
-    pub fn issue_psk(&self, act: IssuePsk, now: UnixTime) -> Result<Grant<IssuePsk>, Denied> {
-        self.ask(&Question::issue_psk(&act, now))?;
-        Ok(Grant::assertion(act, self.digest))
+    pub fn issue_psk(&self, act: IssuePsk) -> Result<Grant<IssuePsk>, Denied> {
+        let decided = self.ask(self.about_psk(&act))?;
+        Ok(Grant::assertion(act, decided))
     }
 
-    /// Decides at `now` about spending a one-time PSK. One that is presented by its name alone has
-    /// to be permitted that way, too.
+    /// Decides about spending a one-time PSK. One that is presented by its name alone has to be
+    /// permitted that way, too.
     ///
     /// # Errors
     ///
     /// [`Denied`] unless policies permit it.
-    pub fn redeem_psk(&self, act: RedeemPsk, now: UnixTime) -> Result<Grant<RedeemPsk>, Denied> {
-        self.ask(&Question::connection(Action::RedeemPsk, &act.binding, now))?;
+    pub fn redeem_psk(&self, act: RedeemPsk) -> Result<Grant<RedeemPsk>, Denied> {
+        let mut decided = self.ask(self.about_redeeming(Action::RedeemPsk, &act))?;
         match act.proof {
             PskProof::Binder { .. } => {}
             PskProof::IdentityOnly => {
-                self.ask(&Question::connection(Action::RedeemPskByIdentity, &act.binding, now))?;
+                decided = self.ask(self.about_redeeming(Action::RedeemPskByIdentity, &act))?;
             }
         }
-        Ok(Grant::assertion(act, self.digest))
+        Ok(Grant::assertion(act, decided))
     }
 
-    fn ask(&self, question: &Question) -> Result<(), Denied> {
-        let denied = || Denied { action: question.action().name(), policy: self.digest };
-        let (request, entities) = question.to_cedar(&self.schema).map_err(|error| {
-            warn!(%error, action = question.action().name(), "a question to the policy is malformed");
-            denied()
-        })?;
-        let response = Authorizer::new().is_authorized(&request, &self.policies, &entities);
-        // Cedar leaves out a policy that fails, be it a `forbid`. We take no chances.
-        if let Some(error) = response.diagnostics().errors().next() {
-            warn!(%error, action = question.action().name(), "a policy cannot be evaluated");
-            return Err(denied());
+    fn ask(&self, question: Question) -> Result<Box<Decided>, Denied> {
+        if let Some(id) = self.in_quarantine(&question) {
+            let decision = denied(self.current().digest());
+            let decided = Box::new(Decided { question, decision });
+            return Err(Denied { decided, why: Why::Quarantined(id) });
         }
-        match response.decision() {
-            Decision::Allow => Ok(()),
-            Decision::Deny => Err(denied()),
+        let decision = self.current().decide(&question);
+        for error in &decision.errors {
+            warn!(error, action = %question.action, "a policy cannot be evaluated");
+        }
+        let verdict = decision.verdict;
+        let decided = Box::new(Decided { question, decision });
+        match verdict {
+            Verdict::Permit | Verdict::Observe => Ok(decided),
+            Verdict::Deny => Err(Denied { decided, why: Why::Policy }),
+        }
+    }
+
+    /// Whoever of the two ends is in quarantine.
+    fn in_quarantine(&self, question: &Question) -> Option<SpiffeId> {
+        let other = match &question.resource {
+            Resource::Identity(party) => Some(&party.id),
+            Resource::TrustDomain(_) | Resource::Tool(_) => None,
+        };
+        let mut ends = std::iter::once(&question.principal.id).chain(other);
+        ends.find(|id| self.0.standings.of(id).quarantined).cloned()
+    }
+
+    fn now(&self) -> UnixTime {
+        self.0.clock.now()
+    }
+}
+
+/// The answer that no policy gave.
+const fn denied(policy: PolicyDigest) -> Decision {
+    Decision {
+        verdict: Verdict::Deny,
+        policy,
+        policies: Vec::new(),
+        reasons: Vec::new(),
+        errors: Vec::new(),
+        obligations: Obligations { rate: None, approval: false, audit: AuditLevel::Standard },
+    }
+}
+
+/// It may not be done.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub struct Denied {
+    /// What was asked, and what the policies said.
+    pub decided: Box<Decided>,
+    /// Why not.
+    pub why: Why,
+}
+
+impl Denied {
+    /// The policies that were asked.
+    #[must_use]
+    pub const fn policy(&self) -> PolicyDigest {
+        self.decided.decision.policy
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (action, policy) = (&self.decided.question.action, self.policy());
+        match &self.why {
+            Why::Policy => write!(f, "no policy permits `{action}` here (policies {policy})"),
+            Why::Quarantined(id) => write!(f, "`{id}` is in quarantine"),
         }
     }
 }
 
-/// No policy permits it, or one forbids it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("no policy permits `{action}` here (policies {policy})")]
-pub struct Denied {
-    /// The action refused.
-    pub action: &'static str,
-    /// The policies that refused.
-    pub policy: PolicyDigest,
+/// Why something may not be done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Why {
+    /// No policy permits it, or one forbids it.
+    Policy,
+    /// One end is in quarantine.
+    Quarantined(SpiffeId),
 }
 
 #[cfg(test)]
 mod tests {
+    use claviger_core::decision::EvidenceShown;
     use claviger_core::evidence::ear::EarContents;
     use claviger_core::evidence::{Appraisal, Bond, Tier, TrustClaim};
     use claviger_core::grant::Requester;
     use claviger_core::jose::PublicKey;
     use claviger_core::psk::{PskBinding, PskHash};
+    use claviger_core::selector::Selectors;
     use claviger_core::svid::jwt::{Audience, JwtSvidContents};
     use claviger_core::svid::wit::WitSvidContents;
     use claviger_core::svid::{SvidTtl, X509SvidContents};
+    use claviger_policy::{Source, source};
     use rcgen::PublicKeyData as _;
 
     use super::*;
+    use crate::storage::fixture::TestClock;
 
     const NOW: UnixTime = UnixTime::from_secs(1_000);
 
-    fn policy(text: &str) -> Policy {
-        Policy::from_texts("example.org".parse().unwrap(), vec![("p.cedar".into(), text.into())])
-            .unwrap()
+    /// Knows nothing of anybody.
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Known for Nobody {
+        fn selectors(&self, _id: &SpiffeId) -> Selectors {
+            Selectors::new()
+        }
+
+        fn evidence(&self, _agent: &SpiffeId, _now: UnixTime) -> Option<EvidenceShown> {
+            None
+        }
+    }
+
+    fn policy(text: &str) -> Policies {
+        policies(Source::new(vec![("p.cedar".into(), text.into())]), 1_000)
+    }
+
+    fn policies(source: Source, now: u64) -> Policies {
+        let set = PolicySet::compile(source).unwrap();
+        let domain = "example.org".parse().unwrap();
+        Policies::new(set, domain, Arc::new(Nobody), Standings::default(), TestClock::at(now))
     }
 
     fn x509(subject: &str) -> IssueX509 {
@@ -235,47 +332,45 @@ mod tests {
         policy.issue_x509(x509("spiffe://example.org/web")).unwrap_err();
         policy.issue_jwt(jwt("spiffe://example.org/web", &["db"])).unwrap_err();
         policy.issue_wit(wit("spiffe://example.org/web")).unwrap_err();
-        policy
-            .issue_psk(issue("spiffe://example.org/web", "spiffe://example.org/db"), NOW)
-            .unwrap_err();
-        policy.redeem_psk(redeem(BINDER), NOW).unwrap_err();
-        assert_eq!(policy.count(), 0);
+        policy.issue_psk(issue("spiffe://example.org/web", "spiffe://example.org/db")).unwrap_err();
+        policy.redeem_psk(redeem(BINDER)).unwrap_err();
+        assert_eq!(policy.current().count(), 0);
     }
 
     #[test]
     fn the_built_in_policy_permits_within_the_trust_domain() {
-        let policy = Policy::built_in("example.org".parse().unwrap()).unwrap();
+        let policy = policies(Source::built_in(), 1_000);
         let grant = policy.issue_x509(x509("spiffe://example.org/web")).unwrap();
-        assert_eq!(grant.policy(), policy.digest());
+        assert_eq!(grant.policy(), policy.current().digest());
         policy.issue_x509(x509("spiffe://other.org/web")).unwrap_err();
-        for policy in [&policy, &self::policy(DEV)] {
+        for policy in [&policy, &self::policy(source::DEV)] {
             let (ours, theirs) = ("spiffe://example.org/web", "spiffe://other.org/web");
             let grant = policy.issue_jwt(jwt(ours, &["db"])).unwrap();
-            assert_eq!(grant.policy(), policy.digest());
-            assert_eq!(policy.issue_wit(wit(ours)).unwrap().policy(), policy.digest());
+            assert_eq!(grant.policy(), policy.current().digest());
+            assert_eq!(policy.issue_wit(wit(ours)).unwrap().policy(), policy.current().digest());
             policy.issue_jwt(jwt(theirs, &["db"])).unwrap_err();
             policy.issue_wit(wit(theirs)).unwrap_err();
         }
         let (web, db) = ("spiffe://example.org/web", "spiffe://example.org/db");
-        assert_eq!(policy.issue_psk(issue(web, db), NOW).unwrap().act().binding, binding(web, db));
-        policy.issue_psk(issue(web, "spiffe://other.org/db"), NOW).unwrap_err();
-        assert_eq!(policy.redeem_psk(redeem(BINDER), NOW).unwrap().policy(), policy.digest());
+        assert_eq!(policy.issue_psk(issue(web, db)).unwrap().act().binding, binding(web, db));
+        policy.issue_psk(issue(web, "spiffe://other.org/db")).unwrap_err();
+        assert_eq!(policy.redeem_psk(redeem(BINDER)).unwrap().policy(), policy.current().digest());
     }
 
     #[test]
     fn redeeming_by_identity_alone_is_permitted_by_itself() {
-        let built_in = Policy::built_in("example.org".parse().unwrap()).unwrap();
-        let denied = built_in.redeem_psk(redeem(PskProof::IdentityOnly), NOW).unwrap_err();
-        assert_eq!(denied.action, "redeem_psk_by_identity");
-        let dev = policy(DEV);
+        let built_in = policies(Source::built_in(), 1_000);
+        let denied = built_in.redeem_psk(redeem(PskProof::IdentityOnly)).unwrap_err();
+        assert_eq!(denied.decided.question.action, Action::RedeemPskByIdentity);
+        let dev = policy(source::DEV);
         assert_eq!(
-            dev.redeem_psk(redeem(PskProof::IdentityOnly), NOW).unwrap().policy(),
-            dev.digest()
+            dev.redeem_psk(redeem(PskProof::IdentityOnly)).unwrap().policy(),
+            dev.current().digest()
         );
         let only_that =
             policy("permit (principal, action == Action::\"redeem_psk_by_identity\", resource);");
-        let denied = only_that.redeem_psk(redeem(PskProof::IdentityOnly), NOW).unwrap_err();
-        assert_eq!(denied.action, "redeem_psk");
+        let denied = only_that.redeem_psk(redeem(PskProof::IdentityOnly)).unwrap_err();
+        assert_eq!(denied.decided.question.action, Action::RedeemPsk);
     }
 
     #[test]
@@ -298,10 +393,11 @@ mod tests {
             "#,
         );
         let (web, db) = ("spiffe://example.org/web", "spiffe://example.org/db");
-        assert_eq!(policy.issue_psk(issue(web, db), NOW).unwrap().act().binding, binding(web, db));
-        policy.issue_psk(issue(db, web), NOW).unwrap_err();
-        policy.issue_psk(issue(web, db), UnixTime::from_secs(999)).unwrap_err();
-        assert_eq!(policy.issue_x509(x509(web)).unwrap().policy(), policy.digest());
+        assert_eq!(policy.issue_psk(issue(web, db)).unwrap().act().binding, binding(web, db));
+        policy.issue_psk(issue(db, web)).unwrap_err();
+        let earlier = policies(policy.current().source().clone(), 999);
+        earlier.issue_psk(issue(web, db)).unwrap_err();
+        assert_eq!(policy.issue_x509(x509(web)).unwrap().policy(), policy.current().digest());
     }
 
     #[test]
@@ -319,13 +415,13 @@ mod tests {
             IssuePsk { binding, requester: Requester::Server }
         };
         assert_eq!(
-            policy.issue_psk(in_run("github:8412:1"), NOW).unwrap().policy(),
-            policy.digest()
+            policy.issue_psk(in_run("github:8412:1")).unwrap().policy(),
+            policy.current().digest()
         );
-        policy.issue_psk(in_run("gitlab:8412:1"), NOW).unwrap_err();
-        policy.issue_psk(issue(web, db), NOW).unwrap_err();
+        policy.issue_psk(in_run("gitlab:8412:1")).unwrap_err();
+        policy.issue_psk(issue(web, db)).unwrap_err();
         let spent = RedeemPsk { binding: in_run("github:8412:1").binding, ..redeem(BINDER) };
-        assert_eq!(policy.redeem_psk(spent, NOW).unwrap().policy(), policy.digest());
+        assert_eq!(policy.redeem_psk(spent).unwrap().policy(), policy.current().digest());
     }
 
     #[test]
@@ -348,8 +444,8 @@ mod tests {
         let _bound = policy.issue_x509(node(Bond::Key)).unwrap();
         policy.issue_x509(node(Bond::Bearer)).unwrap_err();
         let job = |bond| IssuePsk { requester: by(bond), ..issue(web, db) };
-        let _bound = policy.issue_psk(job(Bond::Key), NOW).unwrap();
-        policy.issue_psk(job(Bond::Bearer), NOW).unwrap_err();
+        let _bound = policy.issue_psk(job(Bond::Key)).unwrap();
+        policy.issue_psk(job(Bond::Bearer)).unwrap_err();
         let _by_an_agent = policy.issue_x509(x509(web)).unwrap();
     }
 
@@ -389,7 +485,7 @@ mod tests {
         };
         let _trusted = policy.issue_ear(ear(TrustClaim::AFFIRMING)).unwrap();
         let denied = policy.issue_ear(ear(TrustClaim::VULNERABLE)).unwrap_err();
-        assert_eq!(denied.action, "issue_ear");
+        assert_eq!(denied.decided.question.action, Action::IssueEar);
     }
 
     #[test]
@@ -406,10 +502,10 @@ mod tests {
         let act = jwt(web, &["cache", "db"]);
         assert_eq!(policy.issue_jwt(act.clone()).unwrap().act().contents, act.contents);
         let denied = policy.issue_jwt(jwt(web, &["db", "other"])).unwrap_err();
-        assert_eq!(denied.action, "issue_jwt");
-        assert_eq!(policy.issue_wit(wit(web)).unwrap().policy(), policy.digest());
+        assert_eq!(denied.decided.question.action, Action::IssueJwt);
+        assert_eq!(policy.issue_wit(wit(web)).unwrap().policy(), policy.current().digest());
         let agents = IssueWit { requester: Requester::Server, ..wit(web) };
-        assert_eq!(policy.issue_wit(agents).unwrap_err().action, "issue_wit");
+        assert_eq!(policy.issue_wit(agents).unwrap_err().decided.question.action, Action::IssueWit);
         policy.issue_x509(x509(web)).unwrap_err();
     }
 
@@ -422,6 +518,6 @@ mod tests {
         "#;
         let policy = policy(text);
         let (web, db) = ("spiffe://example.org/web", "spiffe://example.org/db");
-        policy.issue_psk(issue(web, db), NOW).unwrap_err();
+        policy.issue_psk(issue(web, db)).unwrap_err();
     }
 }

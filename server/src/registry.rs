@@ -210,6 +210,19 @@ impl Registry {
         givers.any(|giver| state.entries.is_alive(giver, now))
     }
 
+    /// What all entries that give the identity now ask for; nothing if none does.
+    #[must_use]
+    pub fn selectors_of(&self, identity: &SpiffeId) -> Selectors {
+        let (state, now) = (self.read(), self.0.clock.now());
+        let alive = state
+            .entries
+            .giving(Key::of_id(identity))
+            .filter(|giver| state.entries.is_alive(*giver, now))
+            .filter_map(|giver| state.entries.packed(giver).map(Packed::to_entry));
+        let common = alive.map(|entry| entry.selectors).reduce(|all, these| &all & &these);
+        common.unwrap_or_default()
+    }
+
     /// Whether an entry lets the identity administrate now.
     #[must_use]
     pub fn is_administrator(&self, identity: &SpiffeId) -> bool {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use claviger_core::audit::Event;
 use claviger_core::bundle::Bundle;
 use claviger_core::time::Clock;
+use claviger_policy::{LoadError, PolicySet, Source};
 use claviger_proto::claviger::admin::v1::admin_server::AdminServer;
 use claviger_proto::claviger::admin::v1::revocation_server::RevocationServer;
 use claviger_proto::claviger::agent::v1::agent_psk_server::AgentPskServer;
@@ -40,9 +41,10 @@ use crate::config::Config;
 use crate::direct::Direct;
 use crate::journal::{Change, CommitError};
 use crate::metrics;
-use crate::policy::{LoadError, Policy};
+use crate::policy::Policies;
 use crate::public::{self, PublicError, Shown};
 use crate::registry::{self, Registry};
+use crate::standings::Standings;
 use crate::storage::{OpenError, Storage};
 use crate::verifiers::{OpenVerifierError, Verifiers};
 use identity::{OwnIdentity, OwnIdentityError};
@@ -84,7 +86,7 @@ impl Server {
         let trust_domain = config.trust_domain.clone();
         let storage =
             Storage::open(&config.data_dir, Arc::clone(&clock), &trust_domain, tasks).await?;
-        let policy = load_policy(&config, &storage).await?;
+        let set = load_policy(&config, &storage).await?;
 
         let (keys, journal) = (storage.directory.keys(), storage.journal.clone());
         let (rotation, authority) =
@@ -92,8 +94,12 @@ impl Server {
         let registry =
             Registry::open(trust_domain, config.limits, journal.clone(), Arc::clone(&clock), tasks)
                 .await?;
+        let standings = Standings::default();
+        let known = Arc::new(registry.clone());
+        let domain = registry.trust_domain().clone();
+        let policy = Policies::new(set, domain, known, standings, Arc::clone(&clock));
         let issuance =
-            Issuance { policy: Arc::clone(&policy), journal, authority, clock: Arc::clone(&clock) };
+            Issuance { policy: policy.clone(), journal, authority, clock: Arc::clone(&clock) };
         let own = OwnIdentity::issue(issuance.clone(), config.x509_svid_ttl).await?;
         let revocations = Revocations::open(
             storage.directory.keys(),
@@ -122,16 +128,16 @@ impl Server {
 }
 
 /// Loads the policies, and writes down which.
-async fn load_policy(config: &Config, storage: &Storage) -> Result<Arc<Policy>, StartError> {
-    let trust_domain = config.trust_domain.clone();
-    let policy = match &config.policy_dir {
-        Some(dir) => Policy::load(trust_domain, dir)?,
-        None => Policy::built_in(trust_domain)?,
+async fn load_policy(config: &Config, storage: &Storage) -> Result<PolicySet, StartError> {
+    let source = match &config.policy_dir {
+        Some(dir) => Source::read(dir)?,
+        None => Source::built_in(),
     };
+    let policy = PolicySet::compile(source)?;
     let loaded = Event::PolicyLoaded { policy: policy.digest(), policies: policy.count() };
     let change = Change { events: vec![loaded], ..Change::default() };
     storage.journal.commit(change).await.map_err(StartError::Record)?;
-    Ok(Arc::new(policy))
+    Ok(policy)
 }
 
 /// Binds every door, and opens them together.

@@ -21,14 +21,14 @@ use super::not_committed;
 use crate::ca::csr::CsrError;
 use crate::ca::{Authority, SignError, SignedSvid, SignedToken};
 use crate::journal::{CommitError, Journal};
-use crate::policy::{Denied, Policy};
+use crate::policy::{Denied, Policies};
 use acts::Issue;
 
 /// The way to an SVID.
 #[derive(Clone, Debug)]
 pub struct Issuance {
     /// Decides.
-    pub policy: Arc<Policy>,
+    pub policy: Policies,
     /// Records.
     pub journal: Journal,
     /// Signs.

@@ -136,7 +136,7 @@ impl Service {
         }
         let requester = caller::requester(agent);
         let act = RedeemPsk { binding, requester, proof: offer.proof };
-        let grant = self.shared().policy.redeem_psk(act, ledger.now())?;
+        let grant = self.shared().policy.redeem_psk(act)?;
         Ok(ledger.redeem(found, grant, offer.attempt).await?)
     }
 }

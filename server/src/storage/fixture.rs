@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use claviger_core::decision::{
+    Action, Context, Decided, Decision, Obligations, Party, Question, Resource, Verdict,
+};
 use claviger_core::grant::{Grant, IssuePsk, PolicyDigest, PskProof, RedeemPsk, Requester};
 use claviger_core::psk::{PskBinding, PskHash};
 use claviger_core::time::{Clock, UnixTime};
@@ -98,10 +101,30 @@ pub(crate) fn requester() -> Requester {
 
 pub(crate) fn issue(binding: PskBinding) -> Grant<IssuePsk> {
     let act = IssuePsk { binding, requester: requester() };
-    Grant::assertion(act, PolicyDigest::of(b"test"))
+    Grant::assertion(act, decided())
 }
 
 pub(crate) fn redemption(binding: PskBinding, proof: PskProof) -> Grant<RedeemPsk> {
     let act = RedeemPsk { binding, requester: requester(), proof };
-    Grant::assertion(act, PolicyDigest::of(b"test"))
+    Grant::assertion(act, decided())
+}
+
+/// A decision of policies that are none.
+pub(crate) fn decided() -> Box<Decided> {
+    let id = "spiffe://example.org/client".parse().unwrap();
+    let question = Question {
+        principal: Party::new(id),
+        action: Action::IssueX509,
+        resource: Resource::TrustDomain("example.org".parse().unwrap()),
+        context: Context::default(),
+    };
+    let decision = Decision {
+        verdict: Verdict::Permit,
+        policy: PolicyDigest::of(b"test"),
+        policies: vec!["test.cedar#policy0".to_owned()],
+        reasons: Vec::new(),
+        errors: Vec::new(),
+        obligations: Obligations::default(),
+    };
+    Box::new(Decided { question, decision })
 }

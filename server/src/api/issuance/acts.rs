@@ -8,7 +8,7 @@ use claviger_core::time::UnixTime;
 use crate::ca::{Authority, SignError, SignedSvid, SignedToken};
 use crate::journal::{CommitError, Journal};
 use crate::metrics as names;
-use crate::policy::{Denied, Policy};
+use crate::policy::{Denied, Policies};
 
 /// An act that ends in a signature.
 pub trait Issue: Send + Sized {
@@ -22,7 +22,7 @@ pub trait Issue: Send + Sized {
     /// # Errors
     ///
     /// [`Denied`] unless a policy permits it.
-    fn decide(self, policy: &Policy) -> Result<Grant<Self>, Denied>;
+    fn decide(self, policy: &Policies) -> Result<Grant<Self>, Denied>;
 
     /// Records that it is about to be done: all of `grants` in one write.
     fn record(
@@ -46,7 +46,7 @@ impl Issue for IssueX509 {
     type Svid = SignedSvid;
     const COUNTER: &'static str = names::X509_SVIDS_ISSUED;
 
-    fn decide(self, policy: &Policy) -> Result<Grant<Self>, Denied> {
+    fn decide(self, policy: &Policies) -> Result<Grant<Self>, Denied> {
         policy.issue_x509(self)
     }
 
@@ -70,7 +70,7 @@ impl Issue for IssueX509Ca {
     type Svid = SignedSvid;
     const COUNTER: &'static str = names::X509_CAS_ISSUED;
 
-    fn decide(self, policy: &Policy) -> Result<Grant<Self>, Denied> {
+    fn decide(self, policy: &Policies) -> Result<Grant<Self>, Denied> {
         policy.issue_x509_ca(self)
     }
 
@@ -94,7 +94,7 @@ impl Issue for IssueJwt {
     type Svid = SignedToken;
     const COUNTER: &'static str = names::JWT_SVIDS_ISSUED;
 
-    fn decide(self, policy: &Policy) -> Result<Grant<Self>, Denied> {
+    fn decide(self, policy: &Policies) -> Result<Grant<Self>, Denied> {
         policy.issue_jwt(self)
     }
 
@@ -118,7 +118,7 @@ impl Issue for IssueWit {
     type Svid = SignedToken;
     const COUNTER: &'static str = names::WIT_SVIDS_ISSUED;
 
-    fn decide(self, policy: &Policy) -> Result<Grant<Self>, Denied> {
+    fn decide(self, policy: &Policies) -> Result<Grant<Self>, Denied> {
         policy.issue_wit(self)
     }
 
@@ -142,7 +142,7 @@ impl Issue for IssueEar {
     type Svid = SignedToken;
     const COUNTER: &'static str = names::EARS_ISSUED;
 
-    fn decide(self, policy: &Policy) -> Result<Grant<Self>, Denied> {
+    fn decide(self, policy: &Policies) -> Result<Grant<Self>, Denied> {
         policy.issue_ear(self)
     }
 

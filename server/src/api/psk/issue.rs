@@ -82,7 +82,7 @@ impl Issuer {
             run: asked.run.clone(),
         };
         let act = IssuePsk { binding: binding.clone(), requester };
-        let grant = match self.shared.policy.issue_psk(act, now) {
+        let grant = match self.shared.policy.issue_psk(act) {
             Ok(grant) => grant,
             Err(denied) => return Err(self.denied(asked, denied).await),
         };
@@ -96,7 +96,7 @@ impl Issuer {
         if !self.denials.is_news(&client, &server, &purpose, self.shared.now()) {
             return IssueError::Denied(denied);
         }
-        let event = Event::PskDenied { client, server, purpose, ttl, run, policy: denied.policy };
+        let event = Event::PskDenied { client, server, purpose, ttl, run, policy: denied.policy() };
         let change = Change { events: vec![event], ..Change::default() };
         match self.shared.storage.journal.commit(change).await {
             Ok(_head) => IssueError::Denied(denied),

@@ -14,7 +14,6 @@ use tonic::{Code, Status};
 
 use super::sync::{Stream, subscribe};
 use super::world::{Agent, World, entry, refused, world, world_with};
-use crate::policy;
 use crate::storage::fixture::NOW;
 
 const WEB: &str = "spiffe://example.org/web";
@@ -197,7 +196,7 @@ async fn what_the_policy_refuses_is_on_record_once_a_minute() {
 #[tokio::test]
 async fn a_policy_may_permit_to_redeem_by_name_alone() {
     let policies = tempfile::tempdir().unwrap();
-    std::fs::write(policies.path().join("dev.cedar"), policy::DEV).unwrap();
+    std::fs::write(policies.path().join("dev.cedar"), claviger_policy::source::DEV).unwrap();
     let world = world_with(|config| config.policy_dir = Some(policies.path().into())).await;
     let Pair { world: _world, web, db, following: _following } = pair_in(world).await;
     let issued = issue(&web, ask(WEB, DB)).await.unwrap();

@@ -1,4 +1,4 @@
-use claviger_core::grant::{Grant, IssueX509, PolicyDigest, Recorded};
+use claviger_core::grant::{Grant, IssueX509, Recorded};
 use claviger_core::svid::{SvidTtl, X509SvidContents};
 use rcgen::{KeyPair, PublicKeyData as _};
 use rustls_pki_types::UnixTime as PkiTime;
@@ -9,7 +9,7 @@ use super::*;
 use crate::ca::Authority;
 use crate::ca::rotation::Rotation;
 use crate::config::Config;
-use crate::storage::fixture::{Life, NOW, TestClock};
+use crate::storage::fixture::{Life, NOW, TestClock, decided};
 use crate::store::memory::MemoryStore;
 
 const ME: Requester = Requester::Operator { uid: 0 };
@@ -52,7 +52,7 @@ impl World {
             requester: Requester::Server,
             entry: None,
         };
-        let grant = Recorded::assertion(Grant::assertion(act, PolicyDigest::of(b"test")));
+        let grant = Recorded::assertion(Grant::assertion(act, decided()));
         authority.sign(grant, self.clock.now()).unwrap().chain[0].to_vec()
     }
 }

@@ -3,9 +3,7 @@ use std::collections::BTreeSet;
 use claviger_core::audit::{Body, Event};
 use claviger_core::bundle::TokenAuthority;
 use claviger_core::evidence::KeyDigest;
-use claviger_core::grant::{
-    Grant, IssueJwt, IssueWit, IssueX509, PolicyDigest, Recorded, Requester,
-};
+use claviger_core::grant::{Grant, IssueJwt, IssueWit, IssueX509, Recorded, Requester};
 use claviger_core::jose::PublicKey;
 use claviger_core::svid::jwt::{Audience, JwtSvid, JwtSvidContents};
 use claviger_core::svid::wit::{WitSvid, WitSvidContents};
@@ -18,7 +16,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::*;
 use crate::ca::keys::AuthorityKey;
 use crate::ca::{SignedSvid, SignedToken};
-use crate::storage::fixture::{Life, NOW, TestClock};
+use crate::storage::fixture::{Life, NOW, TestClock, decided};
 use crate::store::memory::{Fault, MemoryStore};
 use crate::store::{Space, Store as _, Write};
 
@@ -59,7 +57,7 @@ impl World {
             requester: Requester::Server,
             entry: None,
         };
-        let grant = Grant::assertion(act, PolicyDigest::of(b"test"));
+        let grant = Grant::assertion(act, decided());
         authority.sign(Recorded::assertion(grant), self.clock.now()).unwrap()
     }
 
@@ -71,7 +69,7 @@ impl World {
             jti: false,
         };
         let act = IssueJwt { contents, requester: Requester::Server, entry: None };
-        let grant = Recorded::assertion(Grant::assertion(act, PolicyDigest::of(b"test")));
+        let grant = Recorded::assertion(Grant::assertion(act, decided()));
         authority.sign_jwt(grant, self.clock.now()).unwrap()
     }
 
@@ -83,7 +81,7 @@ impl World {
             ttl: SvidTtl::HOUR,
         };
         let act = IssueWit { contents, requester: Requester::Server, entry: None };
-        let grant = Recorded::assertion(Grant::assertion(act, PolicyDigest::of(b"test")));
+        let grant = Recorded::assertion(Grant::assertion(act, decided()));
         authority.sign_wit(grant, self.clock.now()).unwrap()
     }
 

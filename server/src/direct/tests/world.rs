@@ -11,6 +11,7 @@ use claviger_core::entry::Entry;
 use claviger_core::evidence::{AttestedNode, Bond, KeyDigest};
 use claviger_core::grant::Requester;
 use claviger_core::time::Clock;
+use claviger_policy::{PolicySet, Source};
 use claviger_runtime::slots::Slot;
 use claviger_runtime::tasks::Tasks;
 use http::StatusCode;
@@ -25,8 +26,9 @@ use crate::ca::revocation::Revocations;
 use crate::ca::rotation::Rotation;
 use crate::config::Config;
 use crate::epoch::Doubt;
-use crate::policy::Policy;
+use crate::policy::Policies;
 use crate::registry::{Registry, fixture};
+use crate::standings::Standings;
 use crate::storage::Storage;
 use crate::storage::fixture::{NOW, TestClock};
 
@@ -125,18 +127,16 @@ impl Answer {
 impl World {
     /// With the built-in policy.
     pub(super) async fn start() -> Self {
-        Self::with(Policy::built_in(fixture::domain()).unwrap()).await
+        Self::with(Source::built_in()).await
     }
 
     /// With a policy that permits nothing.
     pub(super) async fn denying() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let nothing = "forbid (principal, action, resource);";
-        std::fs::write(dir.path().join("nothing.cedar"), nothing).unwrap();
-        Self::with(Policy::load(fixture::domain(), dir.path()).unwrap()).await
+        let nothing = "forbid (principal, action, resource);".to_owned();
+        Self::with(Source::new(vec![("nothing.cedar".to_owned(), nothing)])).await
     }
 
-    async fn with(policy: Policy) -> Self {
+    async fn with(source: Source) -> Self {
         let (dir, tasks) = (tempfile::tempdir().unwrap(), Tasks::default());
         let test_clock = TestClock::at(NOW);
         let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(&test_clock);
@@ -157,9 +157,10 @@ impl World {
         let bundle = authority.bundle();
         let revocations =
             Revocations::open(keys, journal.clone(), Arc::clone(&clock), bundle).await.unwrap();
-        let policy = Arc::new(policy);
+        let (set, known) = (PolicySet::compile(source).unwrap(), Arc::new(registry.clone()));
+        let policy = Policies::new(set, domain, known, Standings::default(), Arc::clone(&clock));
         let issuance =
-            Issuance { policy: Arc::clone(&policy), journal, authority, clock: Arc::clone(&clock) };
+            Issuance { policy: policy.clone(), journal, authority, clock: Arc::clone(&clock) };
         let admin_ids = Arc::default();
         let shared = Shared { registry, storage, policy, issuance, revocations, admin_ids, clock };
         let verifiers = Verifiers::of(vec![Box::<Believer>::default(), Box::new(Tee)]);

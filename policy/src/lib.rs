@@ -1,0 +1,25 @@
+//! Who may do what: policies in Cedar, what stands beside them, and what they say to a question.
+//!
+//! The server, agents and the shim decide by the same code. Nothing is permitted unless a policy says
+//! so, and a policy that cannot be evaluated refuses.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | the files of a folder, and the digest that names them | [`source`] |
+//! | reading them, and refusing those that are wrong | [`load`] |
+//! | from a question to a decision | [`set`] |
+//!
+//! Invariants:
+//!
+//! * **All or nothing.** A [`PolicySet`] is made of files that are right as a whole.
+//! * **The same again.** A decision depends on the question and on the files that the digest names, and
+//!   on nothing else: no clock, no I/O.
+
+mod ask;
+pub mod load;
+pub mod set;
+pub mod source;
+
+pub use load::LoadError;
+pub use set::PolicySet;
+pub use source::Source;
