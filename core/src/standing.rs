@@ -34,7 +34,7 @@ impl Risk {
     #[must_use]
     pub fn shrink(self, most: u32) -> u32 {
         let left = u64::from(Self::MAX.0.saturating_sub(self.0));
-        let shrunk = u64::from(most).saturating_mul(left) / u64::from(Self::MAX.0);
+        let shrunk = u64::from(most).saturating_mul(left).div_euclid(100);
         u32::try_from(shrunk).unwrap_or(most)
     }
 }

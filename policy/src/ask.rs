@@ -85,10 +85,10 @@ fn context(question: &Question) -> Result<Vec<Field>, MalformedQuestion> {
     if issues || keys || wants(&["issue_x509_ca"]) {
         fields.extend(ttl_seconds.iter().map(|ttl| field("ttl_seconds", seconds(*ttl))));
     }
-    if issues || connects {
-        if let Some(shown) = evidence {
-            fields.push(field("evidence", shown_to_cedar(shown)?));
-        }
+    if (issues || connects)
+        && let Some(shown) = evidence
+    {
+        fields.push(field("evidence", shown_to_cedar(shown)?));
     }
     if connects {
         fields.extend(purpose.iter().map(|purpose| field("purpose", text(purpose.as_str()))));

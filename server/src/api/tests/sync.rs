@@ -42,7 +42,7 @@ impl Stream {
     }
 
     async fn ack(&self, sequence: u64) {
-        let step = Some(Step::Ack(Ack { sequence }));
+        let step = Some(Step::Ack(Ack { sequence, standings: 0 }));
         self.requests.send(SubscribeRequest { step }).await.unwrap();
     }
 }
@@ -143,7 +143,7 @@ async fn the_stream_of_a_banned_agent_ends() {
 async fn a_stream_that_does_not_keep_to_the_order_ends() {
     let world = world().await;
     let agent = world.admitted().await;
-    let acks = open(&agent, Step::Ack(Ack { sequence: 1 })).await.map(|_| ());
+    let acks = open(&agent, Step::Ack(Ack { sequence: 1, standings: 0 })).await.map(|_| ());
     refused(acks, Code::InvalidArgument, "must be a Hello");
     let stray = SignedCheckpoint { hash: vec![1], ..SignedCheckpoint::default() };
     let hello = Hello { checkpoint: Some(stray), ..Hello::default() };
