@@ -15,6 +15,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Parts;
+use crate::decision::{Decided, Why};
 use crate::entry::{Entry, EntryId};
 use crate::evidence::{Appraisal, KeyDigest};
 use crate::grant::{
@@ -143,6 +144,13 @@ pub enum Event {
         /// How many there are.
         policies: usize,
     },
+    /// What lay in the policy folder was wrong, and the policies stayed.
+    PolicyRefused {
+        /// The digest of those that stayed.
+        policy: PolicyDigest,
+        /// What was wrong, with file and line.
+        reason: String,
+    },
     /// A join token was made.
     JoinTokenCreated {
         /// The SHA-256 of the token.
@@ -270,6 +278,9 @@ pub enum Event {
         requester: Requester,
         /// The policies that permitted it.
         policy: PolicyDigest,
+        /// What was asked and answered; records of the first versions leave it out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        decided: Option<Box<Decided>>,
     },
     /// An X.509-SVID is withdrawn before it ends.
     X509SvidRevoked {
@@ -296,6 +307,9 @@ pub enum Event {
         entry: EntryId,
         /// The policies that permitted it.
         policy: PolicyDigest,
+        /// What was asked and answered; records of the first versions leave it out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        decided: Option<Box<Decided>>,
     },
     /// A JWT-SVID is about to be signed.
     JwtSvidIssued {
@@ -311,6 +325,9 @@ pub enum Event {
         requester: Requester,
         /// The policies that permitted it.
         policy: PolicyDigest,
+        /// What was asked and answered; records of the first versions leave it out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        decided: Option<Box<Decided>>,
     },
     /// A WIT-SVID is about to be signed.
     WitSvidIssued {
@@ -326,6 +343,9 @@ pub enum Event {
         requester: Requester,
         /// The policies that permitted it.
         policy: PolicyDigest,
+        /// What was asked and answered; records of the first versions leave it out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        decided: Option<Box<Decided>>,
     },
     /// An attestation result is about to be signed.
     EarIssued {
@@ -341,6 +361,9 @@ pub enum Event {
         requester: Requester,
         /// The policies that permitted it.
         policy: PolicyDigest,
+        /// What was asked and answered; records of the first versions leave it out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        decided: Option<Box<Decided>>,
     },
     /// A PSK is about to be derived for its client.
     PskIssued {
@@ -353,6 +376,9 @@ pub enum Event {
         requester: Requester,
         /// The policies that permitted it.
         policy: PolicyDigest,
+        /// What was asked and answered; records of the first versions leave it out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        decided: Option<Box<Decided>>,
     },
     /// A PSK is spent.
     PskRedeemed {
@@ -367,6 +393,9 @@ pub enum Event {
         requester: Requester,
         /// The policies that permitted it.
         policy: PolicyDigest,
+        /// What was asked and answered; records of the first versions leave it out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        decided: Option<Box<Decided>>,
     },
     /// A spent PSK was presented again. Written once per PSK; the metrics count each.
     PskReplayed {
@@ -378,7 +407,7 @@ pub enum Event {
         /// The agent of the acceptor.
         requester: Requester,
     },
-    /// The policy refused a PSK.
+    /// The policy refused a PSK. Written by the first versions; now it is [`Self::Denied`].
     PskDenied {
         /// Who asked for it.
         client: SpiffeId,
@@ -393,6 +422,26 @@ pub enum Event {
         run: Option<Run>,
         /// The policies that refused.
         policy: PolicyDigest,
+    },
+    /// Something was refused. Written once a minute for each principal, action, resource and purpose;
+    /// the metrics count each.
+    Denied {
+        /// What was asked and answered.
+        decided: Box<Decided>,
+        /// Why not.
+        why: Why,
+        /// Who asked, where it is not the principal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        requester: Option<Requester>,
+    },
+    /// Something was let through that would be denied if a policy did not say to observe only.
+    /// Written as often as [`Self::Denied`], beside the record of what was issued.
+    Observed {
+        /// What was asked and answered.
+        decided: Box<Decided>,
+        /// Who asked, where it is not the principal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        requester: Option<Requester>,
     },
 }
 
@@ -409,6 +458,7 @@ impl Event {
             entry: act.entry.clone(),
             requester: act.requester.clone(),
             policy: grant.policy(),
+            decided: Some(Box::new(grant.decided().clone())),
         }
     }
 
@@ -422,6 +472,7 @@ impl Event {
             key: KeyDigest::of_spki(&act.public_key),
             entry: act.entry.clone(),
             policy: grant.policy(),
+            decided: Some(Box::new(grant.decided().clone())),
         }
     }
 
@@ -436,6 +487,7 @@ impl Event {
             entry: act.entry.clone(),
             requester: act.requester.clone(),
             policy: grant.policy(),
+            decided: Some(Box::new(grant.decided().clone())),
         }
     }
 
@@ -450,6 +502,7 @@ impl Event {
             entry: act.entry.clone(),
             requester: act.requester.clone(),
             policy: grant.policy(),
+            decided: Some(Box::new(grant.decided().clone())),
         }
     }
 
@@ -464,6 +517,7 @@ impl Event {
             ttl: contents.ttl,
             requester: requester.clone(),
             policy: grant.policy(),
+            decided: Some(Box::new(grant.decided().clone())),
         }
     }
 }
@@ -561,6 +615,9 @@ pub enum BrokenChain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decision::{
+        Action, Context, Decision, Obligations, Parameter, Party, Question, Resource, Verdict,
+    };
 
     fn vectors() -> serde_json::Value {
         serde_json::from_str(include_str!("../../tests/vectors/psk.json")).unwrap()
@@ -652,6 +709,62 @@ mod tests {
             panic!("it is evidence")
         };
         assert_eq!(tier, crate::evidence::Tier::None);
+    }
+
+    fn decided() -> Box<Decided> {
+        let question = Question {
+            principal: Party::new("spiffe://x/a".parse().unwrap()),
+            action: Action::Call("mail/send".parse().unwrap()),
+            resource: Resource::Tool("mail/send".parse().unwrap()),
+            context: Context {
+                time: UnixTime::from_secs(7),
+                parameters: [("to".to_owned(), Parameter::Number(i64::MIN))].into(),
+                ..Context::default()
+            },
+        };
+        let decision = Decision {
+            verdict: Verdict::Observe,
+            policy: PolicyDigest::of(b"p"),
+            policies: vec!["a.cedar#b".to_owned()],
+            reasons: Vec::new(),
+            errors: Vec::new(),
+            obligations: Obligations::default(),
+        };
+        Box::new(Decided { question, decision })
+    }
+
+    #[test]
+    fn a_record_holds_all_that_a_decision_depends_on_and_the_old_ones_are_read_without() {
+        let requester = Some(Requester::Server);
+        for event in [
+            Event::Denied {
+                decided: decided(),
+                why: Why::Quarantined("spiffe://x/a".parse().unwrap()),
+                requester: requester.clone(),
+            },
+            Event::Observed { decided: decided(), requester },
+            Event::X509CaIssued {
+                server: "spiffe://x/a".parse().unwrap(),
+                ttl: SvidTtl::HOUR,
+                key: KeyDigest::of_spki(b"k"),
+                entry: "e".parse().unwrap(),
+                policy: PolicyDigest::of(b"p"),
+                decided: Some(decided()),
+            },
+        ] {
+            let body = Body { time: UnixTime::from_secs(7), event };
+            let json = serde_json::to_string(&body).unwrap();
+            assert_eq!(serde_json::from_str::<Body>(&json).unwrap(), body, "{json}");
+        }
+        let policy = PolicyDigest::of(b"p");
+        let old = format!(
+            r#"{{"time":7,"event":"psk_issued","identity":"p1.x","client":"spiffe://x/a","server":"spiffe://x/b","purpose":"p","not_after":9,"hash":"sha256","requester":"server","policy":"{policy}"}}"#
+        );
+        let Event::PskIssued { decided, .. } = serde_json::from_str::<Body>(&old).unwrap().event
+        else {
+            panic!("{old}")
+        };
+        assert_eq!(decided, None);
     }
 
     #[test]

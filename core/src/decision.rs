@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Bond, Tier};
@@ -381,12 +382,31 @@ pub struct Decision {
     /// What those say of themselves by `@reason`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
-    /// Policies that could not be evaluated, and why: then it is denied.
+    /// Policies that only observe, and would have denied it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observed: Vec<String>,
+    /// Policies that could not be evaluated, and why: unless they only observe, it is denied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
     /// What has to be done, too.
     #[serde(default, skip_serializing_if = "is_default")]
     pub obligations: Obligations,
+}
+
+impl Decision {
+    /// A denial that no policy made, for these reasons.
+    #[must_use]
+    pub const fn denial(policy: PolicyDigest, reasons: Vec<String>) -> Self {
+        Self {
+            verdict: Verdict::Deny,
+            policy,
+            policies: Vec::new(),
+            reasons,
+            observed: Vec::new(),
+            errors: Vec::new(),
+            obligations: Obligations { rate: None, approval: false, audit: AuditLevel::Standard },
+        }
+    }
 }
 
 /// A question and its answer.
@@ -397,6 +417,28 @@ pub struct Decided {
     pub question: Question,
     /// What was answered.
     pub decision: Decision,
+}
+
+impl Decided {
+    /// The name of this decision: 32 hexadecimal digits of the SHA-256 of its JSON, so that it can be
+    /// found out from the record. The same question at the same second has the same name.
+    #[must_use]
+    pub fn id(&self) -> String {
+        #[expect(clippy::expect_used, reason = "our types have no map whose keys are not strings")]
+        let json = serde_json::to_vec(self).expect("JSON in memory");
+        let hash = digest(&SHA256, &json);
+        hex::encode(hash.as_ref().first_chunk::<16>().unwrap_or(&[0; 16]))
+    }
+}
+
+/// Why something may not be done.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// No policy permits it, or one forbids it.
+    Policy,
+    /// One end is in quarantine: policies were not asked.
+    Quarantined(SpiffeId),
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

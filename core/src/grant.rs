@@ -4,6 +4,7 @@
 //! there is no path to a signature or a key that skips a step.
 
 use std::fmt;
+use std::str::FromStr;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -20,16 +21,32 @@ use crate::svid::wit::WitSvidContents;
 use crate::svid::{SvidTtl, X509SvidContents};
 
 /// Which set of policies decided: the SHA-256 of its files.
-#[derive(Clone, Copy, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct PolicyDigest(#[serde(with = "hex::serde")] [u8; 32]);
 
 impl PolicyDigest {
+    /// The digest's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The digest of a policy set's canonical bytes.
     #[must_use]
     pub fn of(policies: &[u8]) -> Self {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest(&SHA256, policies).as_ref());
         Self(bytes)
+    }
+}
+
+impl FromStr for PolicyDigest {
+    type Err = hex::FromHexError;
+
+    fn from_str(text: &str) -> Result<Self, hex::FromHexError> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes)?;
+        Ok(Self(bytes))
     }
 }
 

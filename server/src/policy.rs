@@ -4,22 +4,24 @@
 //! |---|---|
 //! | from what is to be done to the question whether it may be | `question` |
 //! | what is known of identities and agents meanwhile | [`known`] |
+//! | the folder they lie in, and putting in force what lies there now | [`folder`] |
 //!
 //! What policies are and how they decide is in `claviger_policy`. An identity in quarantine is denied
 //! whatever they say.
 
+pub mod folder;
 pub mod known;
 mod question;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
 
 use claviger_core::decision::{
-    Action, AuditLevel, Decided, Decision, Obligations, Question, Resource, Verdict,
+    Action, AuditLevel, Decided, Decision, Obligations, Question, Resource, Verdict, Why,
 };
 use claviger_core::grant::{
-    Grant, IssueEar, IssueJwt, IssuePsk, IssueWit, IssueX509, IssueX509Ca, PolicyDigest, PskProof,
-    RedeemPsk,
+    Grant, IssueEar, IssueJwt, IssuePsk, IssueWit, IssueX509, IssueX509Ca, PskProof, RedeemPsk,
 };
 use claviger_core::id::{SpiffeId, TrustDomain};
 use claviger_core::time::{Clock, UnixTime};
@@ -61,6 +63,11 @@ impl Policies {
     #[must_use]
     pub fn current(&self) -> Arc<PolicySet> {
         Arc::clone(&self.0.current.borrow())
+    }
+
+    /// Puts `set` in force in their place.
+    pub(crate) fn replace(&self, set: PolicySet) {
+        self.0.current.send_replace(Arc::new(set));
     }
 
     /// Those in force, now and later.
@@ -148,7 +155,7 @@ impl Policies {
 
     fn ask(&self, question: Question) -> Result<Box<Decided>, Denied> {
         if let Some(id) = self.in_quarantine(&question) {
-            let decision = denied(self.current().digest());
+            let decision = Decision::denial(self.current().digest(), Vec::new());
             let decided = Box::new(Decided { question, decision });
             return Err(Denied { decided, why: Why::Quarantined(id) });
         }
@@ -179,18 +186,6 @@ impl Policies {
     }
 }
 
-/// The answer that no policy gave.
-const fn denied(policy: PolicyDigest) -> Decision {
-    Decision {
-        verdict: Verdict::Deny,
-        policy,
-        policies: Vec::new(),
-        reasons: Vec::new(),
-        errors: Vec::new(),
-        obligations: Obligations { rate: None, approval: false, audit: AuditLevel::Standard },
-    }
-}
-
 /// It may not be done.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub struct Denied {
@@ -216,15 +211,6 @@ impl fmt::Display for Denied {
             Why::Quarantined(id) => write!(f, "`{id}` is in quarantine"),
         }
     }
-}
-
-/// Why something may not be done.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Why {
-    /// No policy permits it, or one forbids it.
-    Policy,
-    /// One end is in quarantine.
-    Quarantined(SpiffeId),
 }
 
 #[cfg(test)]

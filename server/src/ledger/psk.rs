@@ -138,6 +138,7 @@ impl Ledger {
             binding,
             requester: grant.act().requester.clone(),
             policy: grant.policy(),
+            decided: Some(Box::new(grant.decided().clone())),
         };
         let change = Change {
             require: vec![epoch.in_force(), Require::absent(Space::Psks, serial.to_key())],
@@ -324,6 +325,7 @@ fn redeemed(found: &Found, grant: &Grant<RedeemPsk>) -> Event {
         binder_verified: matches!(grant.act().proof, PskProof::Binder { .. }),
         requester: grant.act().requester.clone(),
         policy: grant.policy(),
+        decided: Some(Box::new(grant.decided().clone())),
     }
 }
 
