@@ -727,6 +727,7 @@ mod tests {
             policy: PolicyDigest::of(b"p"),
             policies: vec!["a.cedar#b".to_owned()],
             reasons: Vec::new(),
+            observed: Vec::new(),
             errors: Vec::new(),
             obligations: Obligations::default(),
         };

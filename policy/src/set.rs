@@ -1,7 +1,7 @@
 //! From a question to a decision.
 
 use cedar_policy::{Authorizer, Decision as CedarDecision, PolicySet as CedarPolicies, Schema};
-use claviger_core::decision::{Decision, Obligations, Question, Verdict};
+use claviger_core::decision::{Decision, Question, Verdict};
 use claviger_core::grant::PolicyDigest;
 
 use crate::ask;
@@ -50,14 +50,7 @@ impl PolicySet {
     /// What they say to `question`.
     #[must_use]
     pub fn decide(&self, question: &Question) -> Decision {
-        let denied = |errors| Decision {
-            verdict: Verdict::Deny,
-            policy: self.digest,
-            policies: Vec::new(),
-            reasons: Vec::new(),
-            errors,
-            obligations: Obligations::default(),
-        };
+        let denied = |errors| Decision { errors, ..Decision::denial(self.digest, Vec::new()) };
         let (request, entities) = match ask::to_cedar(question, &self.schema) {
             Ok(asked) => asked,
             Err(malformed) => return denied(vec![malformed.to_string()]),

@@ -123,6 +123,7 @@ pub(crate) fn decided() -> Box<Decided> {
         policy: PolicyDigest::of(b"test"),
         policies: vec!["test.cedar#policy0".to_owned()],
         reasons: Vec::new(),
+        observed: Vec::new(),
         errors: Vec::new(),
         obligations: Obligations::default(),
     };
