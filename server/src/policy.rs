@@ -4,15 +4,12 @@
 //! |---|---|
 //! | from what is to be done to the question whether it may be | `question` |
 //! | what is known of identities and agents meanwhile | [`known`] |
-//! | the folder they lie in, and putting in force what lies there now | [`folder`] |
 //!
 //! What policies are and how they decide is in `claviger_policy`. An identity in quarantine is denied
 //! whatever they say.
 
-pub mod folder;
 pub mod known;
 mod question;
-mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +18,8 @@ use claviger_core::decision::{
     Action, AuditLevel, Decided, Decision, Obligations, Question, Resource, Verdict, Why,
 };
 use claviger_core::grant::{
-    Grant, IssueEar, IssueJwt, IssuePsk, IssueWit, IssueX509, IssueX509Ca, PskProof, RedeemPsk,
+    Grant, IssueEar, IssueJwt, IssuePsk, IssueWit, IssueX509, IssueX509Ca, PolicyDigest, PskProof,
+    RedeemPsk,
 };
 use claviger_core::id::{SpiffeId, TrustDomain};
 use claviger_core::time::{Clock, UnixTime};
@@ -63,11 +61,6 @@ impl Policies {
     #[must_use]
     pub fn current(&self) -> Arc<PolicySet> {
         Arc::clone(&self.0.current.borrow())
-    }
-
-    /// Puts `set` in force in their place.
-    pub(crate) fn replace(&self, set: PolicySet) {
-        self.0.current.send_replace(Arc::new(set));
     }
 
     /// Those in force, now and later.
@@ -155,7 +148,7 @@ impl Policies {
 
     fn ask(&self, question: Question) -> Result<Box<Decided>, Denied> {
         if let Some(id) = self.in_quarantine(&question) {
-            let decision = Decision::denial(self.current().digest(), Vec::new());
+            let decision = denied(self.current().digest());
             let decided = Box::new(Decided { question, decision });
             return Err(Denied { decided, why: Why::Quarantined(id) });
         }
@@ -183,6 +176,18 @@ impl Policies {
 
     fn now(&self) -> UnixTime {
         self.0.clock.now()
+    }
+}
+
+/// The answer that no policy gave.
+const fn denied(policy: PolicyDigest) -> Decision {
+    Decision {
+        verdict: Verdict::Deny,
+        policy,
+        policies: Vec::new(),
+        reasons: Vec::new(),
+        errors: Vec::new(),
+        obligations: Obligations { rate: None, approval: false, audit: AuditLevel::Standard },
     }
 }
 
