@@ -10,6 +10,7 @@ use std::str::FromStr;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
+use crate::approval::ApprovalId;
 use crate::evidence::{Bond, Tier};
 use crate::grant::PolicyDigest;
 use crate::id::{SpiffeId, TrustDomain};
@@ -439,6 +440,14 @@ pub enum Why {
     Policy,
     /// One end is in quarantine: policies were not asked.
     Quarantined(SpiffeId),
+    /// It was done as often as it may be for now.
+    Rate,
+    /// A human has to approve of it first, by this name.
+    Approval(ApprovalId),
+    /// A human was asked, and said no.
+    Refused(ApprovalId),
+    /// The policies that permit it demand `@rate` or `@approval`, of which there is none for the action.
+    Unmet,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

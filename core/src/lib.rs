@@ -17,6 +17,7 @@
 //! | certificates as bytes | [`der`] |
 //! | one-time TLS 1.3 keys: identity, derivation, binder | [`psk`] |
 //! | things that may happen once | [`once`] |
+//! | what a human approves of, by its name | [`approval`] |
 //! | questions to the policies, and their answers | [`decision`] |
 //! | how much an identity is risked, and whether it is in quarantine | [`standing`] |
 //! | permission to act, and proof that it was written down | [`grant`] |
@@ -27,6 +28,7 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+pub mod approval;
 pub mod audit;
 pub mod bundle;
 pub mod decision;

@@ -214,6 +214,16 @@ impl fmt::Display for Denied {
         match &self.why {
             Why::Policy => write!(f, "no policy permits `{action}` here (policies {policy})"),
             Why::Quarantined(id) => write!(f, "`{id}` is in quarantine"),
+            Why::Rate => write!(f, "`{action}` was done as often as it may be for now"),
+            Why::Approval(id) => {
+                write!(f, "`{action}` waits for a human: `claviger approval grant {id}`")
+            }
+            Why::Refused(id) => write!(f, "a human refused `{action}` (approval {id})"),
+            Why::Unmet => write!(
+                f,
+                "what permits `{action}` demands `@rate` or `@approval`, which there is for issue_psk, \
+                 connect and calls only"
+            ),
         }
     }
 }
