@@ -20,6 +20,7 @@
 //! | what a human approves of, by its name | [`approval`] |
 //! | questions to the policies, and their answers | [`decision`] |
 //! | how much an identity is risked, and whether it is in quarantine | [`standing`] |
+//! | which policies are in force, in the server's signed words | [`policies`] |
 //! | permission to act, and proof that it was written down | [`grant`] |
 //! | the audit log: events, hash chain, checkpoints | [`audit`] |
 //! | what ties a sealed secret to the evidence that earned it | [`seal`] |
@@ -39,6 +40,7 @@ pub mod grant;
 pub mod id;
 pub mod jose;
 pub mod once;
+pub mod policies;
 pub mod psk;
 pub mod reason;
 pub mod seal;

@@ -8,6 +8,7 @@
 //! | the files of a folder, and the digest that names them | [`source`] |
 //! | reading them, and refusing those that are wrong | [`load`] |
 //! | from a question to a decision | [`set`] |
+//! | deciding at the edge, by what the server signed | [`local`] |
 //!
 //! Invariants:
 //!
@@ -17,9 +18,11 @@
 
 mod ask;
 pub mod load;
+pub mod local;
 pub mod set;
 pub mod source;
 
 pub use load::LoadError;
+pub use local::Local;
 pub use set::PolicySet;
 pub use source::Source;

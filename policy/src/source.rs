@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use claviger_core::grant::PolicyDigest;
+use claviger_core::policies::MAX_BYTES;
+use serde::{Deserialize, Serialize};
 
 use crate::load::LoadError;
 
@@ -29,7 +31,8 @@ const MAX_TOTAL: u64 = 4 << 20;
 pub type File = (String, String);
 
 /// The files of a policy folder: `*.cedar` and `*.toml`, sorted by name.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Source {
     files: Vec<File>,
 }
@@ -78,7 +81,13 @@ impl Source {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             files.push((name, text));
         }
-        Ok(Self::new(files))
+        let source = Self::new(files);
+        let sent = source.to_bytes().len();
+        if MAX_BYTES < sent {
+            let size = u64::try_from(sent).unwrap_or(u64::MAX);
+            return Err(LoadError::TooLarge { path: dir.to_owned(), size, most: MAX_TOTAL });
+        }
+        Ok(source)
     }
 
     /// The files.
@@ -93,17 +102,53 @@ impl Source {
         self.files.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str())
     }
 
+    /// The files that decide. What is expected of them, by invariants and tests, stays at home.
+    #[must_use]
+    pub fn deciding(&self) -> Self {
+        let files = self.files.iter().filter(|(name, _)| decides(name)).cloned();
+        Self { files: files.collect() }
+    }
+
+    /// The files that decide, in the form in which they are signed, sent and kept: JSON, of which
+    /// there is one for each set of files.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.deciding()).unwrap_or_default()
+    }
+
+    /// The files in `bytes`, at most [`MAX_BYTES`].
+    ///
+    /// # Errors
+    ///
+    /// [`MalformedSource`] unless [`Self::to_bytes`] made exactly this.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, MalformedSource> {
+        if MAX_BYTES < bytes.len() {
+            return Err(MalformedSource::TooLarge(bytes.len()));
+        }
+        let source: Self = serde_json::from_slice(bytes).map_err(MalformedSource::Json)?;
+        if MAX_FILES < source.files.len() {
+            return Err(MalformedSource::TooManyFiles(source.files.len()));
+        }
+        let in_order = source.files.is_sorted_by(|(one, _), (next, _)| one < next);
+        if in_order && source.to_bytes() == bytes {
+            Ok(source)
+        } else {
+            Err(MalformedSource::NotCanonical)
+        }
+    }
+
     /// Those that hold policies.
     pub(crate) fn cedar(&self) -> impl Iterator<Item = &File> {
         self.files.iter().filter(|(name, _)| name.ends_with(".cedar"))
     }
 
-    /// The SHA-256 over schema and files, each with its name and both with their lengths, so that no
-    /// two sets of policies share a digest.
+    /// The SHA-256 over schema and the files that decide, each with its name and both with their
+    /// lengths, so that no two sets of policies share a digest.
     #[must_use]
     pub fn digest(&self) -> PolicyDigest {
         let schema = ("schema.cedarschema", SCHEMA);
-        let files = self.files.iter().map(|(file, text)| (file.as_str(), text.as_str()));
+        let deciding = self.files.iter().filter(|(name, _)| decides(name));
+        let files = deciding.map(|(file, text)| (file.as_str(), text.as_str()));
         let mut bytes = b"claviger policy v1".to_vec();
         for (name, text) in std::iter::once(schema).chain(files) {
             for part in [name, text] {
@@ -114,6 +159,28 @@ impl Source {
         }
         PolicyDigest::of(&bytes)
     }
+}
+
+/// Whether a decision depends on the file with this name.
+fn decides(name: &str) -> bool {
+    name.ends_with(".cedar") || name == "identities.toml" || name == "tools.toml"
+}
+
+/// Bytes are not what policies are sent as.
+#[derive(Debug, thiserror::Error)]
+pub enum MalformedSource {
+    /// There are too many.
+    #[error("policies of {0} bytes are too large; at most {MAX_BYTES} are taken in")]
+    TooLarge(usize),
+    /// They are something else.
+    #[error("these are no policies in JSON")]
+    Json(#[source] serde_json::Error),
+    /// There are more files than a folder may have.
+    #[error("there are {0} policy files; at most {MAX_FILES} are taken in")]
+    TooManyFiles(usize),
+    /// Nobody who writes policies writes them so.
+    #[error("the policies are not written as they have to be: files that decide, in order, once")]
+    NotCanonical,
 }
 
 #[cfg(test)]
@@ -132,6 +199,44 @@ mod tests {
         assert_ne!(one, digest(&[("a.cedar", ""), ("b.cedar", PERMIT)]));
         assert_ne!(one, digest(&[("a.cedar", PERMIT)]));
         assert_ne!(one, digest(&[]));
+    }
+
+    #[test]
+    fn what_is_expected_of_policies_decides_nothing_and_is_not_sent() {
+        let files = |names: &[&str]| {
+            Source::new(names.iter().map(|name| ((*name).to_owned(), String::new())).collect())
+        };
+        let deciding = files(&["a.cedar", "identities.toml", "tools.toml"]);
+        let all =
+            files(&["a.cedar", "a.test.toml", "identities.toml", "invariants.toml", "tools.toml"]);
+        assert_eq!(all.digest(), deciding.digest());
+        assert_eq!(all.to_bytes(), deciding.to_bytes());
+        assert_eq!(Source::from_bytes(&all.to_bytes()).unwrap(), deciding);
+    }
+
+    #[test]
+    fn policies_are_written_in_one_way() {
+        let bytes = Source::built_in().to_bytes();
+        assert_eq!(Source::from_bytes(&bytes).unwrap(), Source::built_in());
+        assert!(bytes.starts_with(br#"{"files":[["default.cedar",""#));
+        for bad in [
+            r#"{"files":[]} "#,
+            r#"{"files":[["b.cedar",""],["a.cedar",""]]}"#,
+            r#"{"files":[["a.cedar",""],["a.cedar",""]]}"#,
+            r#"{"files":[["a.cedar","\u0041"]]}"#,
+            r#"{"files":[["invariants.toml",""]]}"#,
+            r#"{"files":[["../a.cedar"]]}"#,
+            r#"{"files":[],"files":[]}"#,
+            r#"{"files":[],"more":1}"#,
+            r#"[[]]"#,
+            "",
+        ] {
+            Source::from_bytes(bad.as_bytes()).unwrap_err();
+        }
+        assert_eq!(Source::from_bytes(br#"{"files":[]}"#).unwrap().files().len(), 0);
+        let large = Source::new(vec![("a.cedar".to_owned(), " ".repeat(MAX_BYTES))]).to_bytes();
+        let error = Source::from_bytes(&large).unwrap_err();
+        assert!(matches!(error, MalformedSource::TooLarge(_)), "{error}");
     }
 
     #[test]
