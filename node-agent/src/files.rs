@@ -22,8 +22,9 @@ struct Locked {
     _lock: File,
 }
 
-/// Larger than any file of ours, in bytes: a bundle of 256 certificates of post-quantum size.
-const MAX_FILE: u64 = 8 << 20;
+/// Larger than any file of ours, in bytes: a bundle of 256 certificates of post-quantum size, or how a
+/// hundred thousand identities stand.
+const MAX_FILE: u64 = 32 << 20;
 
 const OTHERS: u32 = 0o077;
 
@@ -108,7 +109,7 @@ fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
     if MAX_FILE < size {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 8 MiB"));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 32 MiB"));
     }
     // Room for all of it, so that no copy of a secret is left behind by growing.
     let room = usize::try_from(size).unwrap_or_default().saturating_add(1);

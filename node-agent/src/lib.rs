@@ -9,6 +9,7 @@
 //! | the way to the server for enclaves on this machine | [`relay`] |
 //! | time where the machine's clock belongs to somebody else | [`clock`] |
 //! | what the server says of entries, bundle and audit log, as it changes | `sync` |
+//! | how identities stand: risk and quarantine, as the server says | `standings` |
 //! | entries, SVIDs, and when each is renewed | `credentials` |
 //! | JWT-SVIDs, made on demand and remembered | `tokens` |
 //! | who calls, and which identities that earns | `attestation` |
@@ -45,6 +46,7 @@ mod pem;
 mod psk_broker;
 mod sds;
 mod server;
+mod standings;
 mod streams;
 mod sync;
 mod tokens;
@@ -57,4 +59,5 @@ pub use attestation::OpenAttestorsError;
 pub use files::DataDirError;
 pub use keys::KeyError;
 pub use pem::PemError;
+pub use standings::LoadStandingsError;
 pub use sync::{Alarm, LoadWitnessError};
