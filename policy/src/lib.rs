@@ -9,6 +9,8 @@
 //! | reading them, and refusing those that are wrong | [`load`] |
 //! | from a question to a decision | [`set`] |
 //! | deciding at the edge, by what the server signed | [`local`] |
+//! | a question as people write it | [`situation`] |
+//! | tables of expected decisions | [`table`] |
 //!
 //! Invariants:
 //!
@@ -20,7 +22,9 @@ mod ask;
 pub mod load;
 pub mod local;
 pub mod set;
+pub mod situation;
 pub mod source;
+pub mod table;
 
 pub use load::LoadError;
 pub use local::Local;

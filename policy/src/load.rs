@@ -55,7 +55,7 @@ fn syntax_error(file: &str, text: &str, errors: &ParseErrors) -> LoadError {
 }
 
 /// The line, from 1, that byte `offset` lies in.
-fn line_of(text: &str, offset: usize) -> usize {
+pub(crate) fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count().saturating_add(1)
 }
 
