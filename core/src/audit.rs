@@ -14,6 +14,7 @@ use std::fmt;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
+use crate::anomaly::{Anomaly, Origin};
 use crate::bytes::Parts;
 use crate::decision::{Decided, Why};
 use crate::entry::{Entry, EntryId};
@@ -433,6 +434,11 @@ pub enum Event {
         /// Who asked, where it is not the principal.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         requester: Option<Requester>,
+        /// How often since the last record, if that was in the minute before.
+        times: u64,
+        /// Where the question comes from, as the caller says.
+        #[serde(default, skip_serializing_if = "Origin::is_unknown")]
+        origin: Origin,
     },
     /// Something was let through that would be denied if a policy did not say to observe only.
     /// Written as often as [`Self::Denied`], beside the record of what was issued.
@@ -442,6 +448,24 @@ pub enum Event {
         /// Who asked, where it is not the principal.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         requester: Option<Requester>,
+        /// How often since the last record, if that was in the minute before.
+        times: u64,
+        /// Where the question comes from, as the caller says.
+        #[serde(default, skip_serializing_if = "Origin::is_unknown")]
+        origin: Origin,
+    },
+    /// A principal's decisions stand out. Written once a minute for each and for the same.
+    AnomalyFound {
+        /// What stands out.
+        anomaly: Anomaly,
+        /// The decision with which it did.
+        decided: Box<Decided>,
+        /// Why it was refused, if it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<Why>,
+        /// Where the question comes from, as the caller says.
+        #[serde(default, skip_serializing_if = "Origin::is_unknown")]
+        origin: Origin,
     },
 }
 
@@ -742,8 +766,16 @@ mod tests {
                 decided: decided(),
                 why: Why::Quarantined("spiffe://x/a".parse().unwrap()),
                 requester: requester.clone(),
+                times: 1,
+                origin: Origin { prompt_id: Some("p1".to_owned()), ..Origin::default() },
             },
-            Event::Observed { decided: decided(), requester },
+            Event::Observed { decided: decided(), requester, times: 7, origin: Origin::default() },
+            Event::AnomalyFound {
+                anomaly: Anomaly::Rate { times: 31, usual: 10 },
+                decided: decided(),
+                why: Some(Why::Policy),
+                origin: Origin::default(),
+            },
             Event::X509CaIssued {
                 server: "spiffe://x/a".parse().unwrap(),
                 ttl: SvidTtl::HOUR,

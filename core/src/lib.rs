@@ -19,6 +19,7 @@
 //! | things that may happen once | [`once`] |
 //! | what a human approves of, by its name | [`approval`] |
 //! | questions to the policies, and their answers | [`decision`] |
+//! | what stands out among decisions, and where a caller says that a question comes from | [`anomaly`] |
 //! | how much an identity is risked, and whether it is in quarantine | [`standing`] |
 //! | which policies are in force, in the server's signed words | [`policies`] |
 //! | permission to act, and proof that it was written down | [`grant`] |
@@ -29,6 +30,7 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+pub mod anomaly;
 pub mod approval;
 pub mod audit;
 pub mod bundle;
