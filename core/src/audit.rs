@@ -25,6 +25,7 @@ use crate::grant::{
 use crate::id::{SpiffeId, TrustDomain};
 use crate::psk::{PskBinding, PskTtl, Run};
 use crate::selector::Selectors;
+use crate::standing::{Reason, Risk};
 use crate::svid::{DnsName, Profile, SvidTtl, Validity};
 use crate::time::UnixTime;
 
@@ -407,6 +408,54 @@ pub enum Event {
         binding: PskBinding,
         /// The agent of the acceptor.
         requester: Requester,
+    },
+    /// Somebody wanted to spend a PSK that a quarantine of one of its ends had voided. Written once
+    /// per PSK; the metrics count each.
+    PskVoided {
+        /// Its wire identity.
+        identity: String,
+        /// What it is bound to.
+        #[serde(flatten)]
+        binding: PskBinding,
+        /// The agent of the acceptor.
+        requester: Requester,
+    },
+    /// An identity was put in quarantine.
+    Quarantined {
+        /// Which.
+        id: SpiffeId,
+        /// Why.
+        reason: Reason,
+        /// Who asked.
+        requester: Requester,
+        /// The number of this change.
+        version: u64,
+    },
+    /// The quarantine of an identity is over.
+    QuarantineLifted {
+        /// Which.
+        id: SpiffeId,
+        /// Why.
+        reason: Reason,
+        /// Who asked.
+        requester: Requester,
+        /// The number of this change.
+        version: u64,
+    },
+    /// An identity is risked more or less than before.
+    RiskChanged {
+        /// Which.
+        id: SpiffeId,
+        /// The risk before, in percent.
+        from: Risk,
+        /// The risk from now on, in percent.
+        to: Risk,
+        /// Why.
+        reason: Reason,
+        /// Who asked.
+        requester: Requester,
+        /// The number of this change.
+        version: u64,
     },
     /// The policy refused a PSK. Written by the first versions; now it is [`Self::Denied`].
     PskDenied {

@@ -86,11 +86,61 @@ pub struct Standing {
     /// The number of the change by which it stands so: in the order of the server's, from 1. 0 of an
     /// identity of which nothing was ever said.
     pub version: u64,
-    /// When its quarantine last began or ended. One-time keys that were issued until then, from it or
-    /// for it, are void.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub voided_at: Option<UnixTime>,
 }
+
+/// Why an identity stands as it does, in a few words, for whoever reads the audit log.
+///
+/// Invariant: 1 to [`Self::MAX_LEN`] bytes on one line, without control characters.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Reason(Box<str>);
+
+impl Reason {
+    /// The longest reason, in bytes.
+    pub const MAX_LEN: usize = 256;
+
+    /// The words.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Reason {
+    type Err = ParseReasonError;
+
+    fn from_str(text: &str) -> Result<Self, ParseReasonError> {
+        let sound = text.len() <= Self::MAX_LEN
+            && !text.trim().is_empty()
+            && !text.contains(|c: char| c.is_control());
+        if sound { Ok(Self(text.into())) } else { Err(ParseReasonError) }
+    }
+}
+
+impl TryFrom<String> for Reason {
+    type Error = ParseReasonError;
+
+    fn try_from(text: String) -> Result<Self, ParseReasonError> {
+        text.parse()
+    }
+}
+
+impl From<Reason> for String {
+    fn from(reason: Reason) -> Self {
+        reason.0.into()
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A string is not a reason.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a reason is one line of 1 to {max} bytes", max = Reason::MAX_LEN)]
+pub struct ParseReasonError;
 
 #[cfg(test)]
 mod tests {
@@ -103,6 +153,14 @@ mod tests {
             assert_eq!(bad.parse::<Risk>(), Err(ParseRiskError), "{bad}");
         }
         serde_json::from_str::<Risk>("101").unwrap_err();
+    }
+
+    #[test]
+    fn reasons_are_short_lines() {
+        "beacons to 203.0.113.7 (case 12)".parse::<Reason>().unwrap();
+        for bad in ["", "  ", "a\nb", "\u{1b}[2J", &"x".repeat(257)] {
+            bad.parse::<Reason>().unwrap_err();
+        }
     }
 
     #[test]

@@ -240,6 +240,13 @@ impl Journal {
         self.head.clone()
     }
 
+    /// One that has ended, over an empty store.
+    #[cfg(test)]
+    pub(crate) fn ended() -> Self {
+        let (queue, head) = (mpsc::channel(1).0, watch::channel(Head::default()).1);
+        Self { queue, head, store: Arc::new(crate::store::memory::MemoryStore::default()) }
+    }
+
     /// The store, to read from.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {

@@ -41,6 +41,17 @@ pub const PSKS_REDEEMED: &str = "claviger_server_psks_redeemed_total";
 /// Calls refused because of who called.
 pub const CALLERS_REFUSED: &str = "claviger_server_callers_refused_total";
 
+/// Identities of which something is said: how much they are risked, or that they are in quarantine.
+pub const STANDINGS: &str = "claviger_server_standings";
+/// Of which in quarantine.
+pub const QUARANTINED: &str = "claviger_server_quarantined";
+/// Changes to how identities stand, by what was changed.
+pub const STANDINGS_CHANGED: &str = "claviger_server_standings_changed_total";
+/// From such a change to its acknowledgement by an agent.
+pub const STANDINGS_SECONDS: &str = "claviger_server_standings_propagation_seconds";
+/// Requests put off because the agent has not taken in yet how the identity stands.
+pub const STALE: &str = "claviger_server_stale_evidence_total";
+
 /// Describes all of them, for whoever reads `/metrics`.
 pub fn describe() {
     describe_gauge!(
@@ -74,4 +85,13 @@ pub fn describe() {
     describe_counter!(PSKS_ISSUED, "One-time PSKs asked for, by outcome");
     describe_counter!(PSKS_REDEEMED, "One-time PSKs presented, by outcome");
     describe_counter!(CALLERS_REFUSED, "Calls refused because of who called");
+    describe_gauge!(STANDINGS, "Identities that are risked or in quarantine, or were lately");
+    describe_gauge!(QUARANTINED, "Identities in quarantine");
+    describe_counter!(STANDINGS_CHANGED, "Changes to risk and quarantine, by what was changed");
+    describe_histogram!(
+        STANDINGS_SECONDS,
+        Unit::Seconds,
+        "From a change to risk or quarantine to its acknowledgement by an agent"
+    );
+    describe_counter!(STALE, "Requests put off until the agent has fresh evidence of the workload");
 }

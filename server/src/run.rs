@@ -44,7 +44,6 @@ use crate::metrics;
 use crate::policy::Policies;
 use crate::public::{self, PublicError, Shown};
 use crate::registry::{self, Registry};
-use crate::standings::Standings;
 use crate::storage::{OpenError, Storage};
 use crate::verifiers::{OpenVerifierError, Verifiers};
 use identity::{OwnIdentity, OwnIdentityError};
@@ -94,7 +93,7 @@ impl Server {
         let registry =
             Registry::open(trust_domain, config.limits, journal.clone(), Arc::clone(&clock), tasks)
                 .await?;
-        let standings = Standings::default();
+        let standings = storage.standings.clone();
         let known = Arc::new(registry.clone());
         let domain = registry.trust_domain().clone();
         let policy = Policies::new(set, domain, known, standings, Arc::clone(&clock));

@@ -31,6 +31,7 @@ use crate::epoch::{Doubt, Epochs, FenceError, LedgerTime, proof};
 use crate::journal::witness::{BootId, Witness};
 use crate::journal::{Change, CommitError, Journal};
 use crate::ledger::Ledger;
+use crate::standings::{self, Standings};
 use crate::store::embedded::{EmbeddedStore, OpenStoreError};
 use crate::store::{Space, Store, StoreError, meta, parse};
 use directory::{ClaimError, DataDirectory};
@@ -45,6 +46,8 @@ pub struct Storage {
     pub ledger: Ledger,
     /// The epoch in force.
     pub epochs: Epochs,
+    /// How identities stand.
+    pub standings: Standings,
     /// What agents remember for the server.
     pub checkpoints: Arc<Checkpoints>,
     /// The directory, for those who keep keys in it.
@@ -99,6 +102,9 @@ pub enum OpenError {
         #[source]
         source: KeyError,
     },
+    /// How identities stand can't be taken up.
+    #[error("cannot take up who is risked and who is in quarantine")]
+    Standings(#[from] standings::OpenError),
     /// The start can't be recorded.
     #[error("cannot record that the server starts")]
     Record(#[source] CommitError),
@@ -158,11 +164,12 @@ impl Storage {
             Journal::start(store, head, Arc::clone(&time), guard, tasks)
         };
         let roots = Roots::new(directory.keys());
-        let epochs = Epochs::open(journal.clone(), roots, time, doubt).await?;
+        let epochs = Epochs::open(journal.clone(), roots, Arc::clone(&time), doubt).await?;
         let started = Event::ServerStarted { epoch: epochs.current().number };
         let change = Change { events: vec![started], ..Change::default() };
         journal.commit(change).await.map_err(OpenError::Record)?;
 
+        let standings = Standings::open(journal.clone(), time, trust_domain, tasks).await?;
         let opened = Ledger::open(journal.clone(), epochs.clone(), trust_domain, tasks).await;
         let ledger = opened.map_err(unreadable)?;
         let key = directory.keys().join("audit.key");
@@ -170,7 +177,7 @@ impl Storage {
         let checkpoints = Checkpoints::open(&key, domain, log, epochs.clone())
             .map_err(|source| OpenError::Key { path: key, source })?;
         let checkpoints = Arc::new(checkpoints);
-        Ok(Self { journal, ledger, epochs, checkpoints, directory })
+        Ok(Self { journal, ledger, epochs, standings, checkpoints, directory })
     }
 }
 

@@ -41,11 +41,17 @@ pub enum Space {
     /// Our signing authorities; and the bundles of other trust domains by name, as the messages that
     /// SPIRE's API has.
     Authorities,
+    /// How identities stand, by SPIFFE ID.
+    Standings,
+    /// X.509-SVIDs that were issued: the second at which one ends at the latest (eight big-endian
+    /// bytes), then its serial number. What ends first comes first. There are no more than are issued
+    /// within the longest life of an SVID.
+    Issued,
 }
 
 impl Space {
     /// Every space.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Meta,
         Self::Entries,
         Self::Agents,
@@ -54,6 +60,8 @@ impl Space {
         Self::Audit,
         Self::Once,
         Self::Authorities,
+        Self::Standings,
+        Self::Issued,
     ];
 
     /// Its name on disk.
@@ -68,6 +76,8 @@ impl Space {
             Self::Audit => "audit",
             Self::Once => "once",
             Self::Authorities => "authorities",
+            Self::Standings => "standings",
+            Self::Issued => "issued",
         }
     }
 }
@@ -82,6 +92,8 @@ pub mod meta {
     pub const HEAD: &[u8] = b"head";
     /// The latest ledger time that was committed, in seconds.
     pub const TIME: &[u8] = b"time";
+    /// The number of the newest change to how identities stand.
+    pub const STANDINGS: &[u8] = b"standings";
 }
 
 /// One change to the store.

@@ -70,7 +70,7 @@ fn record(wire: wire::Standing) -> Option<(SpiffeId, Standing)> {
         error!(%id, version, "how an identity stands is not understood; it counts as quarantined");
     }
     let (risk, quarantined) = (risk.unwrap_or(Risk::MAX), quarantined || !understood);
-    Some((id, Standing { risk, quarantined, changed_at, version, voided_at: None }))
+    Some((id, Standing { risk, quarantined, changed_at, version }))
 }
 
 impl Changes {

@@ -134,6 +134,7 @@ fn open(path: PathBuf, reserve: u64) -> Result<EmbeddedStore, OpenStoreError> {
 fn is_younger(space: Space, known: &BTreeMap<Space, Keyspace>) -> fjall::Result<bool> {
     match (space, known.get(&Space::Meta)) {
         (Space::Once, Some(meta)) => Ok(!meta.contains_key(meta::SINCE)?),
+        (Space::Standings | Space::Issued, Some(meta)) => Ok(!meta.contains_key(meta::STANDINGS)?),
         (_, _) => Ok(false),
     }
 }
@@ -177,7 +178,13 @@ fn options(space: Space) -> KeyspaceCreateOptions {
         // Every operation writes to these two.
         Space::Audit | Space::Psks => 8 * MIB,
         Space::Entries => 4 * MIB,
-        Space::Meta | Space::Agents | Space::Tokens | Space::Once | Space::Authorities => MIB,
+        Space::Meta
+        | Space::Agents
+        | Space::Tokens
+        | Space::Once
+        | Space::Authorities
+        | Space::Standings
+        | Space::Issued => MIB,
     };
     KeyspaceCreateOptions::default().max_memtable_size(buffer)
 }
