@@ -152,11 +152,9 @@ mod tests {
             &|q| q.resource = Resource::Tool("other".parse().unwrap()),
             &|q| q.context.purpose = None,
             &|q| q.context.run = Some("ci:1".parse().unwrap()),
-            &|q| drop(q.context.parameters.insert("amount".to_owned(), Parameter::Number(6))),
-            &|q| {
-                drop(q.context.parameters.insert("amount".to_owned(), Parameter::Text("5".into())))
-            },
-            &|q| drop(q.context.parameters.remove("amount")),
+            &|q| q.context.parameters.extend([("amount".to_owned(), Parameter::Number(6))]),
+            &|q| q.context.parameters.extend([("amount".to_owned(), Parameter::Text("5".into()))]),
+            &|q| q.context.parameters.retain(|name, _value| name != "amount"),
         ];
         for (number, other) in others.into_iter().enumerate() {
             assert_ne!(changed(other), id, "{number}");

@@ -15,8 +15,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::anomaly::{Anomaly, Origin};
+use crate::approval::ApprovalId;
 use crate::bytes::Parts;
-use crate::decision::{Decided, Why};
+use crate::decision::{Action, Decided, Why};
 use crate::entry::{Entry, EntryId};
 use crate::evidence::{Appraisal, KeyDigest};
 use crate::grant::{
@@ -456,6 +457,58 @@ pub enum Event {
         requester: Requester,
         /// The number of this change.
         version: u64,
+    },
+    /// A human approved of something that was asked for. It may be done once.
+    ApprovalGiven {
+        /// What exactly.
+        id: ApprovalId,
+        /// Who asked for it.
+        principal: SpiffeId,
+        /// What they want to do.
+        action: Action,
+        /// Until when it can be used.
+        until: UnixTime,
+        /// Who approved.
+        requester: Requester,
+    },
+    /// A human refused something that was asked for, or took an approval back.
+    ApprovalRefused {
+        /// What exactly.
+        id: ApprovalId,
+        /// Who asked for it.
+        principal: SpiffeId,
+        /// What they want to do.
+        action: Action,
+        /// Who refused.
+        requester: Requester,
+    },
+    /// An approval is used up by what the record after this one says.
+    ApprovalUsed {
+        /// Which.
+        id: ApprovalId,
+    },
+    /// A gateway asked whether a connection may be opened or a tool called, and was answered. Denials
+    /// are written as often as [`Self::Denied`].
+    AccessDecided {
+        /// The gateway.
+        gateway: SpiffeId,
+        /// What was asked and answered. The parameters of a call are left out unless the policies say
+        /// `@audit("full")`; then it cannot be decided again.
+        decided: Box<Decided>,
+        /// Why it was denied, if it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<Why>,
+        /// The SHA-256 of the parameters of a call, in hexadecimal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        params_hash: Option<String>,
+        /// Their names, where the policies say `@audit("detailed")` or more.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        params: Vec<String>,
+        /// How often since the last record, if that was in the minute before.
+        times: u64,
+        /// Where the question comes from, as the gateway says.
+        #[serde(default, skip_serializing_if = "Origin::is_unknown")]
+        origin: Origin,
     },
     /// The policy refused a PSK. Written by the first versions; now it is [`Self::Denied`].
     PskDenied {

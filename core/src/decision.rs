@@ -319,6 +319,18 @@ pub struct Question {
     pub context: Context,
 }
 
+impl Question {
+    /// That of the principal or of the resource, whichever is greater.
+    #[must_use]
+    pub fn risk(&self) -> Risk {
+        let other = match &self.resource {
+            Resource::Identity(party) => party.risk,
+            Resource::TrustDomain(_) | Resource::Tool(_) => Risk::NONE,
+        };
+        self.principal.risk.max(other)
+    }
+}
+
 /// What the policies say to a question.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
