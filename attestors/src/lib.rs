@@ -83,6 +83,7 @@ mod nitro;
 mod once;
 mod possession;
 mod proc;
+mod signed;
 
 #[cfg(test)]
 mod fixture;

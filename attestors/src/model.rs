@@ -38,6 +38,7 @@ use futures_util::future::pending;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use crate::unix::FileId;
 use crate::workload::{FactsError, Process, WorkloadAttestor};
@@ -111,10 +112,14 @@ impl Attestor {
     }
 
     /// What the manifests say of `loaded`, of which all has to be known.
-    async fn recognise(&self, loaded: &[Loaded]) -> Result<Selectors, FactsError> {
+    async fn recognise(
+        &self,
+        loaded: &[Loaded],
+        since: Option<Instant>,
+    ) -> Result<Selectors, FactsError> {
         let mut files = Vec::with_capacity(loaded.len());
         for file in loaded {
-            files.push((file.name(), self.digests.digest(file).await?));
+            files.push((file.name(), self.digests.digest(file, since).await?));
         }
         let registry = Arc::clone(&self.registry);
         let patterns = Arc::clone(&self.patterns);
@@ -143,7 +148,7 @@ impl WorkloadAttestor for Attestor {
             if loaded.is_empty() {
                 return Ok(Selectors::new());
             }
-            let facts = self.recognise(&loaded).await?;
+            let facts = self.recognise(&loaded, process.caller().since).await?;
             let after = self.look(process).await?;
             if ids(&loaded) == ids(&after) {
                 return Ok(facts);

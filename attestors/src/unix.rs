@@ -21,6 +21,7 @@ use claviger_core::selector::{Selector, Selectors};
 use claviger_core::time::Clock;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio::task::spawn_blocking;
 
 use crate::workload::{self, AttestError, Caller};
@@ -177,7 +178,7 @@ impl Look {
         effort: Effort,
     ) -> Result<Self, AttestError> {
         let Some(sight) = Sight::of(caller, accounts, effort)? else { return Ok(Self::WouldWait) };
-        match sight.program.as_ref().map(|program| digests.find(program)) {
+        match sight.program.as_ref().map(|program| digests.find(program, caller.since)) {
             Some(Known::No) => Ok(Self::Unread(sight)),
             Some(Known::Digest(digest)) => sight.finish(Some(digest), effort).map(Self::Facts),
             Some(Known::TooLarge) | None => sight.finish(None, effort).map(Self::Facts),
@@ -190,6 +191,7 @@ struct Sight {
     process: Process,
     facts: Selectors,
     program: Option<Program>,
+    since: Option<Instant>,
 }
 
 impl Sight {
@@ -212,14 +214,14 @@ impl Sight {
                 Err(WouldWait) => return Ok(None),
             }
         }
-        Ok(Some(Self { process, facts, program }))
+        Ok(Some(Self { process, facts, program, since: caller.since }))
     }
 
     /// The SHA-256 of the program, read from end to end, if we may read it.
     fn digest(&self, digests: &Digests) -> Result<Option<Digest>, AttestError> {
         let Some(program) = &self.program else { return Ok(None) };
         match self.process.read_program()? {
-            Some(file) => digests.read(&file, program).map(Some),
+            Some(file) => digests.read(&file, program, self.since).map(Some),
             None => Ok(None),
         }
     }

@@ -16,6 +16,7 @@ use claviger_core::selector::{Selector, Selectors};
 use futures_util::future::pending;
 use rustix::fs::{AtFlags, StatxFlags, makedev, statx};
 use rustix::io::Errno;
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::cgroup::{self, Ambiguous, Container, Viewpoint};
@@ -30,6 +31,9 @@ pub struct Caller {
     pub uid: u32,
     /// Its effective group.
     pub gid: u32,
+    /// Since when everything has to have been found out anew, if there is such a time: no digest of a
+    /// file that was read before counts.
+    pub since: Option<Instant>,
 }
 
 /// Finds out one kind of facts about processes.

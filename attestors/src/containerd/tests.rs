@@ -49,7 +49,7 @@ async fn a_containerd_that_is_away_is_named() {
 #[tokio::test]
 async fn a_process_in_no_container_costs_no_question() {
     let attestor = Attestor::new(Config::default());
-    let caller = Caller { pid: std::process::id(), uid: 0, gid: 0 };
+    let caller = Caller { pid: std::process::id(), uid: 0, gid: 0, since: None };
     let viewpoint = Arc::new(Viewpoint::own().unwrap());
     let process = Process::open(caller, &viewpoint).unwrap();
     assert_eq!(attestor.facts(&process).await.unwrap(), Selectors::new());

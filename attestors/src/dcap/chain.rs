@@ -14,6 +14,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
 
+use crate::signed::Signed;
+
 /// Roots that are trusted to vouch for platforms and collateral.
 #[derive(Clone, Debug)]
 pub struct Roots(Vec<Root>);
@@ -112,10 +114,8 @@ fn chain_below_root<'a>(
 fn is_self_signed(certificate: &X509Certificate<'_>) -> bool {
     let key = certificate.public_key().subject_public_key.data.as_ref();
     let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key);
-    certificate.signature_algorithm == certificate.tbs_certificate.signature
-        && key
-            .verify(certificate.tbs_certificate.as_ref(), &certificate.signature_value.data)
-            .is_ok()
+    Signed::parse(certificate.as_raw())
+        .is_ok_and(|signed| key.verify(signed.content, signed.signature).is_ok())
 }
 
 impl Root {

@@ -180,7 +180,7 @@ async fn a_container_elsewhere_is_not_the_one_that_the_engine_means() {
     let permissions = std::fs::Permissions::from_mode(0o700);
     std::fs::set_permissions(engine.dir.path(), permissions).unwrap();
     let attestor = attestor(&["TIER"]);
-    let caller = crate::workload::Caller { pid: std::process::id(), uid: 0, gid: 0 };
+    let caller = crate::workload::Caller { pid: std::process::id(), uid: 0, gid: 0, since: None };
     let process = Process::open(caller, &Arc::default()).unwrap();
     let container = on("/docker/{ID}");
     let error = attestor.ask(&engine.socket(), &container, &process).await.unwrap_err();

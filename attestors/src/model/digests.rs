@@ -12,6 +12,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{Context, SHA256};
 use claviger_core::time::{Clock, UnixTime};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::loaded::Loaded;
 use super::manifest::{Digest, finished};
@@ -60,7 +61,8 @@ pub(super) struct Digests {
 struct Memory {
     /// How many files were read.
     reads: u64,
-    digests: HashMap<FileId, watch::Receiver<Outcome>>,
+    /// Each with the time since when it is to be read.
+    digests: HashMap<FileId, (watch::Receiver<Outcome>, Instant)>,
     /// The keys of `digests`, oldest first; some may be gone.
     order: VecDeque<FileId>,
 }
@@ -90,9 +92,13 @@ impl Digests {
         Ok(Self { memory, jobs })
     }
 
-    /// The digest of a file.
-    pub(super) async fn digest(&self, loaded: &Loaded) -> Result<Digest, FactsError> {
-        let mut outcome = self.outcome(loaded)?;
+    /// The digest of a file, read after `since`.
+    pub(super) async fn digest(
+        &self,
+        loaded: &Loaded,
+        since: Option<Instant>,
+    ) -> Result<Digest, FactsError> {
+        let mut outcome = self.outcome(loaded, since)?;
         let known = outcome.wait_for(Option::is_some).await;
         let failed = |why: Failure| FactsError::unknown(format!("`{}`: {why}", loaded.name()));
         match known.ok().and_then(|known| known.clone()) {
@@ -108,10 +114,16 @@ impl Digests {
     }
 
     /// What becomes of a file that is known, is being read or is to be read.
-    fn outcome(&self, loaded: &Loaded) -> Result<watch::Receiver<Outcome>, FactsError> {
+    fn outcome(
+        &self,
+        loaded: &Loaded,
+        since: Option<Instant>,
+    ) -> Result<watch::Receiver<Outcome>, FactsError> {
         let mut memory = lock(&self.memory);
         let id = loaded.id();
-        if let Some(outcome) = memory.digests.get(&id) {
+        if let Some((outcome, asked)) = memory.digests.get(&id)
+            && since.is_none_or(|since| since < *asked)
+        {
             return Ok(outcome.clone());
         }
         let file = loaded.file().try_clone();
@@ -128,7 +140,9 @@ impl Digests {
 
 impl Memory {
     fn remember(&mut self, id: FileId, outcome: watch::Receiver<Outcome>) {
-        self.digests.insert(id, outcome);
+        if self.digests.insert(id, (outcome, Instant::now())).is_some() {
+            return;
+        }
         self.order.push_back(id);
         if REMEMBERED < self.order.len()
             && let Some(oldest) = self.order.pop_front()

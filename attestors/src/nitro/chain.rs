@@ -18,6 +18,7 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 
 use super::document::Document;
+use crate::signed::Signed;
 
 /// A chain, in the order of the document: its root is number 0, the signer's own certificate the last.
 #[derive(Debug)]
@@ -158,12 +159,10 @@ fn check_link(
         return Err(ChainError::Algorithm { number });
     }
     let key = point(number.saturating_sub(1), issuer.public_key())?;
-    let signature = &subject.signature_value;
-    if signature.unused_bits != 0 {
-        return Err(ChainError::Signature { number });
-    }
+    let signed = Signed::parse(subject.as_raw());
+    let signed = signed.map_err(|_loosely_framed| ChainError::Signature { number })?;
     UnparsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, key)
-        .verify(subject.tbs_certificate.as_ref(), &signature.data)
+        .verify(signed.content, signed.signature)
         .map_err(|_unspecified| ChainError::Signature { number })
 }
 

@@ -6,7 +6,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::X509Extension;
 use x509_parser::prelude::FromDer as _;
 
-use crate::cms::ber::{BIT_STRING, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE};
+use crate::cms::ber::{OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE};
+use crate::signed::Signed;
 
 /// NVIDIA's root for devices, "NVIDIA Device Identity CA", serial number
 /// 2D3670B1CA100411C1FEC0E82A065B54, valid from 2021-11-05. NVIDIA publishes it in its attestation SDKs
@@ -40,7 +41,7 @@ type Wrong = String;
 impl<'a> Chain<'a> {
     pub(super) fn parse(ders: &'a [Vec<u8>]) -> Result<Self, Wrong> {
         let parse = |der: &'a Vec<u8>| match X509Certificate::from_der(der) {
-            Ok(([], certificate)) if is_framed(der) => Ok(certificate),
+            Ok(([], certificate)) if Signed::parse(der).is_ok() => Ok(certificate),
             Ok(_) | Err(_) => Err("one of them is no X.509 certificate".to_owned()),
         };
         let certificates = ders.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
@@ -161,21 +162,6 @@ impl<'a> Chain<'a> {
     }
 }
 
-/// Whether `der` is what is signed, an algorithm and a signature, each by its very tag: the library takes
-/// some others for them.
-fn is_framed(der: &[u8]) -> bool {
-    let framed = || {
-        let mut outer = Reader::new(der);
-        let mut inside = outer.expect(SEQUENCE)?.inside()?;
-        outer.finish()?;
-        inside.expect(SEQUENCE)?;
-        inside.expect(SEQUENCE)?;
-        inside.expect(BIT_STRING)?;
-        inside.finish()
-    };
-    framed().is_ok()
-}
-
 /// The firmware id in a `CompositeDeviceID`: its last part, an algorithm and a digest.
 fn firmware(value: &[u8]) -> Option<&[u8]> {
     let mut parts = Reader::new(value).expect(SEQUENCE).ok()?.inside().ok()?;
@@ -196,11 +182,8 @@ pub(super) fn is_signed_by(
 ) -> Result<(), ()> {
     let key = &above.public_key().subject_public_key.data;
     let key = UnparsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, key.as_ref());
-    let (signed, signature) = (below.tbs_certificate.as_ref(), &below.signature_value);
-    // A signature has whole bytes only; what else is said of its bits is signed by nobody.
-    let whole = signature.unused_bits == 0;
-    let good = whole && key.verify(signed, &signature.data).is_ok();
-    if good { Ok(()) } else { Err(()) }
+    let signed = Signed::parse(below.as_raw()).map_err(|_loosely_framed| ())?;
+    key.verify(signed.content, signed.signature).map_err(|_unspecified| ())
 }
 
 pub(super) fn is_valid_at(certificate: &X509Certificate<'_>, now: UnixTime) -> bool {

@@ -13,12 +13,10 @@ use x509_parser::signature_algorithm::SignatureAlgorithm;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::{AlgorithmIdentifier, X509Name};
 
-use crate::cms::ber::{CONTEXT_0, INTEGER, NotBer, Reader, SEQUENCE};
 use crate::possession::rsa::RsaKey;
+use crate::signed::Signed;
 
 const MGF1: Oid<'static> = oid!(1.2.840.113549.1.1.8);
-
-const BIT_STRING: u8 = 0x03;
 
 /// The longest common name or text that is taken from a certificate.
 const MAX_TEXT: usize = 256;
@@ -35,28 +33,9 @@ pub(super) fn parse(der: &[u8]) -> Option<X509Certificate<'_>> {
 /// `algorithm`.
 pub(super) fn is_signed(whole: &[u8], algorithm: &AlgorithmIdentifier<'_>, key: &RsaKey) -> bool {
     is_pss_sha384(algorithm)
-        && signed(whole).is_ok_and(|(content, signature)| {
+        && Signed::parse(whole).is_ok_and(|Signed { content, signature }| {
             key.has_signed(&RSA_PSS_2048_8192_SHA384, content, signature)
         })
-}
-
-/// What is signed, and the signature (RFC 5280 §4.1 and §5.1). The algorithm is named twice, and has to
-/// be the same to the last byte: the outer name is not signed.
-fn signed(whole: &[u8]) -> Result<(&[u8], &[u8]), NotBer> {
-    let mut document = Reader::new(whole);
-    let mut parts = document.expect(SEQUENCE)?.inside()?;
-    let content = parts.expect(SEQUENCE)?;
-    let outside = parts.expect(SEQUENCE)?;
-    let signature = parts.expect(BIT_STRING)?;
-    parts.finish()?;
-    let mut fields = content.inside()?;
-    // The version of a certificate, and its serial number; or the version of a list.
-    fields.optional(CONTEXT_0)?;
-    fields.expect(INTEGER)?;
-    match (fields.expect(SEQUENCE)?.whole == outside.whole, signature.content) {
-        (true, [0, signature @ ..]) => Ok((content.whole, signature)),
-        _ => Err(NotBer),
-    }
 }
 
 /// RSASSA-PSS with SHA-384 in both places and as long a salt (RFC 4055 §3.1). AMD writes the trailer

@@ -91,7 +91,7 @@ async fn world(manager: impl Interface, fragment: &'static str) -> (Attestor, Co
 }
 
 fn ourselves() -> Process {
-    let caller = Caller { pid: std::process::id(), uid: 0, gid: 0 };
+    let caller = Caller { pid: std::process::id(), uid: 0, gid: 0, since: None };
     Process::open(caller, &Arc::default()).unwrap()
 }
 
@@ -133,7 +133,7 @@ async fn a_process_that_ended_meanwhile_has_no_facts() {
     let (attestor, _systemd) = world(Manager { knows_the_unit: true }, "").await;
     let mut child =
         tokio::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
-    let caller = Caller { pid: child.id().unwrap(), uid: 0, gid: 0 };
+    let caller = Caller { pid: child.id().unwrap(), uid: 0, gid: 0, since: None };
     let process = Process::open(caller, &Arc::default()).unwrap();
     assert!(pidfd(&process).is_some());
     child.kill().await.unwrap();

@@ -28,7 +28,7 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::AlgorithmIdentifier;
 
 use crate::files;
-use crate::possession::ecdsa::without_leading_zeros;
+use crate::signed::Signed;
 
 const SUBJECT_DIRECTORY_ATTRIBUTES: Oid<'static> = oid!(2.5.29.9);
 
@@ -210,39 +210,12 @@ fn check_critical(
 /// Whether the certificate `below` is signed by `authority`'s key.
 fn has_signed(authority: &X509Certificate<'_>, below: &X509Certificate<'_>) -> bool {
     let key = authority.public_key();
-    let signed_by = &below.signature_algorithm.algorithm;
-    if *signed_by != below.tbs_certificate.signature.algorithm || !is_canonical(below) {
-        return false;
-    }
-    algorithm(signed_by, &key.algorithm).is_some_and(|algorithm| {
+    let Ok(Signed { content, signature }) = Signed::parse(below.as_raw()) else { return false };
+    let algorithm = algorithm(&below.signature_algorithm.algorithm, &key.algorithm);
+    algorithm.is_some_and(|algorithm| {
         let key = UnparsedPublicKey::new(algorithm, &key.subject_public_key.data);
-        key.verify(below.tbs_certificate.as_ref(), &below.signature_value.data).is_ok()
+        key.verify(content, signature).is_ok()
     })
-}
-
-/// Whether a certificate is written in the one way that it can be (X.690 §10), also around what is
-/// signed: the parser is not as strict.
-fn is_canonical(certificate: &X509Certificate<'_>) -> bool {
-    let oid = der(6, certificate.signature_algorithm.algorithm.as_bytes());
-    let parameters = &certificate.signature_algorithm.parameters;
-    let null: &[u8] = if parameters.is_some() { &[5, 0] } else { &[] };
-    let algorithm = der(0x30, &[oid.as_slice(), null].concat());
-    let signature = der(3, &[&[0], &*certificate.signature_value.data].concat());
-    let signed = certificate.tbs_certificate.as_ref();
-    der(0x30, &[signed, &algorithm, &signature].concat()) == certificate.as_raw()
-}
-
-/// `content` behind its tag and its length.
-fn der(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = content.len().to_be_bytes();
-    let digits = without_leading_zeros(&length);
-    let length: Vec<u8> = match (digits, u8::try_from(digits.len())) {
-        ([], _) => vec![0],
-        ([short @ ..0x80], _) => vec![*short],
-        (long, Ok(count)) => [&[0x80 | count], long].concat(),
-        (_, Err(_impossible)) => Vec::new(),
-    };
-    [&[tag], length.as_slice(), content].concat()
 }
 
 /// SHA-2 with RSA (PKCS #1 v1.5) or ECDSA, if `key` is for it.

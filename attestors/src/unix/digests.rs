@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use claviger_core::time::{Clock, UnixTime};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::AttestError;
@@ -33,7 +34,8 @@ pub(super) struct Digests {
 
 #[derive(Debug, Default)]
 struct Memory {
-    digests: HashMap<FileId, Digest>,
+    /// Each with the time at which it began to be read.
+    digests: HashMap<FileId, (Digest, Instant)>,
     /// The keys of `digests`, oldest first.
     order: VecDeque<FileId>,
 }
@@ -51,7 +53,8 @@ impl Digests {
         Self { max_size, clock, memory: Mutex::default() }
     }
 
-    pub(super) fn find(&self, program: &Program) -> Known {
+    /// What is remembered of `program`, if it was read after `since`.
+    pub(super) fn find(&self, program: &Program, since: Option<Instant>) -> Known {
         let id = program.id();
         if self.max_size < id.size() {
             warn!(
@@ -61,19 +64,30 @@ impl Digests {
             );
             return Known::TooLarge;
         }
-        self.memory().digests.get(&id).map_or(Known::No, |digest| Known::Digest(*digest))
+        match self.memory().digests.get(&id) {
+            Some((digest, read)) if since.is_none_or(|since| since < *read) => {
+                Known::Digest(*digest)
+            }
+            Some(_) | None => Known::No,
+        }
     }
 
-    /// The digest of `program`, read from `file`.
-    pub(super) fn read(&self, file: &File, program: &Program) -> Result<Digest, AttestError> {
+    /// The digest of `program`, read from `file` after `since`.
+    pub(super) fn read(
+        &self,
+        file: &File,
+        program: &Program,
+        since: Option<Instant>,
+    ) -> Result<Digest, AttestError> {
         // It may have been read while we waited for our turn.
-        if let Known::Digest(digest) = self.find(program) {
+        if let Known::Digest(digest) = self.find(program, since) {
             return Ok(digest);
         }
+        let begun = Instant::now();
         let digest = hash(file, file, program.id())?;
         let settled = self.clock.now().before(SETTLES);
         if UnixTime::from_secs(program.id().changed_at()) < settled {
-            self.memory().remember(program.id(), digest);
+            self.memory().remember(program.id(), (digest, begun));
         }
         Ok(digest)
     }
@@ -85,7 +99,7 @@ impl Digests {
 }
 
 impl Memory {
-    fn remember(&mut self, id: FileId, digest: Digest) {
+    fn remember(&mut self, id: FileId, digest: (Digest, Instant)) {
         if self.digests.insert(id, digest).is_some() {
             return;
         }
@@ -173,16 +187,28 @@ mod tests {
         let (_dir, path) = program(b"abc");
         let digests = Digests::new(9, later());
         let (file, program) = open(&path);
-        assert_eq!(digests.find(&program), Known::No);
-        let digest = digests.read(&file, &program).unwrap();
+        assert_eq!(digests.find(&program, None), Known::No);
+        let digest = digests.read(&file, &program, None).unwrap();
         assert_eq!(
             hex::encode(digest),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
-        assert_eq!(digests.find(&program), Known::Digest(digest));
+        assert_eq!(digests.find(&program, None), Known::Digest(digest));
         // Another state of the file is another program.
         std::fs::write(&path, b"abcd").unwrap();
-        assert_eq!(digests.find(&open(&path).1), Known::No);
+        assert_eq!(digests.find(&open(&path).1, None), Known::No);
+    }
+
+    #[test]
+    fn what_was_read_before_does_not_count_for_who_needs_it_anew() {
+        let (_dir, path) = program(b"abc");
+        let digests = Digests::new(9, later());
+        let (file, program) = open(&path);
+        let digest = digests.read(&file, &program, None).unwrap();
+        let since = Some(Instant::now());
+        assert_eq!(digests.find(&program, since), Known::No);
+        assert_eq!(digests.read(&file, &program, since).unwrap(), digest);
+        assert_eq!(digests.find(&program, since), Known::Digest(digest));
     }
 
     #[test]
@@ -190,15 +216,15 @@ mod tests {
         let (_dir, path) = program(b"abc");
         let digests = Digests::new(9, Arc::new(SystemClock));
         let (file, program) = open(&path);
-        digests.read(&file, &program).unwrap();
-        assert_eq!(digests.find(&program), Known::No);
+        digests.read(&file, &program, None).unwrap();
+        assert_eq!(digests.find(&program, None), Known::No);
     }
 
     #[test]
     fn a_large_program_is_not_read() {
         let (_dir, path) = program(b"abc");
-        assert_eq!(Digests::new(2, later()).find(&open(&path).1), Known::TooLarge);
-        assert_eq!(Digests::new(3, later()).find(&open(&path).1), Known::No);
+        assert_eq!(Digests::new(2, later()).find(&open(&path).1, None), Known::TooLarge);
+        assert_eq!(Digests::new(3, later()).find(&open(&path).1, None), Known::No);
     }
 
     /// Reads a file, and has somebody write to it at the first chance.

@@ -63,6 +63,7 @@ impl Running {
             pid: self.child.id().unwrap(),
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
+            since: None,
         }
     }
 
@@ -209,7 +210,7 @@ async fn a_file_system_that_hangs_is_given_up() {
     let _hung = lane.looks.acquire_many(LOOKS.try_into().unwrap()).await.unwrap();
     let _busy = lane.reads.acquire_many(READS.try_into().unwrap()).await.unwrap();
     let gid = rustix::process::getegid().as_raw();
-    let caller = Caller { pid: std::process::id(), uid, gid };
+    let caller = Caller { pid: std::process::id(), uid, gid, since: None };
     let error = attestor.attest(caller, || false).await.unwrap_err();
     assert!(matches!(error, AttestError::TimedOut), "{error}");
 }
