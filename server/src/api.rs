@@ -11,12 +11,13 @@
 //! | SPIRE's SVID API | [`svid`] |
 //! | pushing changes to agents | [`sync`] |
 //! | one-time PSKs for agents | [`psk`] |
-//! | what an operator asks beyond SPIRE's API | [`admin`], [`revocation`] |
+//! | what an operator asks beyond SPIRE's API | [`admin`], [`revocation`], [`control`] |
 
 pub mod admin;
 pub mod agent;
 pub mod bundle;
 pub mod caller;
+pub mod control;
 pub mod entry;
 pub mod issuance;
 pub mod psk;
@@ -36,6 +37,7 @@ use crate::ca;
 use crate::ca::revocation::Revocations;
 use crate::journal::CommitError;
 use crate::policy::Policies;
+use crate::policy::folder::Folder;
 use crate::registry::Registry;
 use crate::storage::Storage;
 use issuance::Issuance;
@@ -49,6 +51,8 @@ pub struct Shared {
     pub storage: Storage,
     /// Who may get what.
     pub policy: Policies,
+    /// Where the policies lie.
+    pub folder: Folder,
     /// The way to a certificate.
     pub issuance: Issuance,
     /// What is revoked.

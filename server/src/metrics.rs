@@ -41,6 +41,11 @@ pub const PSKS_REDEEMED: &str = "claviger_server_psks_redeemed_total";
 /// Calls refused because of who called.
 pub const CALLERS_REFUSED: &str = "claviger_server_callers_refused_total";
 
+/// Policy folders read, by whether the policies came into force.
+pub const POLICY_LOADS: &str = "claviger_server_policy_loads_total";
+/// 1 while what lies in the policy folder is wrong and older policies are in force.
+pub const POLICIES_REFUSED: &str = "claviger_server_policies_refused";
+
 /// Identities of which something is said: how much they are risked, or that they are in quarantine.
 pub const STANDINGS: &str = "claviger_server_standings";
 /// Of which in quarantine.
@@ -85,6 +90,14 @@ pub fn describe() {
     describe_counter!(PSKS_ISSUED, "One-time PSKs asked for, by outcome");
     describe_counter!(PSKS_REDEEMED, "One-time PSKs presented, by outcome");
     describe_counter!(CALLERS_REFUSED, "Calls refused because of who called");
+    describe_counter!(
+        POLICY_LOADS,
+        "Changes of the policy folder, by whether the policies came into force"
+    );
+    describe_gauge!(
+        POLICIES_REFUSED,
+        "1 while what lies in the policy folder is wrong and older policies are in force"
+    );
     describe_gauge!(STANDINGS, "Identities that are risked or in quarantine, or were lately");
     describe_gauge!(QUARANTINED, "Identities in quarantine");
     describe_counter!(STANDINGS_CHANGED, "Changes to risk and quarantine, by what was changed");

@@ -4,19 +4,20 @@
 //! |---|---|
 //! | from what is to be done to the question whether it may be | `question` |
 //! | what is known of identities and agents meanwhile | [`known`] |
+//! | the folder they lie in, and putting in force what lies there now | [`folder`] |
 //!
 //! What policies are and how they decide is in `claviger_policy`. An identity in quarantine is denied
 //! whatever they say.
 
+mod changes;
+pub mod folder;
 pub mod known;
 mod question;
 
 use std::fmt;
 use std::sync::Arc;
 
-use claviger_core::decision::{
-    Action, AuditLevel, Decided, Decision, Obligations, Question, Resource, Verdict, Why,
-};
+use claviger_core::decision::{Action, Decided, Decision, Question, Resource, Verdict, Why};
 use claviger_core::grant::{
     Grant, IssueEar, IssueJwt, IssuePsk, IssueWit, IssueX509, IssueX509Ca, PolicyDigest, PskProof,
     RedeemPsk,
@@ -61,6 +62,11 @@ impl Policies {
     #[must_use]
     pub fn current(&self) -> Arc<PolicySet> {
         Arc::clone(&self.0.current.borrow())
+    }
+
+    /// Puts `set` in force in their place.
+    pub(crate) fn replace(&self, set: PolicySet) {
+        self.0.current.send_replace(Arc::new(set));
     }
 
     /// Those in force, now and later.
@@ -148,7 +154,7 @@ impl Policies {
 
     fn ask(&self, question: Question) -> Result<Box<Decided>, Denied> {
         if let Some(id) = self.in_quarantine(&question) {
-            let decision = denied(self.current().digest());
+            let decision = Decision::denial(self.current().digest(), Vec::new());
             let decided = Box::new(Decided { question, decision });
             return Err(Denied { decided, why: Why::Quarantined(id) });
         }
@@ -176,18 +182,6 @@ impl Policies {
 
     fn now(&self) -> UnixTime {
         self.0.clock.now()
-    }
-}
-
-/// The answer that no policy gave.
-const fn denied(policy: PolicyDigest) -> Decision {
-    Decision {
-        verdict: Verdict::Deny,
-        policy,
-        policies: Vec::new(),
-        reasons: Vec::new(),
-        errors: Vec::new(),
-        obligations: Obligations { rate: None, approval: false, audit: AuditLevel::Standard },
     }
 }
 

@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use claviger_core::audit::Event;
 use claviger_core::bundle::Bundle;
 use claviger_core::time::Clock;
-use claviger_policy::{LoadError, PolicySet, Source};
 use claviger_proto::claviger::admin::v1::admin_server::AdminServer;
+use claviger_proto::claviger::admin::v1::control_server::ControlServer;
 use claviger_proto::claviger::admin::v1::revocation_server::RevocationServer;
 use claviger_proto::claviger::agent::v1::agent_psk_server::AgentPskServer;
 use claviger_proto::claviger::agent::v1::agent_sync_server::AgentSyncServer;
@@ -39,9 +38,8 @@ use crate::ca::revocation::{Revocations, RevokeError};
 use crate::ca::rotation::{Rotation, RotationError};
 use crate::config::Config;
 use crate::direct::Direct;
-use crate::journal::{Change, CommitError};
 use crate::metrics;
-use crate::policy::Policies;
+use crate::policy::{Policies, folder};
 use crate::public::{self, PublicError, Shown};
 use crate::registry::{self, Registry};
 use crate::storage::{OpenError, Storage};
@@ -85,7 +83,8 @@ impl Server {
         let trust_domain = config.trust_domain.clone();
         let storage =
             Storage::open(&config.data_dir, Arc::clone(&clock), &trust_domain, tasks).await?;
-        let set = load_policy(&config, &storage).await?;
+        let policy_dir = config.policy_dir.as_deref();
+        let (set, opened) = folder::open(policy_dir, &storage.journal, clock.now()).await?;
 
         let (keys, journal) = (storage.directory.keys(), storage.journal.clone());
         let (rotation, authority) =
@@ -97,6 +96,8 @@ impl Server {
         let known = Arc::new(registry.clone());
         let domain = registry.trust_domain().clone();
         let policy = Policies::new(set, domain, known, standings, Arc::clone(&clock));
+        let following = opened.with(policy.clone(), journal.clone(), Arc::clone(&clock));
+        let folder = following.folder.clone();
         let issuance =
             Issuance { policy: policy.clone(), journal, authority, clock: Arc::clone(&clock) };
         let own = OwnIdentity::issue(issuance.clone(), config.x509_svid_ttl).await?;
@@ -113,30 +114,19 @@ impl Server {
             let bundle = issuance.authority.bundle();
             Verifiers::open(&config.attestors, &storage.ledger, bundle)?
         };
-        let shared = Shared { registry, storage, policy, issuance, revocations, admin_ids, clock };
+        let shared =
+            Shared { registry, storage, policy, folder, issuance, revocations, admin_ids, clock };
 
         let health = Health::default();
         let serving = serve(&config, shared.clone(), verifiers, &own, &health, tasks);
         let serving = Box::pin(serving).await?;
         tasks.spawn("authorities", |stop| rotation.run(stop));
         tasks.spawn("revocations", |stop| revoking.run(stop));
+        tasks.spawn("policy folder", |stop| following.run(stop));
         tasks.spawn("own identity", |stop| own.run(stop));
         tasks.spawn("pruner", |stop| shared.registry.clone().prune(stop));
         Ok(Running { bundle_pem: shared.bundle_pem(), health, ..serving })
     }
-}
-
-/// Loads the policies, and writes down which.
-async fn load_policy(config: &Config, storage: &Storage) -> Result<PolicySet, StartError> {
-    let source = match &config.policy_dir {
-        Some(dir) => Source::read(dir)?,
-        None => Source::built_in(),
-    };
-    let policy = PolicySet::compile(source)?;
-    let loaded = Event::PolicyLoaded { policy: policy.digest(), policies: policy.count() };
-    let change = Change { events: vec![loaded], ..Change::default() };
-    storage.journal.commit(change).await.map_err(StartError::Record)?;
-    Ok(policy)
 }
 
 /// Binds every door, and opens them together.
@@ -235,6 +225,7 @@ struct Services {
     psk: AgentPskServer<api::psk::Service>,
     admin: AdminServer<api::admin::Service>,
     revocation: RevocationServer<api::revocation::Service>,
+    control: ControlServer<api::control::Service>,
 }
 
 impl Services {
@@ -251,6 +242,7 @@ impl Services {
         let admin = api::admin::Service { shared: shared.clone(), stop: tasks.token() };
         let revocations = shared.revocations.clone();
         let revocation = api::revocation::Service { revocations, tasks: tasks.clone() };
+        let control = api::control::Service { shared: shared.clone(), tasks: tasks.clone() };
         Self {
             agent: AgentServer::new(agent).max_decoding_message_size(MAX_REQUEST),
             entry: EntryServer::new(api::entry::Service { shared: shared.clone() })
@@ -263,6 +255,7 @@ impl Services {
                 .max_decoding_message_size(MAX_SMALL),
             admin: AdminServer::new(admin).max_decoding_message_size(MAX_REQUEST),
             revocation: RevocationServer::new(revocation).max_decoding_message_size(MAX_SMALL),
+            control: ControlServer::new(control).max_decoding_message_size(MAX_SMALL),
         }
     }
 
@@ -287,6 +280,7 @@ impl Services {
             .add_service(self.svid.clone())
             .add_service(self.admin.clone())
             .add_service(self.revocation.clone())
+            .add_service(self.control.clone())
     }
 }
 
@@ -310,12 +304,9 @@ pub enum StartError {
     /// What it remembers can't be opened.
     #[error(transparent)]
     Storage(#[from] OpenError),
-    /// A policy is wrong.
+    /// The policies are wrong.
     #[error(transparent)]
-    Policy(#[from] LoadError),
-    /// Something could not be written down.
-    #[error("cannot write to the audit log")]
-    Record(#[source] CommitError),
+    Policy(#[from] folder::OpenError),
     /// The signing authorities are not usable.
     #[error(transparent)]
     Authority(#[from] RotationError),

@@ -27,6 +27,7 @@ use crate::ca::rotation::Rotation;
 use crate::config::Config;
 use crate::epoch::Doubt;
 use crate::policy::Policies;
+use crate::policy::folder::Folder;
 use crate::registry::{Registry, fixture};
 use crate::standings::Standings;
 use crate::storage::Storage;
@@ -162,7 +163,9 @@ impl World {
         let issuance =
             Issuance { policy: policy.clone(), journal, authority, clock: Arc::clone(&clock) };
         let admin_ids = Arc::default();
-        let shared = Shared { registry, storage, policy, issuance, revocations, admin_ids, clock };
+        let folder = Folder::nowhere(policy.clone(), storage.journal.clone(), Arc::clone(&clock));
+        let shared =
+            Shared { registry, storage, policy, folder, issuance, revocations, admin_ids, clock };
         let verifiers = Verifiers::of(vec![Box::<Believer>::default(), Box::new(Tee)]);
         let psks = Issuer::new(shared.clone());
         let direct = Direct::new(shared.clone(), verifiers, Lifetimes::of(&config), psks);
