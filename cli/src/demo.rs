@@ -111,7 +111,7 @@ async fn open(
     let trust_domain: TrustDomain =
         TRUST_DOMAIN.parse().map_err(|error| Failure::because(&error))?;
     let start = async {
-        let server = dev::start_server(place, trust_domain.clone(), attestors, tasks).await?;
+        let server = dev::start_server(place, trust_domain.clone(), None, attestors, tasks).await?;
         Ok((server, format!("server started for {trust_domain}, with its own store and authority")))
     };
     let server = stage.step("server starts", Box::pin(start)).await?;

@@ -2,7 +2,7 @@
 
 mod directory;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ pub(crate) use directory::Directory;
 pub(crate) async fn run(
     dir: &Path,
     trust_domain: TrustDomain,
+    policy: Option<PathBuf>,
     console: Console,
 ) -> Result<(), Failure> {
     let mut signals = ShutdownSignals::listen().map_err(|error| Failure::because(&error))?;
@@ -39,7 +40,7 @@ pub(crate) async fn run(
     // Dropped last, when nobody uses it any more.
     let place = Directory::claim(dir)?;
     let ended = tokio::select! {
-        started = console.watch("starting", Box::pin(start(&place, trust_domain, console, &tasks))) => {
+        started = console.watch("starting", Box::pin(start(&place, trust_domain, policy, console, &tasks))) => {
             match started.and_then(|()| announce(&place)) {
                 Ok(()) => until_stopped(&mut signals, &tasks).await,
                 Err(failure) => Err(failure),
@@ -66,22 +67,28 @@ fn announce(place: &Directory) -> Result<(), Failure> {
 async fn start(
     place: &Directory,
     trust_domain: TrustDomain,
+    policy: Option<PathBuf>,
     console: Console,
     tasks: &Tasks,
 ) -> Result<(), Failure> {
-    let server =
-        start_server(place, trust_domain.clone(), AttestorsConfig::default(), tasks).await?;
+    let attestors = AttestorsConfig::default();
+    let server = start_server(place, trust_domain.clone(), policy, attestors, tasks).await?;
     start_agent(place, trust_domain, &server, None, console, tasks).await
 }
 
-/// Starts the server, which judges evidence as `attestors` say.
+/// Starts the server, which judges evidence as `attestors` say. Without a folder of policies, it permits
+/// everything within the trust domain.
 pub(crate) async fn start_server(
     place: &Directory,
     trust_domain: TrustDomain,
+    policy: Option<PathBuf>,
     attestors: AttestorsConfig,
     tasks: &Tasks,
 ) -> Result<Running, Failure> {
-    let policy_dir = place.write_policy(source::DEV)?;
+    let policy_dir = match policy {
+        Some(dir) => dir,
+        None => place.write_policy(source::DEV)?,
+    };
     let config = ServerConfig {
         // The kernel chooses a free port.
         listen: ([127, 0, 0, 1], 0).into(),

@@ -15,8 +15,8 @@ use crate::run;
 #[derive(Args, Debug)]
 #[command(long_about = "Runs a server and an agent together in one process, to try things out. \
     When it prints `ready`, DIR/agent.sock serves the Workload API, and DIR/server.sock and \
-    DIR/agent-admin.sock the operator. Its policy permits everything within the trust domain. It runs until SIGINT or \
-    SIGTERM, and then removes all that it made.\n\n\
+    DIR/agent-admin.sock the operator. Unless --policy names other policies, everything within the \
+    trust domain is permitted. It runs until SIGINT or SIGTERM, and then removes all that it made.\n\n\
     Example:\n  claviger dev --dir /tmp/claviger\n\n\
     and, in another shell, what it prints and then:\n  \
     claviger entry create --spiffe-id spiffe://example.org/me --selector unix:uid:$(id -u) --wait\n  \
@@ -30,6 +30,10 @@ pub(crate) struct Dev {
     #[arg(long, alias = "trustDomain", value_name = "NAME", default_value = "example.org")]
     trust_domain: TrustDomain,
 
+    /// A folder of policies (docs/policy.md); what changes there is in force at once
+    #[arg(long, value_name = "DIR", value_parser = folder)]
+    policy: Option<PathBuf>,
+
     /// The least important events that are still logged
     #[arg(long, alias = "logLevel", value_enum, value_name = "LEVEL", default_value = "warn")]
     log_level: Level,
@@ -38,8 +42,14 @@ pub(crate) struct Dev {
 impl Dev {
     pub(crate) async fn run(self, console: Console) -> Result<(), Failure> {
         run::log(self.log_level.into())?;
-        dev::run(&self.dir, self.trust_domain, console).await
+        dev::run(&self.dir, self.trust_domain, self.policy, console).await
     }
+}
+
+/// A folder that is there, wherever it is looked at from.
+fn folder(path: &str) -> Result<PathBuf, String> {
+    let folder = std::fs::canonicalize(path).map_err(|error| error.to_string())?;
+    if folder.is_dir() { Ok(folder) } else { Err("it is no folder".to_owned()) }
 }
 
 /// How important an event must be to be logged
