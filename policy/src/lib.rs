@@ -19,12 +19,15 @@
 //!   on nothing else: no clock, no I/O.
 
 mod ask;
+mod change;
 pub mod load;
 pub mod local;
+pub mod reach;
 pub mod set;
 pub mod situation;
 pub mod source;
 pub mod table;
+mod vocabulary;
 
 pub use load::LoadError;
 pub use local::Local;

@@ -1,6 +1,8 @@
 //! From a question to a decision.
 
-use cedar_policy::{Authorizer, Decision as CedarDecision, PolicySet as CedarPolicies, Schema};
+use cedar_policy::{
+    Authorizer, Decision as CedarDecision, Entities, PolicySet as CedarPolicies, Request, Schema,
+};
 use claviger_core::decision::{Decision, Question, Verdict};
 use claviger_core::grant::PolicyDigest;
 
@@ -45,6 +47,24 @@ impl PolicySet {
     #[must_use]
     pub fn count(&self) -> usize {
         self.policies.num_of_policies()
+    }
+
+    /// What they are checked against.
+    pub(crate) const fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// The policies, as Cedar has them.
+    pub(crate) const fn cedar(&self) -> &CedarPolicies {
+        &self.policies
+    }
+
+    /// `question` in Cedar's terms.
+    pub(crate) fn asked(
+        &self,
+        question: &Question,
+    ) -> Result<(Request, Entities), ask::MalformedQuestion> {
+        ask::to_cedar(question, &self.schema)
     }
 
     /// What they say to `question`.

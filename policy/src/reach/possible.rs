@@ -1,0 +1,215 @@
+//! Whether something is possible at all: Cedar's partial evaluation, with everything unknown that
+//! changes from one question to the next.
+//!
+//! What is said to be impossible is impossible. What is said to be possible may still depend on
+//! things that cannot come together.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::error::Error;
+
+use cedar_policy::{
+    Authorizer, Context, Decision, Entities, Entity, EntityUid, EvalResult, PolicySet as CedarPolicies,
+    Request, RestrictedExpression, Schema,
+};
+use claviger_core::decision::Question;
+
+use crate::set::PolicySet;
+
+/// What of an identity is attested or said of it at the moment, and so not known beforehand.
+const UNKNOWN_ATTRIBUTES: [&str; 4] = ["selectors", "models", "tier", "risk"];
+
+/// What of the context may be missing.
+const OPTIONAL: [&str; 3] = ["evidence", "transport", "run"];
+
+/// Something went wrong with Cedar that never should.
+pub(crate) type Broken = Box<dyn Error + Send + Sync>;
+
+/// An entity of which the policies know what stands beside them, and nothing else.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) uid: EntityUid,
+    pub(crate) ancestors: BTreeSet<EntityUid>,
+    entity: Entity,
+}
+
+impl Known {
+    /// The texts of these attributes, apart from those that every identity has.
+    pub(crate) fn registered(&self, attributes: &BTreeSet<String>) -> BTreeSet<String> {
+        const REGISTERED: [&str; 6] =
+            ["purposes", "owner", "tenant", "stage", "ring", "data_scopes"];
+        let wanted = REGISTERED.iter().filter(|name| attributes.contains(**name));
+        let values = wanted.filter_map(|name| self.entity.attr(name)?.ok());
+        values
+            .flat_map(|value| match value {
+                EvalResult::String(text) => vec![text],
+                EvalResult::Set(texts) => texts
+                    .iter()
+                    .filter_map(|text| match text {
+                        EvalResult::String(text) => Some(text.clone()),
+                        EvalResult::Bool(_)
+                        | EvalResult::Long(_)
+                        | EvalResult::Set(_)
+                        | EvalResult::Record(_)
+                        | EvalResult::EntityUid(_)
+                        | EvalResult::ExtensionValue(_) => None,
+                    })
+                    .collect(),
+                EvalResult::Bool(_)
+                | EvalResult::Long(_)
+                | EvalResult::Record(_)
+                | EvalResult::EntityUid(_)
+                | EvalResult::ExtensionValue(_) => Vec::new(),
+            })
+            .collect()
+    }
+
+    /// What stands beside the policies of it: names and values in their order.
+    pub(crate) fn attributes(&self) -> BTreeMap<String, String> {
+        let known = self.entity.attrs().filter_map(|(name, value)| Some((name, value.ok()?)));
+        known.map(|(name, value)| (name.to_owned(), value.to_string())).collect()
+    }
+}
+
+/// A question in Cedar's terms, before anything is unknown.
+pub(crate) struct Asked {
+    request: Request,
+    entities: Entities,
+}
+
+impl Asked {
+    pub(crate) fn new(set: &PolicySet, question: &Question) -> Result<Self, Broken> {
+        let (request, entities) = set.asked(question)?;
+        Ok(Self { request, entities })
+    }
+
+    pub(crate) fn principal(&self) -> Result<Known, Broken> {
+        self.known(self.request.principal())
+    }
+
+    pub(crate) fn resource(&self) -> Result<Known, Broken> {
+        self.known(self.request.resource())
+    }
+
+    fn known(&self, uid: Option<&EntityUid>) -> Result<Known, Broken> {
+        let uid = uid.ok_or("the question leaves open who")?.clone();
+        let ancestors: BTreeSet<_> =
+            self.entities.ancestors(&uid).into_iter().flatten().cloned().collect();
+        let (_, mut attributes, _) =
+            self.entities.get(&uid).ok_or("the entity is missing")?.clone().into_inner();
+        for name in UNKNOWN_ATTRIBUTES {
+            if let Some(value) = attributes.get_mut(name) {
+                *value = RestrictedExpression::new_unknown(format!("{uid}.{name}"));
+            }
+        }
+        let parents: HashSet<_> = ancestors.iter().cloned().collect();
+        let entity = Entity::new(uid.clone(), attributes, parents)?;
+        Ok(Known { uid, ancestors, entity })
+    }
+
+    /// Every context that the question can have, apart from its purpose.
+    pub(crate) fn contexts(self, mentions: impl Fn(&str) -> bool) -> Result<Contexts, Broken> {
+        let context = self.request.context().ok_or("the question has no context")?.clone();
+        let fields: BTreeMap<_, _> = context.into_iter().collect();
+        let optional = OPTIONAL.iter().filter(|name| fields.contains_key(**name) && mentions(name));
+        let mut shapes = vec![fields.keys().cloned().collect::<BTreeSet<String>>()];
+        for name in optional {
+            let without: Vec<_> = shapes.iter().map(|shape| without(shape, name)).collect();
+            shapes.extend(without);
+        }
+        Ok(Contexts { shapes })
+    }
+}
+
+fn without(shape: &BTreeSet<String>, name: &str) -> BTreeSet<String> {
+    shape.iter().filter(|field| field.as_str() != name).cloned().collect()
+}
+
+/// The fields that a question's context may have: with and without each that may be missing.
+#[derive(Debug)]
+pub(crate) struct Contexts {
+    shapes: Vec<BTreeSet<String>>,
+}
+
+impl Contexts {
+    fn of(&self, purpose: Option<&str>) -> Result<Vec<Context>, Broken> {
+        let context = |shape: &BTreeSet<String>| {
+            let field = |name: &String| {
+                let known = purpose.filter(|_| name == "purpose");
+                let value = known.map_or_else(
+                    || RestrictedExpression::new_unknown(format!("context.{name}")),
+                    |purpose| RestrictedExpression::new_string(purpose.to_owned()),
+                );
+                (name.clone(), value)
+            };
+            Context::from_pairs(shape.iter().map(field))
+        };
+        Ok(self.shapes.iter().map(context).collect::<Result<_, _>>()?)
+    }
+}
+
+/// An action, and the groups it is in.
+#[derive(Clone, Debug)]
+pub(crate) struct Act {
+    pub(crate) uid: EntityUid,
+    pub(crate) ancestors: BTreeSet<EntityUid>,
+}
+
+impl Act {
+    pub(crate) fn new(schema: &Schema, name: &str) -> Result<Self, Broken> {
+        let uid: EntityUid = EntityUid::from_type_name_and_id(
+            "Action".parse()?,
+            cedar_policy::EntityId::new(name),
+        );
+        let actions = schema.action_entities()?;
+        let ancestors = actions.ancestors(&uid).into_iter().flatten().cloned().collect();
+        Ok(Self { uid, ancestors })
+    }
+
+    fn entity(&self) -> Result<Entity, Broken> {
+        let parents = self.ancestors.iter().cloned().collect();
+        Ok(Entity::new(self.uid.clone(), HashMap::new(), parents)?)
+    }
+}
+
+/// One end of a question, or that it is open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End<'a> {
+    Known(&'a Known),
+    Anyone,
+}
+
+/// Whether any context, and anything attested, makes `policies` permit `act`, for this purpose or,
+/// if none is named, for any.
+pub(crate) fn may(
+    policies: &CedarPolicies,
+    act: &Act,
+    ends: (End<'_>, End<'_>),
+    contexts: &Contexts,
+    purpose: Option<&str>,
+) -> Result<bool, Broken> {
+    let mut entities: HashMap<EntityUid, Entity> = HashMap::new();
+    entities.insert(act.uid.clone(), act.entity()?);
+    for end in [ends.0, ends.1] {
+        if let End::Known(known) = end {
+            entities.insert(known.uid.clone(), known.entity.clone());
+        }
+    }
+    let entities = Entities::from_entities(entities.into_values(), None)?;
+    for context in contexts.of(purpose)? {
+        let builder = Request::builder().action(act.uid.clone()).context(context);
+        let builder = match ends.0 {
+            End::Known(known) => builder.principal(known.uid.clone()),
+            End::Anyone => builder.unknown_principal_with_type("Identity".parse()?),
+        };
+        let builder = match ends.1 {
+            End::Known(known) => builder.resource(known.uid.clone()),
+            End::Anyone => builder,
+        };
+        let response =
+            Authorizer::new().is_authorized_partial(&builder.build(), policies, &entities);
+        if response.decision() != Some(Decision::Deny) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
