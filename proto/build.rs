@@ -16,10 +16,12 @@ use protox::prost_reflect::{DescriptorPool, FieldDescriptor};
 const ROOT: &str = "proto";
 const WORKLOAD_API: &str = "proto/workloadapi.proto";
 
-/// Certificates and bundles: made once, served to many. `Bytes` shares them between responses, and
+/// Certificates, bundles and policies: made once, served to many. `Bytes` shares them between responses, and
 /// wipes a key if it was made with `Bytes::from_owner` from an owner that does.
-const SHARED_BYTES: [&str; 10] = [
+const SHARED_BYTES: [&str; 12] = [
+    ".claviger.agent.v1.PoliciesPiece",
     ".claviger.agent.v1.RevocationLists",
+    ".claviger.policy.v1.SignedPolicies",
     ".X509SVID",
     ".X509SVIDResponse",
     ".X509BundlesResponse",

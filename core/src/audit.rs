@@ -154,6 +154,16 @@ pub enum Event {
         /// What was wrong, with file and line.
         reason: String,
     },
+    /// Agents are told which policies are in force.
+    PoliciesSigned {
+        /// Their digest.
+        policy: PolicyDigest,
+        /// The number of the announcement.
+        version: u64,
+        /// When nobody decides by them any more, unless they are announced again. The signing key
+        /// may end before that.
+        expires_at: UnixTime,
+    },
     /// A join token was made.
     JoinTokenCreated {
         /// The SHA-256 of the token.

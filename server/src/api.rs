@@ -11,6 +11,7 @@
 //! | SPIRE's SVID API | [`svid`] |
 //! | pushing changes to agents | [`sync`] |
 //! | one-time PSKs for agents | [`psk`] |
+//! | the policies themselves, for agents | [`policies`] |
 //! | what an operator asks beyond SPIRE's API | [`admin`], [`revocation`], [`control`] |
 
 pub mod admin;
@@ -20,6 +21,7 @@ pub mod caller;
 pub mod control;
 pub mod entry;
 pub mod issuance;
+pub mod policies;
 pub mod psk;
 pub mod revocation;
 pub mod svid;
@@ -37,6 +39,7 @@ use crate::ca;
 use crate::ca::revocation::Revocations;
 use crate::journal::CommitError;
 use crate::policy::Policies;
+use crate::policy::announce::Announcements;
 use crate::policy::folder::Folder;
 use crate::registry::Registry;
 use crate::storage::Storage;
@@ -53,6 +56,8 @@ pub struct Shared {
     pub policy: Policies,
     /// Where the policies lie.
     pub folder: Folder,
+    /// What agents are told about that.
+    pub announcements: Announcements,
     /// The way to a certificate.
     pub issuance: Issuance,
     /// What is revoked.

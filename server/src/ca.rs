@@ -11,8 +11,8 @@
 //! | the authorities of one profile, following each other | `succession` |
 //! | all of them as time goes by, and the bundle that shows them | [`rotation`] |
 //!
-//! Each profile (X.509, JWT, WIT) has authorities of its own. [`Authority`] takes a *recorded* grant
-//! by value: what is not in the audit log cannot be signed.
+//! Each profile (X.509, JWT, WIT) has authorities of its own. [`Authority`] takes what is *recorded*
+//! by value, a grant or the server's own word: what is not in the audit log cannot be signed.
 
 pub mod csr;
 pub mod keys;
@@ -30,6 +30,7 @@ use arc_swap::ArcSwap;
 use claviger_core::bundle::Bundle;
 use claviger_core::grant::{Grant, IssueEar, IssueJwt, IssueWit, IssueX509, IssueX509Ca, Recorded};
 use claviger_core::id::TrustDomain;
+use claviger_core::policies::PoliciesContents;
 use claviger_core::svid::Validity;
 use claviger_core::time::UnixTime;
 use pem::{EncodeConfig, LineEnding, Pem};
@@ -117,6 +118,21 @@ impl Authority {
         now: UnixTime,
     ) -> Result<SignedToken, SignError> {
         self.jwt.load().sign_ear(&grant.into_inner().into_act(), now)
+    }
+
+    /// Signs what agents are told about policies at `now`, with the key of JWT-SVIDs: its public
+    /// half is what agents have. [`claviger_core::policies`] says why nobody takes one for the
+    /// other.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError`] if the key has expired.
+    pub fn sign_policies(
+        &self,
+        contents: Recorded<PoliciesContents>,
+        now: UnixTime,
+    ) -> Result<SignedToken, SignError> {
+        self.jwt.load().sign_policies(&contents.into_inner(), now)
     }
 
     /// The bundle of the trust domain, and every later one.

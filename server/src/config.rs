@@ -17,6 +17,7 @@
 //! agent-svid-ttl = "1h"
 //! admin-ids = ["spiffe://example.org/ops"] # may administrate over the network; none by default
 //! policy-dir = "/etc/claviger/policy"   # *.cedar; without it, the built-in policy (see `policy`)
+//! policy-ttl = "1h"                     # how long agents decide by it without a word from here
 //!
 //! [attestors.x509pop]                   # join tokens only by default; see docs/attestors
 //! ca-bundle-path = "/etc/claviger/nodes.pem"
@@ -64,6 +65,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use claviger_core::id::{SpiffeId, TrustDomain};
+use claviger_core::policies::PolicyTtl;
 use claviger_core::svid::SvidTtl;
 use claviger_runtime::settings::{self, AbsolutePath, Section};
 use claviger_runtime::telemetry::LogConfig;
@@ -101,6 +103,8 @@ pub struct Config {
     pub admin_ids: BTreeSet<SpiffeId>,
     /// Where the policies are; the built-in one applies if unset.
     pub policy_dir: Option<PathBuf>,
+    /// How long agents decide by them without a word from this server.
+    pub policy_ttl: PolicyTtl,
     /// The kinds of evidence that are judged beside join tokens.
     pub attestors: AttestorsConfig,
     /// The signing authorities.
@@ -207,6 +211,7 @@ impl Config {
             agent_svid_ttl: SvidTtl::HOUR,
             admin_ids: BTreeSet::new(),
             policy_dir: None,
+            policy_ttl: PolicyTtl::HOUR,
             attestors: AttestorsConfig::default(),
             ca: CaConfig::default(),
             health: None,
@@ -254,6 +259,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let wit_issuer = issuer(root, "wit-issuer");
     let admin_ids = admins::read(root, trust_domain.as_ref());
     let policy_dir = root.value::<AbsolutePath>("policy-dir").map(|path| path.0);
+    let policy_ttl = policy_ttl(root);
     let log = root.value("log").unwrap_or_default();
     let attestors = root.table("attestors", attestors::read);
     let ca = root.table("ca", ca);
@@ -293,6 +299,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         agent_svid_ttl,
         admin_ids,
         policy_dir,
+        policy_ttl,
         attestors,
         ca,
         health,
@@ -309,6 +316,16 @@ fn svid_ttl(root: &mut Section<'_>, key: &'static str, default: SvidTtl) -> Svid
     SvidTtl::try_from(secs).unwrap_or_else(|error| {
         root.problem(key, &span, error);
         default
+    })
+}
+
+fn policy_ttl(root: &mut Section<'_>) -> PolicyTtl {
+    const KEY: &str = "policy-ttl";
+    let Some(span) = root.value::<Span>(KEY) else { return PolicyTtl::HOUR };
+    let secs = u32::try_from(span.0.as_secs()).unwrap_or(u32::MAX);
+    PolicyTtl::try_from(secs).unwrap_or_else(|error| {
+        root.problem(KEY, &span, error);
+        PolicyTtl::HOUR
     })
 }
 
@@ -468,6 +485,7 @@ mod tests {
             wit-issuer = "wit"
             agent-svid-ttl = "10m"
             policy-dir = "/p"
+            policy-ttl = "10m"
             ca = { ttl = "2h", organization = "Acme", country = "DE" }
             health = { listen = "127.0.0.1:2" }
             log = { level = "debug", format = "json" }
@@ -487,6 +505,7 @@ mod tests {
         assert_eq!(config.wit_issuer.as_deref(), Some("wit"));
         assert_eq!(config.agent_svid_ttl.as_secs(), 600);
         assert_eq!(config.policy_dir.as_deref(), Some(Path::new("/p")));
+        assert_eq!(u32::from(config.policy_ttl), 600);
         let ca = CaConfig {
             ttl: Duration::from_secs(7_200),
             organization: "Acme".to_owned(),
@@ -537,6 +556,12 @@ mod tests {
             "x509-svid-ttl = \"31days\"",
             &[
                 "x509-svid-ttl = 1month 13h 26m 24s: an SVID lasts 5 to 2592000 seconds, not 2678400",
+            ],
+        );
+        refuses(
+            "policy-ttl = \"2days\"",
+            &[
+                "policy-ttl = 2days: policies last 300 to 86400 seconds without a word from the server, not 172800",
             ],
         );
         refuses("polcy-dir = \"/p\"", &["polcy-dir: is not a setting; did you mean `policy-dir`?"]);

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use claviger_core::audit::{Event, Head};
 use claviger_core::grant::{Grant, IssueEar, IssueJwt, IssueWit, IssueX509, IssueX509Ca, Recorded};
+use claviger_core::policies::PoliciesContents;
 use claviger_runtime::tasks::Tasks;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -221,6 +222,21 @@ impl Journal {
         grants: Vec<Grant<IssueEar>>,
     ) -> Result<Vec<Recorded<Grant<IssueEar>>>, CommitError> {
         self.record_all(grants, Event::of_ear).await
+    }
+
+    /// Records, as `change` says, that these policies are about to be announced. No policy permits
+    /// that: it is the server's own word on what decides.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::commit`].
+    pub async fn record_policies(
+        &self,
+        contents: PoliciesContents,
+        change: Change,
+    ) -> Result<Recorded<PoliciesContents>, CommitError> {
+        self.commit(change).await?;
+        Ok(Recorded::assertion(contents))
     }
 
     /// One record for each grant, one write for all.

@@ -14,6 +14,8 @@ pub const JWT_SVIDS_ISSUED: &str = "claviger_server_jwt_svids_issued_total";
 pub const WIT_SVIDS_ISSUED: &str = "claviger_server_wit_svids_issued_total";
 /// Attestation results signed.
 pub const EARS_ISSUED: &str = "claviger_server_ears_issued_total";
+/// Announcements of policies signed.
+pub const POLICIES_ANNOUNCED: &str = "claviger_server_policies_announced_total";
 /// Requests of strangers, by status.
 pub const PUBLIC_REQUESTS: &str = "claviger_server_public_requests_total";
 /// Credentials asked for with evidence and without an agent, by what and outcome.
@@ -69,6 +71,7 @@ pub fn describe() {
     describe_counter!(X509_CAS_ISSUED, "Authorities of downstream servers signed");
     describe_counter!(JWT_SVIDS_ISSUED, "JWT-SVIDs signed");
     describe_counter!(WIT_SVIDS_ISSUED, "WIT-SVIDs signed");
+    describe_counter!(POLICIES_ANNOUNCED, "Announcements of policies signed");
     describe_counter!(EARS_ISSUED, "Attestation results signed");
     describe_counter!(PUBLIC_REQUESTS, "Requests to the public endpoint, by status");
     describe_counter!(

@@ -5,10 +5,12 @@
 //! | from what is to be done to the question whether it may be | `question` |
 //! | what is known of identities and agents meanwhile | [`known`] |
 //! | the folder they lie in, and putting in force what lies there now | [`folder`] |
+//! | telling agents which are in force | [`announce`] |
 //!
 //! What policies are and how they decide is in `claviger_policy`. An identity in quarantine is denied
 //! whatever they say.
 
+pub mod announce;
 mod changes;
 pub mod folder;
 pub mod known;

@@ -15,6 +15,7 @@ use claviger_core::time::Clock;
 use claviger_proto::claviger::admin::v1::admin_server::AdminServer;
 use claviger_proto::claviger::admin::v1::control_server::ControlServer;
 use claviger_proto::claviger::admin::v1::revocation_server::RevocationServer;
+use claviger_proto::claviger::agent::v1::agent_policy_server::AgentPolicyServer;
 use claviger_proto::claviger::agent::v1::agent_psk_server::AgentPskServer;
 use claviger_proto::claviger::agent::v1::agent_sync_server::AgentSyncServer;
 use claviger_proto::spire::server::agent::v1::agent_server::AgentServer;
@@ -39,6 +40,7 @@ use crate::ca::rotation::{Rotation, RotationError};
 use crate::config::Config;
 use crate::direct::Direct;
 use crate::metrics;
+use crate::policy::announce::{AnnounceError, Announcer};
 use crate::policy::{Policies, folder};
 use crate::public::{self, PublicError, Shown};
 use crate::registry::{self, Registry};
@@ -100,6 +102,12 @@ impl Server {
         let folder = following.folder.clone();
         let issuance =
             Issuance { policy: policy.clone(), journal, authority, clock: Arc::clone(&clock) };
+        let announcer = {
+            let (authority, journal) = (issuance.authority.clone(), storage.journal.clone());
+            let clock = Arc::clone(&clock);
+            Announcer::open(&policy, authority, journal, clock, config.policy_ttl).await?
+        };
+        let announcements = announcer.announcements();
         let own = OwnIdentity::issue(issuance.clone(), config.x509_svid_ttl).await?;
         let revocations = Revocations::open(
             storage.directory.keys(),
@@ -114,8 +122,17 @@ impl Server {
             let bundle = issuance.authority.bundle();
             Verifiers::open(&config.attestors, &storage.ledger, bundle)?
         };
-        let shared =
-            Shared { registry, storage, policy, folder, issuance, revocations, admin_ids, clock };
+        let shared = Shared {
+            registry,
+            storage,
+            policy,
+            folder,
+            announcements,
+            issuance,
+            revocations,
+            admin_ids,
+            clock,
+        };
 
         let health = Health::default();
         let serving = serve(&config, shared.clone(), verifiers, &own, &health, tasks);
@@ -123,6 +140,7 @@ impl Server {
         tasks.spawn("authorities", |stop| rotation.run(stop));
         tasks.spawn("revocations", |stop| revoking.run(stop));
         tasks.spawn("policy folder", |stop| following.run(stop));
+        tasks.spawn("announcer", |stop| announcer.run(stop));
         tasks.spawn("own identity", |stop| own.run(stop));
         tasks.spawn("pruner", |stop| shared.registry.clone().prune(stop));
         Ok(Running { bundle_pem: shared.bundle_pem(), health, ..serving })
@@ -223,6 +241,7 @@ struct Services {
     svid: SvidServer<api::svid::Service>,
     sync: AgentSyncServer<api::sync::Service>,
     psk: AgentPskServer<api::psk::Service>,
+    policy: AgentPolicyServer<api::policies::Service>,
     admin: AdminServer<api::admin::Service>,
     revocation: RevocationServer<api::revocation::Service>,
     control: ControlServer<api::control::Service>,
@@ -253,6 +272,8 @@ impl Services {
             sync: AgentSyncServer::new(sync).max_decoding_message_size(MAX_SMALL),
             psk: AgentPskServer::new(api::psk::Service::new(psks))
                 .max_decoding_message_size(MAX_SMALL),
+            policy: AgentPolicyServer::new(api::policies::Service { shared: shared.clone() })
+                .max_decoding_message_size(MAX_SMALL),
             admin: AdminServer::new(admin).max_decoding_message_size(MAX_REQUEST),
             revocation: RevocationServer::new(revocation).max_decoding_message_size(MAX_SMALL),
             control: ControlServer::new(control).max_decoding_message_size(MAX_SMALL),
@@ -269,6 +290,7 @@ impl Services {
             .add_service(self.svid.clone())
             .add_service(self.sync.clone())
             .add_service(self.psk.clone())
+            .add_service(self.policy.clone())
     }
 
     /// On the admin socket.
@@ -310,6 +332,9 @@ pub enum StartError {
     /// The signing authorities are not usable.
     #[error(transparent)]
     Authority(#[from] RotationError),
+    /// Agents can't be told which policies are in force.
+    #[error("cannot announce the policies")]
+    Announce(#[from] AnnounceError),
     /// What is revoked can't be loaded.
     #[error("cannot take up what is revoked")]
     Revocations(#[from] RevokeError),

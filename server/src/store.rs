@@ -94,6 +94,8 @@ pub mod meta {
     pub const TIME: &[u8] = b"time";
     /// The number of the newest change to how identities stand.
     pub const STANDINGS: &[u8] = b"standings";
+    /// The number of the newest announcement of policies, in big-endian.
+    pub const POLICIES: &[u8] = b"policies";
 }
 
 /// One change to the store.

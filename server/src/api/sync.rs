@@ -11,8 +11,8 @@ use claviger_core::audit::{Checkpoint, Head, Link};
 use claviger_core::bundle::Bundle;
 use claviger_core::time::UnixTime;
 use claviger_proto::claviger::agent::v1::{
-    self as wire, Cursor, RevocationLists, SubscribeRequest, SubscribeResponse, agent_sync_server,
-    subscribe_request::Step,
+    self as wire, Cursor, PolicyAnnouncement, RevocationLists, SubscribeRequest, SubscribeResponse,
+    agent_sync_server, subscribe_request::Step,
 };
 use claviger_proto::spire::types;
 use claviger_runtime::tasks::Tasks;
@@ -28,6 +28,7 @@ use tracing::{error, info, warn};
 use super::{Shared, caller};
 use crate::audit::{SignedCheckpoint, Verdict};
 use crate::ca::revocation::Lists;
+use crate::policy::announce::Announcements;
 use crate::registry::agents::Agent;
 use crate::registry::federation::Federated;
 use crate::registry::subscribers::{Subscription, Update};
@@ -99,6 +100,7 @@ impl Service {
             federated: self.shared.registry.federated(),
             told: Arc::default(),
             revoked: self.shared.revocations.lists(),
+            policies: self.shared.announcements.clone(),
             head: self.shared.storage.journal.head(),
             pages: VecDeque::new(),
             checkpoints,
@@ -155,6 +157,7 @@ struct Session {
     /// What the agent was told of them.
     told: Arc<Federated>,
     revoked: watch::Receiver<Lists>,
+    policies: Announcements,
     head: watch::Receiver<Head>,
     /// The rest of an update that is larger than one response.
     pages: VecDeque<SubscribeResponse>,
@@ -174,6 +177,7 @@ enum Happened {
     NewBundle,
     OtherBundles,
     Revoked,
+    Policies,
     CheckpointDue,
     Expired,
     Stopping,
@@ -200,6 +204,10 @@ impl Session {
                 Happened::Revoked => {
                     let revoked = Some(self.revoked());
                     return Ok(Some(SubscribeResponse { revoked, ..self.nothing()? }));
+                }
+                Happened::Policies => {
+                    let policy = Some(self.policy());
+                    return Ok(Some(SubscribeResponse { policy, ..self.nothing()? }));
                 }
                 Happened::OtherBundles => {
                     let empty = self.nothing()?;
@@ -231,6 +239,7 @@ impl Session {
                     return Happened::OtherBundles;
                 }
                 Ok(()) = self.revoked.changed(), if self.began => return Happened::Revoked,
+                Ok(()) = self.policies.changed(), if self.began => return Happened::Policies,
                 _ = self.checkpoints.tick(), if self.began => {
                     if self.head.has_changed().unwrap_or(false) {
                         return Happened::CheckpointDue;
@@ -266,6 +275,7 @@ impl Session {
         if is_first {
             first.bundle = Some(self.bundle());
             first.revoked = Some(self.revoked());
+            first.policy = Some(self.policy());
         }
         self.pages = pages;
         Ok(first)
@@ -294,6 +304,10 @@ impl Session {
 
     fn revoked(&mut self) -> RevocationLists {
         RevocationLists { lists: self.revoked.borrow_and_update().to_vec() }
+    }
+
+    fn policy(&mut self) -> PolicyAnnouncement {
+        PolicyAnnouncement { token: self.policies.borrow_and_update().token.clone() }
     }
 
     fn bundle(&mut self) -> types::Bundle {

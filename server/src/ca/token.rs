@@ -2,6 +2,7 @@
 //! `alg`, `kid` and `typ`.
 
 use std::fmt;
+use std::time::Duration;
 
 use aws_lc_rs::rand;
 use base64::Engine as _;
@@ -11,7 +12,8 @@ use claviger_core::evidence::KeyDigest;
 use claviger_core::evidence::ear;
 use claviger_core::grant::{IssueEar, IssueJwt, IssueWit};
 use claviger_core::jose::{Algorithm, PublicKey};
-use claviger_core::svid::{Profile, SvidTtl, Validity, jwt, wit};
+use claviger_core::policies::{self, PoliciesContents};
+use claviger_core::svid::{Profile, Validity, jwt, wit};
 use claviger_core::time::UnixTime;
 use rcgen::PublicKeyData as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -102,7 +104,7 @@ impl TokenSigner {
     /// Signs the JWT-SVID that `act` describes.
     pub(super) fn sign_jwt(&self, act: &IssueJwt, now: UnixTime) -> Result<SignedToken, SignError> {
         let contents = &act.contents;
-        let expires_at = self.expiry(now, contents.ttl)?;
+        let expires_at = self.expiry(now, contents.ttl.duration())?;
         let jti = contents.jti.then(random_name).transpose()?;
         let claims = contents.claims(now, expires_at, self.issuer.as_deref(), jti.as_deref());
         let token = jwt::encode(Algorithm::Es256, &self.key_id, &claims, |text| self.sign(text))?;
@@ -111,7 +113,7 @@ impl TokenSigner {
 
     /// Signs the WIT-SVID that `act` describes.
     pub(super) fn sign_wit(&self, act: &IssueWit, now: UnixTime) -> Result<SignedToken, SignError> {
-        let expires_at = self.expiry(now, act.contents.ttl)?;
+        let expires_at = self.expiry(now, act.contents.ttl.duration())?;
         let claims = act.contents.claims(now, expires_at, self.issuer.as_deref());
         let token = wit::encode(Algorithm::Es256, &self.key_id, &claims, |text| self.sign(text))?;
         Ok(SignedToken { token, issued_at: now, expires_at })
@@ -119,16 +121,29 @@ impl TokenSigner {
 
     /// Signs the attestation result that `act` describes.
     pub(super) fn sign_ear(&self, act: &IssueEar, now: UnixTime) -> Result<SignedToken, SignError> {
-        let expires_at = self.expiry(now, act.contents.ttl)?;
+        let expires_at = self.expiry(now, act.contents.ttl.duration())?;
         let claims = act.contents.claims(now, expires_at);
         let token = ear::encode(Algorithm::Es256, &self.key_id, &claims, |text| self.sign(text))?;
         Ok(SignedToken { token, issued_at: now, expires_at })
     }
 
+    /// Signs what `contents` says about policies.
+    pub(super) fn sign_policies(
+        &self,
+        contents: &PoliciesContents,
+        now: UnixTime,
+    ) -> Result<SignedToken, SignError> {
+        let expires_at = self.expiry(now, contents.ttl.duration())?;
+        let claims = contents.claims(now, expires_at);
+        let sign = |text: &[u8]| self.sign(text);
+        let token = policies::encode(Algorithm::Es256, &self.key_id, &claims, sign)?;
+        Ok(SignedToken { token, issued_at: now, expires_at })
+    }
+
     /// When a token made now ends. None outlives its key: that is how long the key is published.
-    fn expiry(&self, now: UnixTime, ttl: SvidTtl) -> Result<UnixTime, SignError> {
+    fn expiry(&self, now: UnixTime, ttl: Duration) -> Result<UnixTime, SignError> {
         if now < self.end {
-            Ok(now.after(ttl.duration()).min(self.end))
+            Ok(now.after(ttl).min(self.end))
         } else {
             Err(SignError::AuthorityExpired(self.end))
         }

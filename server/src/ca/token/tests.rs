@@ -3,6 +3,7 @@ use std::time::Duration;
 use claviger_core::bundle::TokenAuthority;
 use claviger_core::grant::Requester;
 use claviger_core::jose::compact::Compact;
+use claviger_core::svid::SvidTtl;
 use claviger_core::svid::jwt::{Audience, JwtSvid, JwtSvidContents, TokenError};
 use claviger_core::svid::wit::{WitSvid, WitSvidContents};
 use serde_json::{Value, json};

@@ -27,6 +27,7 @@ use crate::ca::rotation::Rotation;
 use crate::config::Config;
 use crate::epoch::Doubt;
 use crate::policy::Policies;
+use crate::policy::announce::Announcer;
 use crate::policy::folder::Folder;
 use crate::registry::{Registry, fixture};
 use crate::standings::Standings;
@@ -162,10 +163,26 @@ impl World {
         let policy = Policies::new(set, domain, known, Standings::default(), Arc::clone(&clock));
         let issuance =
             Issuance { policy: policy.clone(), journal, authority, clock: Arc::clone(&clock) };
-        let admin_ids = Arc::default();
         let folder = Folder::nowhere(policy.clone(), storage.journal.clone(), Arc::clone(&clock));
-        let shared =
-            Shared { registry, storage, policy, folder, issuance, revocations, admin_ids, clock };
+        let announcer = Announcer::open(
+            &policy,
+            issuance.authority.clone(),
+            issuance.journal.clone(),
+            Arc::clone(&clock),
+            config.policy_ttl,
+        );
+        let announcements = announcer.await.unwrap().announcements();
+        let shared = Shared {
+            registry,
+            storage,
+            policy,
+            folder,
+            announcements,
+            issuance,
+            revocations,
+            admin_ids: Arc::default(),
+            clock,
+        };
         let verifiers = Verifiers::of(vec![Box::<Believer>::default(), Box::new(Tee)]);
         let psks = Issuer::new(shared.clone());
         let direct = Direct::new(shared.clone(), verifiers, Lifetimes::of(&config), psks);
