@@ -27,7 +27,7 @@ use crate::id::{SpiffeId, TrustDomain};
 use crate::psk::{PskBinding, PskTtl, Run};
 use crate::selector::Selectors;
 use crate::standing::{Reason, Risk};
-use crate::svid::{DnsName, Profile, SvidTtl, Validity};
+use crate::svid::{DnsName, Profile, SerialNumber, SvidTtl, Validity};
 use crate::time::UnixTime;
 
 /// The number of a record; the first is 1.
@@ -277,6 +277,9 @@ pub enum Event {
     },
     /// An X.509-SVID is about to be signed.
     X509SvidIssued {
+        /// Its serial number; records of the first versions leave it out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        serial: Option<SerialNumber>,
         /// The identity in it.
         subject: SpiffeId,
         /// The DNS names in it.
@@ -301,9 +304,10 @@ pub enum Event {
         serial: String,
         /// The identity in it.
         subject: SpiffeId,
-        /// The key of the authority that signed it.
-        authority: KeyDigest,
-        /// When it would have ended.
+        /// The key of the authority that signed it; none if any of them may have.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        authority: Option<KeyDigest>,
+        /// When it would have ended, at the latest.
         expires_at: UnixTime,
         /// Who asked.
         requester: Requester,
@@ -587,6 +591,7 @@ impl Event {
     pub fn of_x509(grant: &Grant<IssueX509>) -> Self {
         let act = grant.act();
         Self::X509SvidIssued {
+            serial: Some(act.serial),
             subject: act.contents.subject.clone(),
             dns_names: act.contents.dns_names.clone(),
             ttl: act.contents.ttl,

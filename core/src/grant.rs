@@ -18,7 +18,7 @@ use crate::psk::PskBinding;
 use crate::psk::binder::{Binder, TranscriptHash};
 use crate::svid::jwt::JwtSvidContents;
 use crate::svid::wit::WitSvidContents;
-use crate::svid::{SvidTtl, X509SvidContents};
+use crate::svid::{SerialNumber, SvidTtl, X509SvidContents};
 
 /// Which set of policies decided: the SHA-256 of its files.
 #[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -128,6 +128,11 @@ impl<T> Recorded<T> {
     pub fn into_inner(self) -> T {
         self.0
     }
+
+    /// The decision, to look at.
+    pub const fn as_inner(&self) -> &T {
+        &self.0
+    }
 }
 
 /// The act of signing one X.509-SVID.
@@ -135,6 +140,8 @@ impl<T> Recorded<T> {
 pub struct IssueX509 {
     /// What the certificate will say.
     pub contents: X509SvidContents,
+    /// Its serial number. It is chosen before it is signed, so that the record has it, too.
+    pub serial: SerialNumber,
     /// The key it is for, as DER SubjectPublicKeyInfo; possession was proved by a CSR.
     pub public_key: Vec<u8>,
     /// Who asked: an agent, or the operator.

@@ -173,6 +173,14 @@ pub struct PskRecord {
     pub binding: PskBinding,
     /// Whether it was redeemed.
     pub state: State,
+    /// The newest change to how identities stood when it was minted. A quarantine that begins or ends
+    /// by a later one voids it. Records of the first versions leave it out.
+    #[serde(default)]
+    pub seen: u64,
+    /// Whether the audit log says that somebody wanted to redeem it although it was void. One record per
+    /// PSK: an attacker who tries for an hour must not fill the log.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub void_reported: bool,
 }
 
 #[cfg(test)]
@@ -185,6 +193,15 @@ mod tests {
         for bad in ["", "a b", "a\0", "ü", &"x".repeat(129)] {
             bad.parse::<Purpose>().unwrap_err();
         }
+    }
+
+    #[test]
+    fn records_of_the_first_versions_are_still_read() {
+        let old = r#"{"binding":{"client":"spiffe://a.org/c","server":"spiffe://a.org/s","purpose":"p",
+            "not_after":9,"hash":"sha256"},"state":"unused"}"#;
+        let old: PskRecord = serde_json::from_str(old).unwrap();
+        assert_eq!((old.seen, old.void_reported), (0, false));
+        assert!(!serde_json::to_string(&old).unwrap().contains("void_reported"));
     }
 
     #[test]

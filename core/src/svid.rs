@@ -49,6 +49,41 @@ impl fmt::Display for Profile {
     }
 }
 
+/// The serial number of a certificate: 126 random bits, so that nobody can guess it; positive, and always
+/// 16 bytes long, so that it has one spelling (RFC 5280 §4.1.2.2).
+#[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct SerialNumber(#[serde(with = "hex::serde")] [u8; 16]);
+
+impl SerialNumber {
+    /// The number that `random` makes.
+    #[must_use]
+    pub const fn from_random(random: [u8; 16]) -> Self {
+        let mut bytes = random;
+        let [first, ..] = &mut bytes;
+        *first = (*first & 0x3f) | 0x40;
+        Self(bytes)
+    }
+
+    /// The content of the DER integer.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for SerialNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for SerialNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SerialNumber({self})")
+    }
+}
+
 /// A DNS name in a certificate: lower-case labels of letters, digits and inner hyphens, at most 253
 /// bytes; the first label may be `*` (RFC 5280 §4.2.1.6, RFC 6125 §6.4.3).
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -271,6 +306,14 @@ mod tests {
         let decade = Validity { not_before: at(0), not_after: at(3_650 * DAY) };
         assert_eq!(decade.prepare_at(), at(3_620 * DAY));
         assert_eq!(decade.activate_at(), at(3_643 * DAY));
+    }
+
+    #[test]
+    fn serial_numbers_are_positive_and_of_one_length() {
+        for random in [[0; 16], [0xff; 16]] {
+            let [first, rest @ ..] = *SerialNumber::from_random(random).as_bytes();
+            assert!((0x40..0x80).contains(&first) && rest == random[1..], "{random:?}");
+        }
     }
 
     #[test]

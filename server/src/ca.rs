@@ -7,6 +7,7 @@
 //! | what the certificates look like | [`x509`] |
 //! | what the tokens look like | `token` |
 //! | what we take from a certificate request | [`csr`] |
+//! | X.509-SVIDs that were issued and have not ended | `issued` |
 //! | X.509-SVIDs that were withdrawn, and the lists that say so | [`revocation`] |
 //! | the authorities of one profile, following each other | `succession` |
 //! | all of them as time goes by, and the bundle that shows them | [`rotation`] |
@@ -15,6 +16,7 @@
 //! by value, a grant or the server's own word: what is not in the audit log cannot be signed.
 
 pub mod csr;
+pub(crate) mod issued;
 pub mod keys;
 pub mod revocation;
 pub mod rotation;
@@ -39,7 +41,7 @@ use tokio::sync::watch;
 
 use token::TokenSigner;
 use x509::Issuer;
-pub use x509::SignError;
+pub use x509::{SignError, fresh_serial};
 
 /// What signs right now, and whom the trust domain believes. Clones see the same.
 #[derive(Clone, Debug)]

@@ -27,9 +27,11 @@ use std::sync::Arc;
 use claviger_core::audit::{Event, Head};
 use claviger_core::grant::{Grant, IssueEar, IssueJwt, IssueWit, IssueX509, IssueX509Ca, Recorded};
 use claviger_core::policies::PoliciesContents;
+use claviger_core::time::UnixTime;
 use claviger_runtime::tasks::Tasks;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::ca::issued;
 use crate::epoch::LedgerTime;
 use crate::storage::directory::DataDirectory;
 use crate::store::{Space, Store, StoreError, Write};
@@ -164,7 +166,7 @@ impl Journal {
         Ok(Recorded::assertion(grant))
     }
 
-    /// Records that these certificates are about to be signed.
+    /// Records that these certificates are about to be signed, as of `now`, and notes which they are.
     ///
     /// # Errors
     ///
@@ -172,8 +174,10 @@ impl Journal {
     pub async fn record_x509(
         &self,
         grants: Vec<Grant<IssueX509>>,
+        now: UnixTime,
     ) -> Result<Vec<Recorded<Grant<IssueX509>>>, CommitError> {
-        self.record_all(grants, Event::of_x509).await
+        let writes = grants.iter().map(|grant| issued::note(grant.act(), now)).collect();
+        self.record_with(grants, Event::of_x509, writes).await
     }
 
     /// Records that these authorities of downstream servers are about to be signed.
@@ -245,8 +249,18 @@ impl Journal {
         grants: Vec<Grant<T>>,
         event: fn(&Grant<T>) -> Event,
     ) -> Result<Vec<Recorded<Grant<T>>>, CommitError> {
+        self.record_with(grants, event, Vec::new()).await
+    }
+
+    /// The same, with what is written beside.
+    async fn record_with<T>(
+        &self,
+        grants: Vec<Grant<T>>,
+        event: fn(&Grant<T>) -> Event,
+        writes: Vec<Write>,
+    ) -> Result<Vec<Recorded<Grant<T>>>, CommitError> {
         let events = grants.iter().map(event).collect();
-        self.commit(Change { events, ..Change::default() }).await?;
+        self.commit(Change { writes, events, ..Change::default() }).await?;
         Ok(grants.into_iter().map(Recorded::assertion).collect())
     }
 

@@ -29,6 +29,7 @@ use claviger_runtime::tasks::Tasks;
 
 use crate::epoch::Epochs;
 use crate::journal::{CommitError, Journal};
+use crate::standings::Standings;
 use crate::store::{Space, Store, StoreError};
 use slots::Slots;
 
@@ -40,6 +41,7 @@ pub struct Ledger(Arc<Inner>);
 struct Inner {
     journal: Journal,
     epochs: Epochs,
+    standings: Standings,
     psks: Slots,
     tokens: Slots,
     once: Slots,
@@ -101,6 +103,7 @@ impl Ledger {
     pub(crate) async fn open(
         journal: Journal,
         epochs: Epochs,
+        standings: Standings,
         trust_domain: &TrustDomain,
         tasks: &Tasks,
     ) -> Result<Self, StoreError> {
@@ -109,7 +112,8 @@ impl Ledger {
         let tokens = Slots::new(MAX_TOKENS, count(store, Space::Tokens).await?);
         let once = Slots::new(MAX_ONCE, count(store, Space::Once).await?);
         let (nobody, tasks) = (nobody(trust_domain), tasks.clone());
-        let ledger = Self(Arc::new(Inner { journal, epochs, psks, tokens, once, tasks, nobody }));
+        let inner = Inner { journal, epochs, standings, psks, tokens, once, tasks, nobody };
+        let ledger = Self(Arc::new(inner));
         let sweeper = sweep::Sweeper::new(ledger.clone());
         ledger.0.tasks.spawn("sweeper", |stop| sweeper.run(stop));
         Ok(ledger)

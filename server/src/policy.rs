@@ -240,6 +240,7 @@ mod tests {
     use rcgen::PublicKeyData as _;
 
     use super::*;
+    use crate::ca::fresh_serial;
     use crate::storage::fixture::TestClock;
 
     const NOW: UnixTime = UnixTime::from_secs(1_000);
@@ -275,6 +276,7 @@ mod tests {
                 dns_names: vec!["web.example.org".parse().unwrap()],
                 ttl: SvidTtl::HOUR,
             },
+            serial: fresh_serial().unwrap(),
             public_key: Vec::new(),
             requester: Requester::Server,
             entry: None,

@@ -2,6 +2,7 @@
 
 pub mod identity;
 
+use std::collections::HashSet;
 use std::fs::DirBuilder;
 use std::io;
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claviger_core::bundle::Bundle;
+use claviger_core::grant::Requester;
 use claviger_core::time::Clock;
 use claviger_proto::claviger::admin::v1::admin_server::AdminServer;
 use claviger_proto::claviger::admin::v1::control_server::ControlServer;
@@ -44,6 +46,7 @@ use crate::policy::announce::{AnnounceError, Announcer};
 use crate::policy::{Policies, folder};
 use crate::public::{self, PublicError, Shown};
 use crate::registry::{self, Registry};
+use crate::standings::Standings;
 use crate::storage::{OpenError, Storage};
 use crate::verifiers::{OpenVerifierError, Verifiers};
 use identity::{OwnIdentity, OwnIdentityError};
@@ -100,8 +103,10 @@ impl Server {
         let policy = Policies::new(set, domain, known, standings, Arc::clone(&clock));
         let following = opened.with(policy.clone(), journal.clone(), Arc::clone(&clock));
         let folder = following.folder.clone();
-        let issuance =
-            Issuance { policy: policy.clone(), journal, authority, clock: Arc::clone(&clock) };
+        let issuance = {
+            let (policy, standings) = (policy.clone(), storage.standings.clone());
+            Issuance { policy, journal, authority, standings, clock: Arc::clone(&clock) }
+        };
         let announcer = {
             let (authority, journal) = (issuance.authority.clone(), storage.journal.clone());
             let clock = Arc::clone(&clock);
@@ -116,6 +121,7 @@ impl Server {
             issuance.authority.bundle(),
         )
         .await?;
+        withdraw(&revocations, &storage.standings).await?;
         let revoking = revocations.clone();
         let admin_ids = Arc::new(config.admin_ids.clone());
         let verifiers = {
@@ -145,6 +151,20 @@ impl Server {
         tasks.spawn("pruner", |stop| shared.registry.clone().prune(stop));
         Ok(Running { bundle_pem: shared.bundle_pem(), health, ..serving })
     }
+}
+
+/// Takes up what a server left that stopped between a quarantine and the revocation of what it voids.
+async fn withdraw(revocations: &Revocations, standings: &Standings) -> Result<(), StartError> {
+    let quarantined: HashSet<_> = standings
+        .all()
+        .iter()
+        .filter(|record| record.standing.quarantined)
+        .map(|record| record.id.clone())
+        .collect();
+    if !quarantined.is_empty() {
+        revocations.withdraw(&quarantined, Requester::Server).await?;
+    }
+    Ok(())
 }
 
 /// Binds every door, and opens them together.

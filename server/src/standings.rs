@@ -13,6 +13,7 @@ pub mod change;
 mod known;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use claviger_core::grant::Requester;
 use claviger_core::id::{SpiffeId, TrustDomain};
@@ -20,6 +21,7 @@ use claviger_core::standing::{Reason, Standing};
 use claviger_runtime::tasks::Tasks;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
+use tokio::time::timeout;
 
 use crate::epoch::LedgerTime;
 use crate::journal::{Change as Commit, CommitError, Journal, Require};
@@ -145,10 +147,12 @@ impl Standings {
         Require::value(Space::Meta, meta::STANDINGS, json(&seen))
     }
 
-    /// Waits until what is known here is newer than change number `seen`.
+    /// Waits until what is known here is newer than change number `seen`, or for a moment: a change
+    /// that is in the store comes here next, unless the server stops.
     pub(crate) async fn newer_than(&self, seen: u64) {
-        // `self` holds the sender.
-        drop(self.version().wait_for(|version| seen < *version).await);
+        const MOMENT: Duration = Duration::from_secs(1);
+        let mut version = self.version();
+        drop(timeout(MOMENT, version.wait_for(|version| seen < *version)).await);
     }
 
     /// Nobody panics while holding the lock; if somebody does, what is known is still whole, because

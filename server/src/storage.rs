@@ -170,7 +170,8 @@ impl Storage {
         journal.commit(change).await.map_err(OpenError::Record)?;
 
         let standings = Standings::open(journal.clone(), time, trust_domain, tasks).await?;
-        let opened = Ledger::open(journal.clone(), epochs.clone(), trust_domain, tasks).await;
+        let (log, fence, stands) = (journal.clone(), epochs.clone(), standings.clone());
+        let opened = Ledger::open(log, fence, stands, trust_domain, tasks).await;
         let ledger = opened.map_err(unreadable)?;
         let key = directory.keys().join("audit.key");
         let (domain, log) = (trust_domain.clone(), journal.clone());

@@ -31,8 +31,8 @@ use uuid::Uuid;
 
 use super::issuance::{IssueError, to_wire};
 use super::{Shared, caller, count, entry, malformed, not_committed, page_size};
-use crate::ca::SignedSvid;
 use crate::ca::csr::Csr;
+use crate::ca::{SignedSvid, fresh_serial};
 use crate::journal::Change;
 use crate::ledger::LedgerError;
 use crate::ledger::token::NewToken;
@@ -226,8 +226,8 @@ impl Service {
         let key = csr.key();
         let contents =
             X509SvidContents { subject: id.clone(), dns_names: Vec::new(), ttl: self.ttl };
-        let public_key = csr.into_spki();
-        let act = IssueX509 { contents, public_key, requester, entry: None };
+        let (serial, public_key) = (fresh_serial()?, csr.into_spki());
+        let act = IssueX509 { contents, serial, public_key, requester, entry: None };
         let svid = self.shared.issuance.issue(act).await?;
         let known = AgentSvid { serial: svid.serial, key, not_after: svid.validity.not_after };
         Ok((svid, known))

@@ -7,9 +7,9 @@ pub mod acts;
 
 use std::sync::Arc;
 
-use claviger_core::grant::Grant;
+use claviger_core::grant::{Grant, Recorded};
 use claviger_core::id::SpiffeId;
-use claviger_core::time::Clock;
+use claviger_core::time::{Clock, UnixTime};
 use claviger_proto::convert::times;
 use claviger_proto::spire::types;
 use claviger_runtime::telemetry::Chain;
@@ -22,6 +22,7 @@ use crate::ca::csr::CsrError;
 use crate::ca::{Authority, SignError, SignedSvid, SignedToken};
 use crate::journal::{CommitError, Journal};
 use crate::policy::{Denied, Policies};
+use crate::standings::Standings;
 use acts::Issue;
 
 /// The way to an SVID.
@@ -33,6 +34,8 @@ pub struct Issuance {
     pub journal: Journal,
     /// Signs.
     pub authority: Authority,
+    /// How identities stand, at the moment of signing.
+    pub standings: Standings,
     /// The time of signing.
     pub clock: Arc<dyn Clock>,
 }
@@ -51,6 +54,7 @@ impl Issuance {
     /// Issues SVIDs: a decision and a record for each, one write for all. The answers are in the
     /// order of the questions.
     pub async fn issue_all<A: Issue>(&self, acts: Vec<A>) -> Vec<Result<A::Svid, IssueError>> {
+        let seen = self.standings.number();
         let mut answers = Vec::with_capacity(acts.len());
         let mut grants = Vec::with_capacity(acts.len());
         for act in acts {
@@ -62,7 +66,7 @@ impl Issuance {
                 Err(denied) => answers.push(Some(Err(IssueError::Denied(denied)))),
             }
         }
-        let mut signed = self.record_and_sign(grants).await.into_iter();
+        let mut signed = self.record_and_sign(grants, seen).await.into_iter();
         let lost = || Err(IssueError::Record(CommitError::Stopped));
         answers
             .into_iter()
@@ -73,23 +77,39 @@ impl Issuance {
     async fn record_and_sign<A: Issue>(
         &self,
         grants: Vec<Grant<A>>,
+        seen: u64,
     ) -> Vec<Result<A::Svid, IssueError>> {
         if grants.is_empty() {
             return Vec::new();
         }
-        let asked = grants.len();
-        let recorded = match A::record(&self.journal, grants).await {
+        let (asked, now) = (grants.len(), self.clock.now());
+        let recorded = match A::record(&self.journal, grants, now).await {
             Ok(recorded) => recorded,
             Err(error) => {
                 return (0..asked).map(|_| Err(IssueError::Record(error.clone()))).collect();
             }
         };
-        let now = self.clock.now();
-        let sign = |grant| Ok(A::sign(&self.authority, grant, now)?);
-        let signed: Vec<_> = recorded.into_iter().map(sign).collect();
+        let signed: Vec<_> =
+            recorded.into_iter().map(|grant| self.sign::<A>(grant, seen, now)).collect();
         let good = signed.iter().filter(|svid: &&Result<_, _>| svid.is_ok()).count();
         counter!(A::COUNTER).increment(good.try_into().unwrap_or(u64::MAX));
         signed
+    }
+
+    /// Signs what was decided when change number `seen` to how identities stand was the newest. Whoever
+    /// withdraws what an identity has, once it is in quarantine, finds in the store all that is signed
+    /// here: what is written there too late for that is not signed.
+    fn sign<A: Issue>(
+        &self,
+        grant: Recorded<Grant<A>>,
+        seen: u64,
+        now: UnixTime,
+    ) -> Result<A::Svid, IssueError> {
+        let subject = grant.as_inner().act().subject();
+        if self.standings.is_void(subject, seen) {
+            return Err(IssueError::Quarantined(subject.clone()));
+        }
+        Ok(A::sign(&self.authority, grant, now)?)
     }
 }
 
@@ -102,6 +122,9 @@ pub enum IssueError {
     /// No policy permits it.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// It was permitted, and then the identity was put in quarantine.
+    #[error("`{0}` was put in quarantine meanwhile")]
+    Quarantined(SpiffeId),
     /// It could not be written down.
     #[error("cannot record the decision")]
     Record(#[source] CommitError),
@@ -116,6 +139,10 @@ impl From<IssueError> for Status {
             IssueError::Csr(_) => Self::invalid_argument(error.to_string()),
             IssueError::Denied(denied) => {
                 info!(%denied, "SVID refused");
+                Self::permission_denied("not permitted by policy")
+            }
+            IssueError::Quarantined(_) => {
+                info!(%error, "SVID refused");
                 Self::permission_denied("not permitted by policy")
             }
             IssueError::Record(commit) => {

@@ -29,6 +29,7 @@ use super::issuance::acts::Issue;
 use super::issuance::{IssueError, jwt_to_wire, to_wire, wit_to_wire};
 use super::{Shared, caller, check_batch};
 use crate::ca::csr::Csr;
+use crate::ca::fresh_serial;
 use crate::config::Config;
 use crate::registry::agents::Agent;
 
@@ -101,7 +102,9 @@ impl Service {
         let csr = Csr::parse(&params.csr).map_err(IssueError::Csr)?;
         let contents = self.lifetimes.x509(&entry);
         let (requester, public_key) = (caller::requester(agent), csr.into_spki());
-        let act = IssueX509 { contents, public_key, requester, entry: Some(entry.id.clone()) };
+        let serial = fresh_serial().map_err(IssueError::Sign)?;
+        let entry_id = Some(entry.id.clone());
+        let act = IssueX509 { contents, serial, public_key, requester, entry: entry_id };
         Ok((entry, act))
     }
 

@@ -4,6 +4,7 @@
 //! An SVID is on the list of the authority that signed it until it ends by itself. What is revoked is
 //! written down before a list says so.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
+use super::issued::{self, Issued};
 use super::keys::{KeyFileError, KeyFolder};
 use super::x509::{SignError, date};
 use crate::journal::{Change, CommitError, Journal};
@@ -80,12 +82,32 @@ pub struct Revoked {
     pub serial: String,
     /// Whose it was.
     pub subject: SpiffeId,
-    /// The key of the authority that signed it.
-    pub authority: KeyDigest,
+    /// The key of the authority that signed it; none if any of them may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<KeyDigest>,
     /// When it was revoked.
     pub revoked_at: UnixTime,
     /// When it ends by itself.
     pub expires_at: UnixTime,
+}
+
+impl Revoked {
+    /// What was issued is revoked at `now`. Which authority signed it is not known; the number is that of
+    /// no other certificate.
+    fn now(issued: Issued, now: UnixTime) -> Self {
+        let Issued { serial, expires_at, subject } = issued;
+        let serial = serial.to_string();
+        Self { serial, subject, authority: None, revoked_at: now, expires_at }
+    }
+}
+
+/// What became of the SVIDs that identities had.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Withdrawn {
+    /// How many were revoked that were not before.
+    pub revoked: usize,
+    /// For how many there was no room on the lists.
+    pub left_out: usize,
 }
 
 impl Revocations {
@@ -137,8 +159,10 @@ impl Revocations {
         let now = self.0.clock.now();
         let revoked = self.parse(certificate, now)?;
         let mut stored = self.0.stored.lock().await;
-        let same =
-            |one: &&Revoked| (&one.serial, one.authority) == (&revoked.serial, revoked.authority);
+        let same = |one: &&Revoked| {
+            one.serial == revoked.serial
+                && (one.authority.is_none() || one.authority == revoked.authority)
+        };
         if let Some(already) = stored.revoked.iter().find(same) {
             return Ok(already.clone());
         }
@@ -148,17 +172,48 @@ impl Revocations {
             return Err(RevokeError::Full);
         }
         next.revoked.push(revoked.clone());
-        let event = Event::X509SvidRevoked {
-            serial: revoked.serial.clone(),
-            subject: revoked.subject.clone(),
-            authority: revoked.authority,
-            expires_at: revoked.expires_at,
-            requester,
-        };
-        *stored = self.write(next, vec![event]).await?;
+        *stored = self.write(next, vec![event(&revoked, requester)]).await?;
         info!(serial = revoked.serial, id = %revoked.subject, "SVID revoked");
         self.0.lists.send_replace(self.sign(&stored, now)?);
         Ok(revoked)
+    }
+
+    /// Revokes every X.509-SVID that any of `ids` still has, and those that were given to an agent that is
+    /// among them. To revoke them again changes nothing. If there is not room for all, those go first that
+    /// would last longest.
+    ///
+    /// # Errors
+    ///
+    /// [`RevokeError`] if nothing was revoked.
+    pub async fn withdraw(
+        &self,
+        ids: &HashSet<SpiffeId>,
+        requester: Requester,
+    ) -> Result<Withdrawn, RevokeError> {
+        let now = self.0.clock.now();
+        let held = issued::held_by(&**self.0.journal.store(), ids, now).await?;
+        let mut stored = self.0.stored.lock().await;
+        let mut next = stored.clone();
+        next.revoked.retain(|one| now < one.expires_at);
+        let known: HashSet<_> = next.revoked.iter().map(|one| one.serial.clone()).collect();
+        let held = held.into_iter().rev().map(|issued| Revoked::now(issued, now));
+        let mut fresh: Vec<_> = held.filter(|one| !known.contains(&one.serial)).collect();
+        let room = MAX_REVOKED.saturating_sub(next.revoked.len());
+        let left_out = fresh.len().saturating_sub(room);
+        fresh.truncate(room);
+        if left_out > 0 {
+            error!(left_out, "the revocation lists are full; SVIDs of quarantined identities lack");
+        }
+        let withdrawn = Withdrawn { revoked: fresh.len(), left_out };
+        if fresh.is_empty() {
+            return Ok(withdrawn);
+        }
+        let events = fresh.iter().map(|one| event(one, requester.clone())).collect();
+        next.revoked.append(&mut fresh);
+        *stored = self.write(next, events).await?;
+        info!(revoked = withdrawn.revoked, "SVIDs of quarantined identities revoked");
+        self.0.lists.send_replace(self.sign(&stored, now)?);
+        Ok(withdrawn)
     }
 
     /// Signs the lists anew from time to time, for as long as the server runs.
@@ -206,7 +261,8 @@ impl Revocations {
             let (_, certificate) = X509Certificate::from_der(&authority.der)
                 .map_err(|_detail| RevokeError::Malformed)?;
             let digest = KeyDigest::of_spki(certificate.public_key().raw);
-            let its: Vec<_> = stored.revoked.iter().filter(|one| one.authority == digest).collect();
+            let its = |one: &&Revoked| one.authority.is_none_or(|authority| authority == digest);
+            let its: Vec<_> = stored.revoked.iter().filter(its).collect();
             if its.is_empty() {
                 continue;
             }
@@ -254,7 +310,7 @@ impl Revocations {
         Ok(Revoked {
             serial: hex::encode(leaf.raw_serial()),
             subject: uri.ok_or(RevokeError::Malformed)?.parse()?,
-            authority,
+            authority: Some(authority),
             revoked_at: now,
             expires_at,
         })
@@ -271,6 +327,16 @@ impl Revocations {
                 .ok()?;
             Some(KeyDigest::of_spki(spki))
         })
+    }
+}
+
+fn event(revoked: &Revoked, requester: Requester) -> Event {
+    Event::X509SvidRevoked {
+        serial: revoked.serial.clone(),
+        subject: revoked.subject.clone(),
+        authority: revoked.authority,
+        expires_at: revoked.expires_at,
+        requester,
     }
 }
 

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use claviger_core::bundle::{Bundle, X509Authority};
 use claviger_core::grant::IssueX509;
 use claviger_core::id::TrustDomain;
-use claviger_core::svid::{Profile, Validity};
+use claviger_core::svid::{self, Profile, Validity};
 use claviger_core::time::UnixTime;
 use rcgen::string::PrintableString;
 use rcgen::{
@@ -117,9 +117,9 @@ impl Issuer {
             return Err(SignError::AuthorityExpired(self.validity.not_after));
         }
         let key = SubjectKey::parse(&act.public_key)?;
+        let serial = *act.serial.as_bytes();
         let contents = act.contents;
         let validity = Validity::of_svid(now, contents.ttl, self.validity.not_after);
-        let serial = random_serial()?;
 
         let mut subject = names(&self.names)?;
         let mut params = params(validity, &serial)?;
@@ -155,8 +155,7 @@ pub(super) fn self_signed(
     validity: Validity,
     organization: &CaConfig,
 ) -> Result<CertificateDer<'static>, SignError> {
-    let serial = random_serial()?;
-    let mut params = params(validity, &serial)?;
+    let mut params = params(validity, fresh_serial()?.as_bytes())?;
     params.subject_alt_names = vec![SanType::URI(trust_domain.id().to_string().try_into()?)];
     let mut subject = names(organization)?;
     // Authorities that follow each other must differ by name: some verifiers look them up by it.
@@ -200,14 +199,15 @@ pub(super) fn date(time: UnixTime) -> Result<OffsetDateTime, SignError> {
     OffsetDateTime::from_unix_timestamp(secs).map_err(|_too_late| SignError::Date(time))
 }
 
-/// A number that nobody can guess: 126 random bits, positive, and always 16 bytes long, so that it
-/// has one spelling.
-fn random_serial() -> Result<[u8; 16], SignError> {
-    let mut serial = [0; 16];
-    rand::fill(&mut serial).map_err(|_unspecified| SignError::NoRandomness)?;
-    let [first, ..] = &mut serial;
-    *first = (*first & 0x3f) | 0x40;
-    Ok(serial)
+/// A serial number that no certificate has.
+///
+/// # Errors
+///
+/// [`SignError::NoRandomness`] if the operating system gives no random bytes.
+pub fn fresh_serial() -> Result<svid::SerialNumber, SignError> {
+    let mut random = [0; 16];
+    rand::fill(&mut random).map_err(|_unspecified| SignError::NoRandomness)?;
+    Ok(svid::SerialNumber::from_random(random))
 }
 
 /// A public key that we sign for: EC P-256 or P-384, Ed25519, or RSA with 2048 to 4096 bits.
@@ -349,6 +349,7 @@ mod tests {
                 dns_names: dns_names.iter().map(|name| name.parse().unwrap()).collect(),
                 ttl: SvidTtl::HOUR,
             },
+            serial: fresh_serial().unwrap(),
             public_key: key.subject_public_key_info(),
             requester: Requester::Server,
             entry: None,

@@ -149,7 +149,7 @@ impl Refusal {
 
 fn of_svid(error: &IssueError) -> Verdict {
     match error {
-        IssueError::Denied(_) => Verdict::No,
+        IssueError::Denied(_) | IssueError::Quarantined(_) => Verdict::No,
         IssueError::Csr(error) => Verdict::Fix(Problem::malformed("csr", &error.to_string())),
         IssueError::Record(_) => Verdict::Later,
         IssueError::Sign(_) => Verdict::Broken,

@@ -17,7 +17,7 @@ use super::refusal::Refusal;
 use super::reply;
 use super::wire;
 use crate::ca::csr::{self, Csr};
-use crate::ca::to_pem;
+use crate::ca::{fresh_serial, to_pem};
 
 /// What is given.
 #[derive(Serialize)]
@@ -42,6 +42,7 @@ pub(super) async fn issue(direct: &Inner, call: &Call) -> Result<Response<Full<B
 
     let act = IssueX509 {
         contents: direct.lifetimes.x509(&attested.entry),
+        serial: fresh_serial().map_err(|error| Refusal::Issue(error.into()))?,
         public_key: csr.into_spki(),
         requester: attested.requester(),
         entry: Some(attested.entry.id.clone()),

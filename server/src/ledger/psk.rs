@@ -14,6 +14,7 @@ use metrics::counter;
 use super::{Ledger, LedgerError, random};
 use crate::epoch::Epoch;
 use crate::journal::{Change, CommitError, Require};
+use crate::standings::Standings;
 use crate::store::{Space, StoreError, Write, json, parse};
 
 /// The name of one attempt of an acceptor to redeem a PSK: whoever repeats it gets the same answer.
@@ -82,6 +83,9 @@ pub enum Refused {
     /// The binder was not made with its key.
     #[error("the binder was not made with this PSK")]
     WrongBinder,
+    /// One of its ends was put in quarantine since it was issued.
+    #[error("a quarantine has voided the PSK")]
+    Voided,
     /// It was redeemed before, in another attempt.
     #[error("the PSK was redeemed before")]
     Replayed,
@@ -105,6 +109,7 @@ impl Refused {
             Self::Expired => "expired",
             Self::OtherBinding => "other_binding",
             Self::WrongBinder => "wrong_binder",
+            Self::Voided => "voided",
             Self::Replayed => "replayed",
             Self::EpochOver => "epoch_over",
             Self::Store(_) | Self::Commit(_) => "unavailable",
@@ -132,7 +137,13 @@ impl Ledger {
         let epoch = self.0.epochs.current();
         let serial = Serial::new(not_after, random()?);
         let identity = epoch.keys.seal(serial);
-        let record = PskRecord { binding: binding.clone(), state: State::Unused };
+        let record = PskRecord {
+            binding: binding.clone(),
+            state: State::Unused,
+            // If one end is in quarantine by then, the change that ends it voids the key.
+            seen: self.0.standings.number(),
+            void_reported: false,
+        };
         let issued = Event::PskIssued {
             identity: identity.to_string(),
             binding,
@@ -194,7 +205,8 @@ impl Ledger {
     /// Spends the PSK for `attempt`, durably, and then gives what the acceptor derives it from.
     ///
     /// A wrong binder spends nothing. The same attempt may be repeated and gets the same answer;
-    /// any other is a replay.
+    /// any other is a replay. If one of its ends was put in quarantine since it was issued, it is void,
+    /// even if the quarantine is over.
     ///
     /// # Errors
     ///
@@ -225,26 +237,20 @@ impl Ledger {
             return Err(Refused::WrongBinder);
         }
         let claim = claim(&found, &act.proof, attempt);
-        // Each round either ends or finds a record that has moved on, which it does twice at most.
+        // Each round either ends, or finds a record that has moved on, which it does three times at most,
+        // or an identity that stands otherwise.
         loop {
             if found.binding().not_after < self.now() {
                 return Err(Refused::Expired);
             }
-            let done = match found.record.state.present(claim) {
-                Answer::First(spent) => self.advance(&found, spent, redeemed(&found, &grant)).await,
-                Answer::Repeat => self.still_in_force(&found),
-                Answer::Replay(Some(alarmed)) => {
-                    let alarm = replayed(&found, &grant);
-                    self.advance(&found, alarmed, alarm).await.and(Err(Overtaken::Replay))
-                }
-                Answer::Replay(None) => Err(Overtaken::Replay),
-            };
-            match done {
+            match self.present(&found, &grant, claim).await {
                 Ok(()) => break,
                 Err(Overtaken::Change) => {
                     found = self.look_up(found.identity, found.epoch).await?;
                 }
+                Err(Overtaken::Standing { seen }) => self.0.standings.newer_than(seen).await,
                 Err(Overtaken::Replay) => return Err(Refused::Replayed),
+                Err(Overtaken::Void) => return Err(Refused::Voided),
                 Err(Overtaken::Epoch) => return Err(Refused::EpochOver),
                 Err(Overtaken::Failure(error)) => return Err(Refused::Commit(error)),
             }
@@ -253,20 +259,66 @@ impl Ledger {
         Ok(Redeemed { base, binding: found.record.binding })
     }
 
-    /// Moves the record on to `state`, unless something happened to it or to its epoch.
-    async fn advance(&self, found: &Found, state: State, event: Event) -> Result<(), Overtaken> {
-        let record = PskRecord { binding: found.binding().clone(), state };
+    /// Decides about `claim`, and writes down what follows.
+    async fn present(
+        &self,
+        found: &Found,
+        grant: &Grant<RedeemPsk>,
+        claim: Claim,
+    ) -> Result<(), Overtaken> {
+        // Looked at before the ends are, and still the newest when the key is spent.
+        let seen = self.0.standings.number();
+        let record = &found.record;
+        match record.state.present(claim) {
+            Answer::First(_) | Answer::Repeat if self.is_void(record) => {
+                if !record.void_reported {
+                    let reported = PskRecord { void_reported: true, ..record.clone() };
+                    self.advance(found, &reported, seen, voided(found, grant)).await?;
+                }
+                Err(Overtaken::Void)
+            }
+            Answer::First(state) => {
+                let spent = PskRecord { state, ..record.clone() };
+                self.advance(found, &spent, seen, redeemed(found, grant)).await
+            }
+            Answer::Repeat => self.still_in_force(found),
+            Answer::Replay(Some(state)) => {
+                let alarmed = PskRecord { state, ..record.clone() };
+                let alarm = replayed(found, grant);
+                self.advance(found, &alarmed, seen, alarm).await.and(Err(Overtaken::Replay))
+            }
+            Answer::Replay(None) => Err(Overtaken::Replay),
+        }
+    }
+
+    /// Whether a quarantine of one of its ends began or ended since it was minted.
+    fn is_void(&self, record: &PskRecord) -> bool {
+        let PskBinding { client, server, .. } = &record.binding;
+        [client, server].iter().any(|end| self.0.standings.is_void(end, record.seen))
+    }
+
+    /// Moves on to `record`, unless something happened to it, to its epoch, or to how identities stand
+    /// after change number `seen`.
+    async fn advance(
+        &self,
+        found: &Found,
+        record: &PskRecord,
+        seen: u64,
+        event: Event,
+    ) -> Result<(), Overtaken> {
         let change = Change {
             require: vec![
                 found.epoch.in_force(),
+                Standings::require(seen),
                 Require::value(Space::Psks, found.key, found.stored.as_slice()),
             ],
-            writes: vec![Write::put(Space::Psks, found.key, json(&record))],
+            writes: vec![Write::put(Space::Psks, found.key, json(record))],
             events: vec![event],
         };
         match self.0.journal.commit(change).await {
             Ok(_head) => Ok(()),
             Err(CommitError::Conflict { unmet: 0 }) => Err(Overtaken::Epoch),
+            Err(CommitError::Conflict { unmet: 1 }) => Err(Overtaken::Standing { seen }),
             Err(CommitError::Conflict { .. }) => Err(Overtaken::Change),
             Err(error) => Err(Overtaken::Failure(error)),
         }
@@ -292,6 +344,10 @@ impl Ledger {
 enum Overtaken {
     /// It has moved on by itself: look again.
     Change,
+    /// Some identity stands otherwise than after change number `seen`: look again.
+    Standing { seen: u64 },
+    /// A quarantine has voided it.
+    Void,
     /// It is spent, by somebody else.
     Replay,
     /// Its epoch is over.
@@ -331,6 +387,14 @@ fn redeemed(found: &Found, grant: &Grant<RedeemPsk>) -> Event {
 
 fn replayed(found: &Found, grant: &Grant<RedeemPsk>) -> Event {
     Event::PskReplayed {
+        identity: found.identity.to_string(),
+        binding: found.binding().clone(),
+        requester: grant.act().requester.clone(),
+    }
+}
+
+fn voided(found: &Found, grant: &Grant<RedeemPsk>) -> Event {
+    Event::PskVoided {
         identity: found.identity.to_string(),
         binding: found.binding().clone(),
         requester: grant.act().requester.clone(),

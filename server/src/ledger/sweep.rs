@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::token::TokenRecord;
 use super::{Ledger, once};
+use crate::ca::issued;
 use crate::epoch::{Doubt, FenceError};
 use crate::journal::{Change, CommitError};
 use crate::store::{Order, Space, StoreError, Write, parse};
@@ -21,7 +22,11 @@ const PERIOD: Duration = Duration::from_secs(15);
 /// How many records one write drops: few enough that redemptions do not wait for it.
 const BATCH: usize = 1_024;
 
-/// How long ago a PSK may have been minted, and still be on its way into the store.
+/// For how long it is remembered of an SVID that has ended that it was issued: as a revocation list has
+/// it, it ends with its last second.
+const LAST: Duration = Duration::from_secs(1);
+
+/// How long ago a PSK or SVID may have been decided about, and still be on its way into the store.
 const STRAGGLERS: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
@@ -29,6 +34,8 @@ pub(super) struct Sweeper {
     ledger: Ledger,
     /// Where it stopped: there is nothing to drop before. It saves stepping over what was dropped.
     from: [u8; 16],
+    /// The same of what was issued.
+    issued_from: [u8; 8],
     /// The time of the last round.
     last: UnixTime,
 }
@@ -46,7 +53,7 @@ pub(super) enum SweepError {
 
 impl Sweeper {
     pub(super) fn new(ledger: Ledger) -> Self {
-        Self { ledger, from: [0; 16], last: UnixTime::default() }
+        Self { ledger, from: [0; 16], issued_from: [0; 8], last: UnixTime::default() }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
@@ -71,6 +78,7 @@ impl Sweeper {
         let now = self.ledger.now();
         if now < self.last {
             self.from = [0; 16];
+            self.issued_from = [0; 8];
         }
         self.last = now;
         if self.ledger.0.psks.used() > 0 {
@@ -80,23 +88,33 @@ impl Sweeper {
             self.drop_tokens(now).await?;
         }
         if self.ledger.0.once.used() > 0 {
-            self.drop_once(now).await?;
+            let freed = |count| self.ledger.0.once.free(count);
+            self.drop_below(Space::Once, ([0; 8], once::first_alive(now)), freed).await?;
         }
+        let ended = issued::first_alive(now.before(LAST));
+        self.drop_below(Space::Issued, (self.issued_from, ended), |_count| {}).await?;
+        self.issued_from = issued::first_alive(now.before(STRAGGLERS));
         Ok(())
     }
 
-    async fn drop_once(&self, now: UnixTime) -> Result<(), SweepError> {
-        let inner = &self.ledger.0;
+    /// Drops what lies in `space` below `alive`, where there is nothing below `from`. How many those were
+    /// is told to `freed`.
+    async fn drop_below(
+        &self,
+        space: Space,
+        (from, alive): ([u8; 8], [u8; 8]),
+        freed: impl Fn(usize),
+    ) -> Result<(), SweepError> {
+        let journal = &self.ledger.0.journal;
         loop {
-            let (store, from) = (inner.journal.store(), Bound::Unbounded);
-            let to = Bound::Excluded(once::first_alive(now).to_vec());
-            let expired = store.scan(Space::Once, from, to, Order::Ascending, BATCH).await?;
+            let (from, to) = (Bound::Included(from.to_vec()), Bound::Excluded(alive.to_vec()));
+            let expired = journal.store().scan(space, from, to, Order::Ascending, BATCH).await?;
             let Some((last, _)) = expired.last() else { return Ok(()) };
             // The least key above the last one.
             let key = [last.as_slice(), &[0]].concat();
-            let writes = vec![Write::DeleteBelow { space: Space::Once, key }];
-            inner.journal.commit(Change { writes, ..Change::default() }).await?;
-            inner.once.free(expired.len());
+            let writes = vec![Write::DeleteBelow { space, key }];
+            journal.commit(Change { writes, ..Change::default() }).await?;
+            freed(expired.len());
         }
     }
 

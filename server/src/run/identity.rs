@@ -14,6 +14,7 @@ use tracing::{error, info};
 use zeroize::Zeroizing;
 
 use crate::api::issuance::{Issuance, IssueError};
+use crate::ca::fresh_serial;
 use crate::registry::server_id;
 
 /// The longest sleep: a clock that was set forward is noticed this late at most.
@@ -103,6 +104,7 @@ async fn issue(issuance: &Issuance, ttl: SvidTtl) -> Result<(Svid, Validity), Ow
             dns_names: Vec::new(),
             ttl,
         },
+        serial: fresh_serial().map_err(IssueError::Sign)?,
         public_key: key.subject_public_key_info(),
         requester: Requester::Server,
         entry: None,

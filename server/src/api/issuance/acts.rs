@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use claviger_core::grant::{Grant, IssueEar, IssueJwt, IssueWit, IssueX509, IssueX509Ca, Recorded};
+use claviger_core::id::SpiffeId;
 use claviger_core::time::UnixTime;
 
 use crate::ca::{Authority, SignError, SignedSvid, SignedToken};
@@ -17,6 +18,9 @@ pub trait Issue: Send + Sized {
     /// The metric that counts it.
     const COUNTER: &'static str;
 
+    /// Whom it names.
+    fn subject(&self) -> &SpiffeId;
+
     /// Decides about it.
     ///
     /// # Errors
@@ -24,10 +28,11 @@ pub trait Issue: Send + Sized {
     /// [`Denied`] unless a policy permits it.
     fn decide(self, policy: &Policies) -> Result<Grant<Self>, Denied>;
 
-    /// Records that it is about to be done: all of `grants` in one write.
+    /// Records that it is about to be done, as of `now`: all of `grants` in one write.
     fn record(
         journal: &Journal,
         grants: Vec<Grant<Self>>,
+        now: UnixTime,
     ) -> impl Future<Output = Result<Vec<Recorded<Grant<Self>>>, CommitError>> + Send;
 
     /// Does it.
@@ -46,6 +51,10 @@ impl Issue for IssueX509 {
     type Svid = SignedSvid;
     const COUNTER: &'static str = names::X509_SVIDS_ISSUED;
 
+    fn subject(&self) -> &SpiffeId {
+        &self.contents.subject
+    }
+
     fn decide(self, policy: &Policies) -> Result<Grant<Self>, Denied> {
         policy.issue_x509(self)
     }
@@ -53,8 +62,9 @@ impl Issue for IssueX509 {
     async fn record(
         journal: &Journal,
         grants: Vec<Grant<Self>>,
+        now: UnixTime,
     ) -> Result<Vec<Recorded<Grant<Self>>>, CommitError> {
-        journal.record_x509(grants).await
+        journal.record_x509(grants, now).await
     }
 
     fn sign(
@@ -70,6 +80,10 @@ impl Issue for IssueX509Ca {
     type Svid = SignedSvid;
     const COUNTER: &'static str = names::X509_CAS_ISSUED;
 
+    fn subject(&self) -> &SpiffeId {
+        &self.server
+    }
+
     fn decide(self, policy: &Policies) -> Result<Grant<Self>, Denied> {
         policy.issue_x509_ca(self)
     }
@@ -77,6 +91,7 @@ impl Issue for IssueX509Ca {
     async fn record(
         journal: &Journal,
         grants: Vec<Grant<Self>>,
+        _now: UnixTime,
     ) -> Result<Vec<Recorded<Grant<Self>>>, CommitError> {
         journal.record_x509_ca(grants).await
     }
@@ -94,6 +109,10 @@ impl Issue for IssueJwt {
     type Svid = SignedToken;
     const COUNTER: &'static str = names::JWT_SVIDS_ISSUED;
 
+    fn subject(&self) -> &SpiffeId {
+        &self.contents.subject
+    }
+
     fn decide(self, policy: &Policies) -> Result<Grant<Self>, Denied> {
         policy.issue_jwt(self)
     }
@@ -101,6 +120,7 @@ impl Issue for IssueJwt {
     async fn record(
         journal: &Journal,
         grants: Vec<Grant<Self>>,
+        _now: UnixTime,
     ) -> Result<Vec<Recorded<Grant<Self>>>, CommitError> {
         journal.record_jwt(grants).await
     }
@@ -118,6 +138,10 @@ impl Issue for IssueWit {
     type Svid = SignedToken;
     const COUNTER: &'static str = names::WIT_SVIDS_ISSUED;
 
+    fn subject(&self) -> &SpiffeId {
+        &self.contents.subject
+    }
+
     fn decide(self, policy: &Policies) -> Result<Grant<Self>, Denied> {
         policy.issue_wit(self)
     }
@@ -125,6 +149,7 @@ impl Issue for IssueWit {
     async fn record(
         journal: &Journal,
         grants: Vec<Grant<Self>>,
+        _now: UnixTime,
     ) -> Result<Vec<Recorded<Grant<Self>>>, CommitError> {
         journal.record_wit(grants).await
     }
@@ -142,6 +167,10 @@ impl Issue for IssueEar {
     type Svid = SignedToken;
     const COUNTER: &'static str = names::EARS_ISSUED;
 
+    fn subject(&self) -> &SpiffeId {
+        &self.contents.agent
+    }
+
     fn decide(self, policy: &Policies) -> Result<Grant<Self>, Denied> {
         policy.issue_ear(self)
     }
@@ -149,6 +178,7 @@ impl Issue for IssueEar {
     async fn record(
         journal: &Journal,
         grants: Vec<Grant<Self>>,
+        _now: UnixTime,
     ) -> Result<Vec<Recorded<Grant<Self>>>, CommitError> {
         journal.record_ear(grants).await
     }

@@ -16,6 +16,7 @@ use super::{Service, audience, public_key};
 use crate::api::issuance::{IssueError, jwt_to_wire, to_wire, wit_to_wire};
 use crate::api::malformed;
 use crate::ca::csr::Csr;
+use crate::ca::fresh_serial;
 
 impl Service {
     pub(super) async fn mint_x509(
@@ -28,7 +29,9 @@ impl Service {
         self.check_workload("csr", &subject)?;
         let ttl = ttl(request.ttl)?.unwrap_or(self.lifetimes.x509);
         let contents = X509SvidContents { subject: subject.clone(), dns_names, ttl };
-        let act = IssueX509 { contents, public_key: csr.into_spki(), requester, entry: None };
+        let serial = fresh_serial().map_err(IssueError::Sign)?;
+        let public_key = csr.into_spki();
+        let act = IssueX509 { contents, serial, public_key, requester, entry: None };
         let svid = self.shared.issuance.issue(act).await?;
         Ok(to_wire(&subject, &svid))
     }

@@ -6,8 +6,8 @@ use webpki::OwnedCertRevocationList;
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::*;
-use crate::ca::Authority;
 use crate::ca::rotation::Rotation;
+use crate::ca::{Authority, fresh_serial};
 use crate::config::Config;
 use crate::storage::fixture::{Life, NOW, TestClock, decided};
 use crate::store::memory::MemoryStore;
@@ -48,6 +48,7 @@ impl World {
                 dns_names: Vec::new(),
                 ttl: SvidTtl::HOUR,
             },
+            serial: fresh_serial().unwrap(),
             public_key: KeyPair::generate().unwrap().subject_public_key_info(),
             requester: Requester::Server,
             entry: None,

@@ -15,7 +15,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::*;
 use crate::ca::keys::AuthorityKey;
-use crate::ca::{SignedSvid, SignedToken};
+use crate::ca::{SignedSvid, SignedToken, fresh_serial};
 use crate::storage::fixture::{Life, NOW, TestClock, decided};
 use crate::store::memory::{Fault, MemoryStore};
 use crate::store::{Space, Store as _, Write};
@@ -53,6 +53,7 @@ impl World {
                 dns_names: Vec::new(),
                 ttl: SvidTtl::HOUR,
             },
+            serial: fresh_serial().unwrap(),
             public_key: KeyPair::generate().unwrap().subject_public_key_info(),
             requester: Requester::Server,
             entry: None,

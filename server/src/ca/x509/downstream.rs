@@ -7,7 +7,7 @@ use claviger_core::svid::Validity;
 use claviger_core::time::UnixTime;
 use rcgen::{BasicConstraints, DnType, IsCa, KeyUsagePurpose, SanType};
 
-use super::{Issuer, SERIAL_NUMBER, SubjectKey, names, params, printable, random_serial};
+use super::{Issuer, SERIAL_NUMBER, SubjectKey, fresh_serial, names, params, printable};
 use crate::ca::{SignError, SignedSvid};
 
 impl Issuer {
@@ -24,7 +24,7 @@ impl Issuer {
         }
         let key = SubjectKey::parse(&act.public_key)?;
         let validity = Validity::of_svid(now, act.ttl, self.validity.not_after);
-        let serial = random_serial()?;
+        let serial = *fresh_serial()?.as_bytes();
 
         let mut params = params(validity, &serial)?;
         params.subject_alt_names = vec![SanType::URI(trust_domain.id().to_string().try_into()?)];

@@ -161,8 +161,10 @@ impl World {
             Revocations::open(keys, journal.clone(), Arc::clone(&clock), bundle).await.unwrap();
         let (set, known) = (PolicySet::compile(source).unwrap(), Arc::new(registry.clone()));
         let policy = Policies::new(set, domain, known, Standings::default(), Arc::clone(&clock));
-        let issuance =
-            Issuance { policy: policy.clone(), journal, authority, clock: Arc::clone(&clock) };
+        let issuance = {
+            let (policy, standings) = (policy.clone(), storage.standings.clone());
+            Issuance { policy, journal, authority, standings, clock: Arc::clone(&clock) }
+        };
         let folder = Folder::nowhere(policy.clone(), storage.journal.clone(), Arc::clone(&clock));
         let announcer = Announcer::open(
             &policy,
