@@ -21,8 +21,8 @@ use claviger_core::selector::{Selector, Selectors};
 use claviger_core::time::Clock;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use crate::workload::{self, AttestError, Caller};
 use accounts::Accounts;

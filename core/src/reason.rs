@@ -17,6 +17,8 @@ pub enum Reason {
     EntryExpired,
     /// The entry is for a secret store, and for nobody who asks on a socket.
     ForSecretStore,
+    /// The identity is in quarantine, or the agent is.
+    Quarantined,
     /// The agent has more entries than it may have.
     OverEntryLimit,
     /// The SVID has not come from the server yet.
@@ -31,11 +33,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoEntry,
         Self::SelectorsMissing,
         Self::EntryExpired,
         Self::ForSecretStore,
+        Self::Quarantined,
         Self::OverEntryLimit,
         Self::SvidPending,
         Self::SvidRefused,
@@ -51,6 +54,7 @@ impl Reason {
             Self::SelectorsMissing => "selectors_missing",
             Self::EntryExpired => "entry_expired",
             Self::ForSecretStore => "for_secret_store",
+            Self::Quarantined => "quarantined",
             Self::OverEntryLimit => "over_entry_limit",
             Self::SvidPending => "svid_pending",
             Self::SvidRefused => "svid_refused",
@@ -67,6 +71,7 @@ impl Reason {
             Self::SelectorsMissing => "the process does not have every selector of the entry",
             Self::EntryExpired => "the entry has ended",
             Self::ForSecretStore => "the entry is for a secret store (store_svid)",
+            Self::Quarantined => "the identity, or its agent, is in quarantine",
             Self::OverEntryLimit => "the agent has more entries than `limits.entries` allows",
             Self::SvidPending => "the SVID has not come from the server yet",
             Self::SvidRefused => "the server refuses the SVID",

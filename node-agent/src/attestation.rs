@@ -14,11 +14,13 @@ use claviger_core::time::Clock;
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::telemetry::Chain;
 use claviger_runtime::unix::{NoProcess, Peer};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::{Request, Status};
 use tracing::{debug, warn};
 
 use crate::config::Config;
+use crate::credentials::Snapshot;
 use crate::metrics;
 use others::Others;
 
@@ -35,24 +37,30 @@ pub(crate) struct Attestation(Arc<Attestors>);
 struct Attestors {
     unix: unix::Attestor,
     others: Others,
+    /// Whose identities are in doubt, and since when.
+    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Attestation {
     /// With the attestors that `config` names. What they have to run is run by `tasks`.
     pub(crate) async fn open(
         config: &Config,
+        snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
         clock: &Arc<dyn Clock>,
         tasks: &Tasks,
     ) -> Result<Self, OpenAttestorsError> {
         let unix = unix::Attestor::new(config.unix, Arc::clone(clock));
         let others = Others::open(&config.workload, clock, tasks).await?;
-        Ok(Self(Arc::new(Attestors { unix, others })))
+        let clock = Arc::clone(clock);
+        Ok(Self(Arc::new(Attestors { unix, others, snapshots, clock })))
     }
 
-    /// The facts about `peer`, found out now.
+    /// The facts about `peer`, found out now. Where they earn an identity that was put in doubt, nothing
+    /// that was remembered from before then is among them.
     pub(crate) async fn facts(&self, peer: &Peer) -> Result<Selectors, AttestError> {
         let start = Instant::now();
-        let facts = self.0.look_at(peer).await;
+        let facts = self.0.look_closely(peer).await;
         let outcome = if facts.is_ok() { "ok" } else { "failed" };
         metrics::attested(outcome, start.elapsed());
         match &facts {
@@ -75,29 +83,54 @@ impl Attestation {
             return pending().await;
         }
         // A process that can't be looked at has ended, or is no longer what it was.
-        if let Ok(process) = others.open_process(caller(peer)) {
+        if let Ok(process) = others.open_process(caller(peer, None)) {
             others.changed(&process, facts).await;
         }
     }
 }
 
 /// Who `peer` is, to an attestor.
-fn caller(peer: &Peer) -> Caller {
-    Caller { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() }
+fn caller(peer: &Peer, since: Option<Instant>) -> Caller {
+    Caller { pid: peer.pid(), uid: peer.uid(), gid: peer.gid(), since }
 }
 
 impl Attestors {
+    /// Looks again, without relying on what is remembered, if an identity that the facts earn is in
+    /// doubt since then. What comes into doubt meanwhile is looked at once more.
+    async fn look_closely(&self, peer: &Peer) -> Result<Selectors, AttestError> {
+        let mut since = None;
+        loop {
+            let facts = self.look_at(peer, since).await?;
+            let doubted = self.doubted(&facts);
+            if doubted <= since {
+                return Ok(facts);
+            }
+            since = doubted;
+        }
+    }
+
+    /// When the last of the identities that `facts` earn was put in doubt.
+    fn doubted(&self, facts: &Selectors) -> Option<Instant> {
+        let snapshot = self.snapshots.borrow().clone()?;
+        let admitted = snapshot.admitted(facts, self.clock.now()).into_iter();
+        admitted.filter_map(|identity| identity.doubted).max()
+    }
+
     /// What a process is when it is looked at counts only if it is the same that connected, and if
     /// it has spoken since then.
-    async fn look_at(&self, peer: &Peer) -> Result<Selectors, AttestError> {
+    async fn look_at(&self, peer: &Peer, since: Option<Instant>) -> Result<Selectors, AttestError> {
         let spoken = tokio::time::timeout(PATIENCE, peer.spoken()).await;
         spoken.map_err(|_elapsed| AttestError::Silent)?;
-        let facts = self.facts_of(peer).await?;
+        let facts = self.facts_of(peer, since).await?;
         if peer.has_changed() { Err(AttestError::NotWhoConnected) } else { Ok(facts) }
     }
 
-    async fn facts_of(&self, peer: &Peer) -> Result<Selectors, AttestError> {
-        let caller = caller(peer);
+    async fn facts_of(
+        &self,
+        peer: &Peer,
+        since: Option<Instant>,
+    ) -> Result<Selectors, AttestError> {
+        let caller = caller(peer, since);
         let has_exited = || peer.has_exited();
         let own = self.unix.attest(caller, has_exited);
         if self.others.is_empty() {

@@ -43,6 +43,15 @@ pub(crate) struct Cursor {
     pub(crate) sequence: u64,
 }
 
+/// How far has been taken in what the server says.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Applied {
+    /// Of entries; unset before there were any.
+    pub(crate) cursor: Option<Cursor>,
+    /// Of how identities stand: the number of the newest change.
+    pub(crate) standings: u64,
+}
+
 /// What the server says has changed.
 #[derive(Debug)]
 pub(crate) struct Update {

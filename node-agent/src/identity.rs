@@ -6,7 +6,7 @@
 //! | evidence, and the conversation about it | `attest` |
 //! | becoming somebody: evidence for an SVID | `enrol` |
 //! | staying who one is: a new SVID at half life | `renew` |
-//! | what to do when the server refuses | `standing` |
+//! | what to do when the server refuses, or doubts | `standing` |
 //!
 //! An agent that finds a valid SVID in its directory is whom it names. Otherwise it attests. If its
 //! kind of evidence can be shown again, it attests instead of renewing, too, and again by itself
@@ -38,7 +38,7 @@ pub use enrol::{BadAnswer, EnrolError};
 pub use stored::StoredError;
 
 pub(crate) use renew::Renewal;
-pub(crate) use standing::Standing;
+pub(crate) use standing::{Standing, doubts};
 pub(crate) use stored::save_bundle;
 
 /// An agent that the server knows.

@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::attestation::peer;
 use crate::metrics::counted;
+use crate::standings::Standings;
 use crate::streams::Desk;
 use crate::workload_api::require_header;
 
@@ -38,6 +39,8 @@ pub(crate) struct PskBroker {
     pub(crate) desk: Desk,
     /// The way to the server.
     pub(crate) link: watch::Receiver<Option<Channel>>,
+    /// How identities stand.
+    pub(crate) standings: Standings,
 }
 
 #[async_trait]
@@ -62,6 +65,11 @@ impl Service for PskBroker {
 }
 
 impl PskBroker {
+    /// Whether one of these is in quarantine: whatever the server says, nothing passes between them.
+    fn is_quarantined(&self, ids: &[SpiffeId]) -> bool {
+        ids.iter().any(|id| self.standings.of(id).quarantined)
+    }
+
     /// Asks the server, and gives up soon: whoever asks is holding a connection.
     async fn ask<A, F>(&self, call: impl FnOnce(AgentPskClient<Channel>) -> F) -> Result<A, Status>
     where

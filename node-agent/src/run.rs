@@ -16,10 +16,11 @@ use tonic_reflection::server as reflection;
 
 use crate::attestation::{Attestation, OpenAttestorsError};
 use crate::config::Config;
-use crate::credentials::{Book, Keeper, Outputs};
+use crate::credentials::{Applied, Book, Keeper, Outputs};
 use crate::files::{DataDir, DataDirError};
-use crate::identity::{self, EstablishError, Renewal, Standing};
+use crate::identity::{self, EstablishError, Renewal, Standing, doubts};
 use crate::relay::{self, OpenRelayError};
+use crate::standings::{self, LoadStandingsError, Standings};
 use crate::streams::Desk;
 use crate::sync::{LoadWitnessError, Sync, UPDATES, Witness};
 
@@ -57,16 +58,18 @@ impl Agent {
         let clock = config.clock.in_clock(clock);
         let dir = DataDir::open(&config.data_dir)?;
         let witness = Witness::load(&dir).await?;
+        let standings = Standings::load(&dir).await?;
         // All that can be in the way on this machine is found out before a token is spent.
         let health = Health::default();
         let standing = Standing::new(health.part("identity"), dir.clone());
         let (link, links) = watch::channel(None);
         let (snapshots, current) = watch::channel(None);
         serve_health(&config, &health, tasks).await?;
-        let attestation = Attestation::open(&config, &clock, tasks).await?;
+        let attestation = Attestation::open(&config, current.clone(), &clock, tasks).await?;
         let doors = Doors {
             desk: Desk::new(&config, attestation, current, &clock, tasks),
             link: links.clone(),
+            standings: standings.clone(),
             health: health.clone(),
             agent: Arc::default(),
         };
@@ -81,20 +84,22 @@ impl Agent {
         link.send_replace(Some(agent.server.channel(Some(&agent.identity))));
 
         let (updates, incoming) = mpsc::channel(UPDATES);
-        let (applied, cursor) = watch::channel(None);
+        let (applied, cursor) = watch::channel(Applied::default());
         let keeper = Keeper {
-            book: Book::new(config.limits.entries),
+            book: Book::new(config.limits.entries, standings.clone(), agent.id.clone()),
             updates: incoming,
             link: links.clone(),
             outputs: Outputs { snapshots, applied },
             clock: Arc::clone(&clock),
             banned: standing.banned().clone(),
+            editions: standings.watch(),
         };
         let sync = Sync {
             server: agent.server.clone(),
             link: links,
             updates,
             applied: cursor,
+            standings: standings.clone(),
             witness,
             dir: dir.clone(),
             believed: None,
@@ -107,9 +112,16 @@ impl Agent {
         standing.set_reattestable(agent.reattestable);
         brokers.open(&agent.identity, agent.server.bundle(), tasks);
         drop(doors.agent.set(id.clone()));
+        let doubts = doubts(standings.clone(), id.clone(), standing.clone());
+        let kept = standings::keep(standings, dir.clone(), tasks.token());
         let renewal = Renewal { agent, config, dir, link, standing, clock };
         tasks.spawn("credentials", |stop| keeper.run(stop));
         tasks.spawn("sync", |stop| sync.run(stop));
+        tasks.spawn("standings", |_stop| async move { Ok(kept.await) });
+        tasks.spawn("doubts", |stop| async move {
+            stop.run_until_cancelled_owned(doubts).await;
+            Ok(())
+        });
         tasks.spawn("renewal", |stop| renewal.run(stop));
         Ok(Running { id, socket, health })
     }
@@ -141,6 +153,9 @@ pub enum StartError {
     /// What it remembers of the server is damaged.
     #[error(transparent)]
     Witness(#[from] LoadWitnessError),
+    /// What it remembers of who is in quarantine is damaged.
+    #[error(transparent)]
+    Standings(#[from] LoadStandingsError),
     /// It can't find out about workloads.
     #[error(transparent)]
     Workload(#[from] OpenAttestorsError),

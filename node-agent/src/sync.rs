@@ -27,11 +27,12 @@ use tonic::transport::Channel;
 use tracing::{error, info, warn};
 
 use crate::backoff::{Backoff, jitter};
-use crate::credentials::{Cursor, Update};
+use crate::credentials::{Applied, Cursor, Update};
 use crate::files::DataDir;
 use crate::identity::{Standing, save_bundle};
 use crate::metrics;
 use crate::server::{Said, Server, is_rejection};
+use crate::standings::{self, Standings};
 
 use pages::{Pages, SyncError};
 pub(crate) use witness::Witness;
@@ -58,7 +59,9 @@ pub(crate) struct Sync {
     /// Who hears of changes.
     pub(crate) updates: mpsc::Sender<Update>,
     /// How far they have been applied.
-    pub(crate) applied: watch::Receiver<Option<Cursor>>,
+    pub(crate) applied: watch::Receiver<Applied>,
+    /// How identities stand.
+    pub(crate) standings: Standings,
     /// What the server's audit log must not fall behind.
     pub(crate) witness: Witness,
     /// Where it and the bundle are kept.
@@ -80,6 +83,9 @@ struct Subscription {
     requests: watch::Sender<wire::SubscribeRequest>,
     responses: Streaming<wire::SubscribeResponse>,
     pages: Pages,
+    standings: standings::Pages,
+    /// Whether this connection has said how identities stand.
+    stand: bool,
     /// The log that this connection tells of; unset before the first response.
     log_id: Option<Vec<u8>>,
 }
@@ -129,7 +135,7 @@ impl Sync {
                     Err(_stopping) => std::future::pending().await,
                 },
                 Ok(()) = self.applied.changed() => {
-                    subscription.acknowledge(self.applied.borrow_and_update().as_ref());
+                    subscription.acknowledge(&self.applied.borrow_and_update());
                     self.health.set(State::Ready);
                     continue;
                 }
@@ -156,7 +162,7 @@ impl Sync {
     async fn subscribe(&mut self) -> Result<Subscription, SyncError> {
         let channel = self.link.borrow_and_update().clone().ok_or(SyncError::NoLink)?;
         // Where our state ends is where the keeper's does.
-        let cursor = self.applied.borrow_and_update().clone();
+        let cursor = self.applied.borrow_and_update().cursor.clone();
         let hello = wire::Hello {
             cursor: cursor.map(|Cursor { log_id, sequence }| wire::Cursor { log_id, sequence }),
             checkpoint: self.witness.newest(),
@@ -172,7 +178,14 @@ impl Sync {
             Err(_elapsed) => return Err(SyncError::Late),
         };
         metrics::subscribed("ok");
-        Ok(Subscription { requests, responses, pages: Pages::new(self.max_entries), log_id: None })
+        Ok(Subscription {
+            requests,
+            responses,
+            pages: Pages::new(self.max_entries),
+            standings: standings::Pages::default(),
+            stand: false,
+            log_id: None,
+        })
     }
 
     /// Takes in one response: remember the checkpoint, believe the bundle, hand on the changes.
@@ -183,6 +196,9 @@ impl Sync {
     ) -> Result<(), SyncError> {
         if let Some(checkpoint) = response.checkpoint.take() {
             self.witness.see(checkpoint, self.server.trust_domain());
+        }
+        if let Some(page) = response.standings.take() {
+            self.take_in_standings(subscription, page)?;
         }
         let Some(update) = subscription.pages.push(response, self.server.trust_domain())? else {
             return Ok(());
@@ -200,11 +216,26 @@ impl Sync {
         if first {
             self.standing.accepted().await;
             let applied = self.applied.borrow();
-            subscription.acknowledge(applied.as_ref());
+            subscription.acknowledge(&applied);
             // Otherwise, there is nothing to serve before the first update has been applied.
-            if applied.is_some() {
+            if applied.cursor.is_some() {
                 self.health.set(State::Ready);
             }
+        }
+        Ok(())
+    }
+
+    /// Who stands otherwise is known to everybody here at once; the rest follows from that.
+    fn take_in_standings(
+        &self,
+        subscription: &mut Subscription,
+        page: wire::Standings,
+    ) -> Result<(), SyncError> {
+        if let Some(update) = subscription.standings.push(page)? {
+            self.standings.apply(update)?;
+            subscription.stand = true;
+            // Nothing may have changed, and then nobody else brings the server to know it.
+            subscription.acknowledge(&self.applied.borrow());
         }
         Ok(())
     }
@@ -240,7 +271,7 @@ impl Sync {
         };
         warn!(server = %self.server.address(), error = why, "server out of reach");
         let since = self.clock.now().before(lost_for);
-        let state = if self.applied.borrow().is_some() {
+        let state = if self.applied.borrow().cursor.is_some() {
             State::Degraded(format!(
                 "server unreachable since {since} (Unix time); serving cached SVIDs: {why}"
             ))
@@ -252,14 +283,15 @@ impl Sync {
 }
 
 impl Subscription {
-    /// Tells the server how far its changes have been applied, if they are this connection's.
-    fn acknowledge(&self, applied: Option<&Cursor>) {
-        if let (Some(applied), Some(log_id)) = (applied, &self.log_id)
-            && applied.log_id == *log_id
-        {
-            let ack = wire::Ack { sequence: applied.sequence, standings: 0 };
-            let step = Some(wire::subscribe_request::Step::Ack(ack));
-            self.requests.send_replace(wire::SubscribeRequest { step });
-        }
+    /// Tells the server how far what it says has been taken in, as far as this connection has said it.
+    fn acknowledge(&self, applied: &Applied) {
+        let Some(log_id) = &self.log_id else { return };
+        let cursor = applied.cursor.as_ref().filter(|cursor| cursor.log_id == *log_id);
+        let ack = wire::Ack {
+            sequence: cursor.map_or(0, |cursor| cursor.sequence),
+            standings: if self.stand { applied.standings } else { 0 },
+        };
+        let step = Some(wire::subscribe_request::Step::Ack(ack));
+        self.requests.send_replace(wire::SubscribeRequest { step });
     }
 }

@@ -25,12 +25,14 @@ use claviger_runtime::slots::Slots;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Channel;
 use zeroize::Zeroizing;
 
 use crate::credentials::Snapshot;
 use crate::metrics;
+use crate::standings::Standings;
 
 use cache::{Cache, Kept};
 pub(crate) use error::NoToken;
@@ -46,6 +48,7 @@ const WAITING_PER_UID: usize = 64;
 pub(crate) struct Tokens {
     link: watch::Receiver<Option<Channel>>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    standings: Standings,
     clock: Arc<dyn Clock>,
     waiting: Slots<u32>,
     cache: Arc<Cache>,
@@ -75,11 +78,12 @@ impl Tokens {
     pub(crate) fn new(
         link: watch::Receiver<Option<Channel>>,
         snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+        standings: Standings,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let waiting = Slots::new(WAITING, WAITING_PER_UID);
         let (cache, pending) = (Arc::default(), Arc::default());
-        Self { link, snapshots, clock, waiting, cache, pending }
+        Self { link, snapshots, standings, clock, waiting, cache, pending }
     }
 
     /// The JWT-SVIDs of `entries` for `audience`, in their order, for a process of the user `uid`.
@@ -96,7 +100,7 @@ impl Tokens {
     ) -> Result<Vec<(Arc<Entry>, Arc<Token>)>, Status> {
         let each = entries.iter().map(|entry| {
             let key = Key { entry: Arc::clone(entry), audience: audience.clone() };
-            self.one(uid, key).map(move |answer| (entry, answer))
+            self.while_it_stands(uid, key).map(move |answer| (entry, answer))
         });
         let mut tokens = Vec::new();
         let mut refusal = NoToken::Nobody;
@@ -108,6 +112,34 @@ impl Tokens {
             }
         }
         if tokens.is_empty() { Err(refusal.into()) } else { Ok(tokens) }
+    }
+
+    /// A token for an identity that stands as before when the token is there, and not in quarantine.
+    async fn while_it_stands(&self, uid: u32, key: Key) -> Result<Arc<Token>, NoToken> {
+        let id = key.entry.spiffe_id.clone();
+        let before = self.standings.of(&id);
+        if before.quarantined {
+            return Err(NoToken::Nobody);
+        }
+        let token = self.one(uid, key).await?;
+        let after = self.standings.of(&id);
+        if after == before {
+            return Ok(token);
+        }
+        // A token made since then is to be had by asking again.
+        Err(if after.quarantined { NoToken::Nobody } else { NoToken::Unreachable })
+    }
+
+    /// Forgets the tokens of identities that stand otherwise, as soon as they do, until `stop` fires.
+    pub(crate) async fn forget_doubted(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut editions = self.standings.watch();
+        let mut seen = *editions.borrow_and_update();
+        while let Some(Ok(())) = stop.run_until_cancelled(editions.changed()).await {
+            let changes = self.standings.since(Some(seen));
+            seen = changes.edition;
+            self.cache.forget_all(&changes.records.into_iter().map(|(id, _)| id).collect());
+        }
+        Ok(())
     }
 
     async fn one(&self, uid: u32, key: Key) -> Result<Arc<Token>, NoToken> {

@@ -160,7 +160,7 @@ impl Waiting {
     fn caller(&self) -> Caller {
         let uid = rustix::process::geteuid().as_raw();
         let gid = rustix::process::getegid().as_raw();
-        Caller { pid: self.0.id(), uid, gid }
+        Caller { pid: self.0.id(), uid, gid, since: None }
     }
 
     fn end(&mut self) {

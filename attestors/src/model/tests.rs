@@ -71,7 +71,8 @@ fn shown(facts: &Selectors) -> Vec<String> {
 /// This process.
 fn ourselves() -> Process {
     let viewpoint = Arc::new(Viewpoint::own().unwrap());
-    Process::open(Caller { pid: std::process::id(), uid: 0, gid: 0, since: None }, &viewpoint).unwrap()
+    Process::open(Caller { pid: std::process::id(), uid: 0, gid: 0, since: None }, &viewpoint)
+        .unwrap()
 }
 
 fn sha256(content: &[u8]) -> String {
@@ -336,7 +337,8 @@ async fn a_file_that_is_only_mapped_counts() {
     std::io::BufRead::read_line(&mut std::io::BufReader::new(said), &mut line).unwrap();
     assert_eq!(line, "mapped\n");
     let viewpoint = Arc::new(Viewpoint::own().unwrap());
-    let process = Process::open(Caller { pid: child.id(), uid: 0, gid: 0, since: None }, &viewpoint).unwrap();
+    let process =
+        Process::open(Caller { pid: child.id(), uid: 0, gid: 0, since: None }, &viewpoint).unwrap();
     let facts = shown(&world.attestor.facts(&process).await.unwrap());
     assert!(facts.contains(&"model:name:tiny".to_owned()), "{facts:?}");
     child.stdin.take().unwrap().flush().unwrap();

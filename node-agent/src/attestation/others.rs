@@ -179,7 +179,7 @@ mod tests {
         for (attestor, required) in attestors {
             others.add(attestor, required);
         }
-        let caller = Caller { pid: std::process::id(), uid: 0, gid: 0 };
+        let caller = Caller { pid: std::process::id(), uid: 0, gid: 0, since: None };
         let process = others.open_process(caller).unwrap();
         let facts = others.facts(&process).await?;
         Ok(facts.iter().map(ToString::to_string).collect())

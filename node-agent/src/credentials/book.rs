@@ -9,8 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use claviger_core::bundle::Bundle;
 use claviger_core::entry::{Entry, EntryId};
-use claviger_core::id::TrustDomain;
+use claviger_core::id::{SpiffeId, TrustDomain};
 use claviger_core::reason::Reason;
+use claviger_core::standing::Standing;
 use claviger_core::time::UnixTime;
 use tokio::sync::Notify;
 use tracing::{error, warn};
@@ -18,6 +19,7 @@ use tracing::{error, warn};
 use super::kept::{Ended, NotIssued};
 use super::revoked::Revoked;
 use super::{Cursor, FederatedUpdate, ServedBundle, Snapshot, Update, WorkloadSvid, WorkloadWit};
+use crate::standings::Standings;
 
 /// The most SVIDs in one request.
 const BATCH: usize = 500;
@@ -46,6 +48,9 @@ pub(crate) struct Book {
     changed: bool,
     /// Rings when somebody wants what is made on demand only.
     bell: Arc<Notify>,
+    standings: Standings,
+    /// Whose agent's it is.
+    agent: SpiffeId,
 }
 
 /// How many of each there are.
@@ -60,8 +65,8 @@ pub(super) struct Counts {
 pub(super) type Answer<S> = (Arc<Entry>, Result<S, NotIssued>);
 
 impl Book {
-    /// A book with room for `limit` entries.
-    pub(crate) fn new(limit: usize) -> Self {
+    /// A book of `agent` with room for `limit` entries, whose identities stand as `standings` say.
+    pub(crate) fn new(limit: usize, standings: Standings, agent: SpiffeId) -> Self {
         Self {
             limit,
             held: BTreeMap::new(),
@@ -72,6 +77,8 @@ impl Book {
             cursor: None,
             changed: false,
             bell: Arc::default(),
+            standings,
+            agent,
         }
     }
 
@@ -130,9 +137,10 @@ impl Book {
             return;
         }
         let is_full = self.limit <= self.held.len();
+        let standing = self.standing(&entry.spiffe_id);
         match self.held.get_mut(&entry.id) {
             Some(held) if *held.entry == entry => {}
-            Some(held) => held.replace(entry, sequence, now, &self.bell),
+            Some(held) => held.replace(entry, standing, sequence, now, &self.bell),
             None if is_full => {
                 error!(
                     entry = %entry.id,
@@ -142,10 +150,30 @@ impl Book {
                 self.left_out.insert(Arc::new(entry), Reason::OverEntryLimit);
             }
             None => {
-                let held = Held::new(entry, sequence, now, &self.bell);
+                let held = Held::new(entry, standing, sequence, now, &self.bell);
                 self.held.insert(held.entry.id.clone(), held);
             }
         }
+    }
+
+    /// How `id` stands here: an agent in quarantine serves nobody.
+    fn standing(&self, id: &SpiffeId) -> Standing {
+        let standing = self.standings.of(id);
+        let quarantined = standing.quarantined || self.standings.of(&self.agent).quarantined;
+        Standing { quarantined, ..standing }
+    }
+
+    /// Looks anew at how identities stand. Who stands otherwise than before begins anew: without
+    /// SVIDs, and in quarantine without the prospect of any. Returns how far this went.
+    pub(super) fn reconsider(&mut self, now: UnixTime) -> u64 {
+        let version = self.standings.version();
+        let mut held = std::mem::take(&mut self.held);
+        for held in held.values_mut() {
+            let standing = self.standing(&held.entry.spiffe_id);
+            self.changed |= held.reconsider(standing, now);
+        }
+        self.held = held;
+        version
     }
 
     /// An authority that is no longer secure takes along what it signed.
@@ -206,7 +234,8 @@ impl Book {
         self.held
             .values_mut()
             .filter_map(|held| {
-                let due = held.is_valid(now) && S::of(held).take_due(now);
+                let serves = held.is_valid(now) && !held.is_quarantined();
+                let due = serves && S::of(held).take_due(now);
                 due.then(|| Arc::clone(&held.entry))
             })
             .take(BATCH)
@@ -242,8 +271,9 @@ impl Book {
     /// When there is something to do next: an SVID to ask for, or one, or an entry, that ends.
     pub(super) fn next_event(&self) -> Option<UnixTime> {
         let of = |held: &Held| {
-            let events = [held.x509.next_event(), held.wit.next_event(), held.entry.expires_at];
-            events.into_iter().flatten().min()
+            let svids = [held.x509.next_event(), held.wit.next_event()];
+            let svids = svids.into_iter().flatten().filter(|_| !held.is_quarantined());
+            svids.chain(held.entry.expires_at).min()
         };
         self.held.values().filter_map(of).min()
     }
@@ -277,15 +307,28 @@ impl Book {
 
     /// What can be given out; nothing is known before there is a bundle.
     pub(super) fn snapshot(&mut self) -> Option<Snapshot> {
-        let left_out = self.left_out.list();
+        let left_out = self.left_out();
         let bundle = self.bundle.as_ref()?;
         let (own, federated) = (Arc::clone(bundle), self.federated.clone());
         Some(Snapshot::new(
             own,
             federated,
-            self.held.values().map(Held::identity).collect(),
+            self.held.values().filter(|held| !held.is_quarantined()).map(Held::identity).collect(),
             left_out,
         ))
+    }
+
+    /// Who is not served, those in quarantine included.
+    fn left_out(&mut self) -> Arc<[LeftOut]> {
+        let list = self.left_out.list();
+        let quarantined = self.held.values().filter(|held| held.is_quarantined());
+        let quarantined: Vec<_> = quarantined
+            .map(|held| LeftOut { entry: Arc::clone(&held.entry), reason: Reason::Quarantined })
+            .collect();
+        if quarantined.is_empty() {
+            return list;
+        }
+        list.iter().cloned().chain(quarantined).collect()
     }
 }
 

@@ -13,9 +13,10 @@ use tonic::transport::Channel;
 
 use super::book::{Answer, Book, Counts, Kind};
 use super::issue::{Issued, Trust, issue};
-use super::{Cursor, Snapshot, Update, WorkloadSvid, WorkloadWit};
+use super::{Applied, Snapshot, Update, WorkloadSvid, WorkloadWit};
 use crate::backoff::jitter;
 use crate::metrics;
+use crate::standings::Edition;
 
 /// Batches under way, of one kind.
 type Asked<S> = FuturesUnordered<BoxFuture<'static, Vec<Answer<S>>>>;
@@ -41,6 +42,8 @@ pub(crate) struct Keeper {
     pub(crate) clock: Arc<dyn Clock>,
     /// Fires when nobody may be served any more.
     pub(crate) banned: CancellationToken,
+    /// Rings when identities stand otherwise.
+    pub(crate) editions: watch::Receiver<Edition>,
 }
 
 /// What the keeper publishes.
@@ -48,8 +51,8 @@ pub(crate) struct Keeper {
 pub(crate) struct Outputs {
     /// What can be given out; nothing before the first update.
     pub(crate) snapshots: watch::Sender<Option<Arc<Snapshot>>>,
-    /// How far the server's changes have been applied.
-    pub(crate) applied: watch::Sender<Option<Cursor>>,
+    /// How far what the server says has been taken in.
+    pub(crate) applied: watch::Sender<Applied>,
 }
 
 impl Keeper {
@@ -57,9 +60,9 @@ impl Keeper {
     pub(crate) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let (mut x509, mut wit) = (Asked::<WorkloadSvid>::new(), Asked::<WorkloadWit>::new());
         let bell = self.book.bell();
-        let mut open = true;
+        let (mut open, mut standings) = (true, self.book.reconsider(self.clock.now()));
         loop {
-            self.publish();
+            self.publish(standings);
             self.ask(&mut x509);
             self.ask(&mut wit);
             let pause = self.pause(x509.len() < BATCHES && wit.len() < BATCHES);
@@ -81,6 +84,9 @@ impl Keeper {
                     self.book.settle(answers, self.clock.now(), jitter);
                 }
                 () = bell.notified() => {}
+                Ok(()) = self.editions.changed() => {
+                    standings = self.book.reconsider(self.clock.now());
+                }
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -109,14 +115,15 @@ impl Keeper {
         }
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self, standings: u64) {
         self.book.drop_ended(self.clock.now());
         if let Some(snapshot) = self.book.take_changed() {
             let Counts { entries, x509, wit } = self.book.counts();
             metrics::held(entries, [(WorkloadSvid::NAME, x509), (WorkloadWit::NAME, wit)]);
             self.outputs.snapshots.send_replace(Some(Arc::new(snapshot)));
         }
-        let applied = self.book.applied();
+        // The snapshot comes first: what is acknowledged is given out no more.
+        let applied = Applied { cursor: self.book.applied(), standings };
         self.outputs.applied.send_if_modified(|last| {
             let changed = *last != applied;
             *last = applied;

@@ -156,6 +156,11 @@ impl<S: Lasting> Kept<S> {
         self.due = now;
     }
 
+    /// Nothing of it is believed any more, nor what was asked for.
+    pub(super) fn begin_anew(&mut self, now: UnixTime) {
+        *self = Self::new(self.interest.take(), now);
+    }
+
     /// What signed it is no longer secure.
     pub(super) fn renew(&mut self, now: UnixTime) {
         self.due = now;

@@ -7,6 +7,7 @@ use claviger_core::entry::Entry;
 use claviger_core::id::TrustDomain;
 use claviger_core::selector::{Selector, Selectors};
 use claviger_core::time::UnixTime;
+use tokio::time::Instant;
 
 use super::{LeftOut, Offer, ServedBundle, WorkloadSvid, WorkloadWit};
 
@@ -33,6 +34,8 @@ pub(crate) struct Identity {
     pub(crate) wit: Offer<WorkloadWit>,
     /// What the server said when it last refused to prove it, if it has not done so since.
     pub(crate) refusal: Option<Arc<str>>,
+    /// When it was last said to be risked, or no longer: whoever has it must be looked at anew.
+    pub(crate) doubted: Option<Instant>,
 }
 
 impl Identity {
@@ -40,7 +43,7 @@ impl Identity {
     #[cfg(test)]
     pub(crate) fn without_svids(entry: Entry) -> Self {
         let (x509, wit) = (Offer::default(), Offer::default());
-        Self { entry: Arc::new(entry), x509, wit, refusal: None }
+        Self { entry: Arc::new(entry), x509, wit, refusal: None, doubted: None }
     }
 }
 

@@ -1,8 +1,10 @@
 //! How the agent stands with its server.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 
+use claviger_core::id::SpiffeId;
+use claviger_core::standing::{Risk, Standing as HowItStands};
 use claviger_runtime::health::{Part, State};
 use claviger_runtime::telemetry::Chain;
 use tokio::sync::{Mutex, Notify};
@@ -13,6 +15,7 @@ use tracing::{error, warn};
 use super::stored;
 use crate::files::DataDir;
 use crate::server::{Reason, Said, reason};
+use crate::standings::Standings;
 
 /// Says in health and log whether the server still knows this agent, and has it attest anew when
 /// that helps.
@@ -24,6 +27,8 @@ pub(crate) struct Standing {
     /// What was last said about a refusal.
     last: Arc<Mutex<String>>,
     evidence: Arc<Evidence>,
+    /// What the server holds against the agent, if only a human can help.
+    doubt: Arc<StdMutex<Option<State>>>,
 }
 
 /// Whether the agent can show its evidence again, and whether it must now.
@@ -36,7 +41,7 @@ struct Evidence {
 impl Standing {
     pub(crate) fn new(health: Part, dir: DataDir) -> Self {
         let (banned, last, evidence) = (CancellationToken::new(), Arc::default(), Arc::default());
-        Self { health, dir, banned, last, evidence }
+        Self { health, dir, banned, last, evidence, doubt: Arc::default() }
     }
 
     /// Whether the agent can show its evidence again, and the server wants that instead of renewals.
@@ -57,7 +62,37 @@ impl Standing {
     /// The server talks to us.
     pub(crate) async fn accepted(&self) {
         self.last.lock().await.clear();
-        self.health.set(State::Ready);
+        self.health.set(self.doubt().clone().unwrap_or(State::Ready));
+    }
+
+    /// The agent `id` itself stands otherwise than before. It shows its evidence again at once, if it
+    /// can; otherwise its operator has to act.
+    fn stands(&self, id: &SpiffeId, how: HowItStands) {
+        let HowItStands { risk, quarantined, .. } = how;
+        let doubt = if quarantined {
+            let lift = format!("claviger quarantine lift {id}");
+            Some(State::Failed(format!("this agent is in quarantine and serves nobody; `{lift}`")))
+        } else if self.is_reattestable() {
+            warn!(%risk, "how this agent stands has changed; it attests anew");
+            self.evidence.now.notify_one();
+            None
+        } else if risk == Risk::NONE {
+            None
+        } else {
+            Some(State::Degraded(format!(
+                "the server sees a risk of {risk} % in this agent, whose evidence can be shown only \
+                 once; evict it and attest it anew"
+            )))
+        };
+        if let Some(state) = &doubt {
+            error!("{state}");
+        }
+        *self.doubt() = doubt.clone();
+        self.health.set(doubt.unwrap_or(State::Ready));
+    }
+
+    fn doubt(&self) -> MutexGuard<'_, Option<State>> {
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The SVID could not be renewed, for `why`; it still lasts `left` seconds.
@@ -110,5 +145,21 @@ impl Standing {
     /// Fires when the server has banned this agent: nobody here may be served any more.
     pub(crate) fn banned(&self) -> &CancellationToken {
         &self.banned
+    }
+}
+
+/// Tells `agent` whenever `id`, which is its own, stands otherwise. Never ends.
+pub(crate) async fn doubts(standings: Standings, id: SpiffeId, agent: Standing) {
+    let mut editions = standings.watch();
+    let mut before = HowItStands::default();
+    loop {
+        let now = standings.of(&id);
+        if now != before {
+            agent.stands(&id, now);
+            before = now;
+        }
+        if editions.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }

@@ -14,6 +14,9 @@ use super::{PskBroker, base, choose};
 use crate::attestation::NO_IDENTITY;
 use crate::server::Said;
 
+/// What a caller learns of a decision against it, whoever made it.
+const NOT_PERMITTED: &str = "the policy does not permit this connection";
+
 /// What a process asks for.
 struct Asked {
     peer: SpiffeId,
@@ -30,6 +33,10 @@ pub(super) async fn issue(
     let asked = Asked::try_from(request)?;
     let identities = broker.desk.identities(peer).await.map_err(IssueError::Caller)?;
     let client = choose(&identities, asked.named.as_ref()).ok_or(IssueError::NotYours)?;
+    let parties = [client.clone(), asked.peer.clone()];
+    if broker.is_quarantined(&parties) {
+        return Err(IssueError::Quarantined);
+    }
     let request = server::IssuePskRequest {
         client_id: client.to_string(),
         server_id: asked.peer.to_string(),
@@ -44,6 +51,10 @@ pub(super) async fn issue(
 
     if peer.has_changed() {
         return Err(IssueError::Caller(Status::permission_denied(NO_IDENTITY)));
+    }
+    // It may have come while the server was asked.
+    if broker.is_quarantined(&parties) {
+        return Err(IssueError::Quarantined);
     }
     derive(asked, client, answer)
 }
@@ -106,6 +117,8 @@ pub(super) enum IssueError {
     Ttl(#[from] PskTtlError),
     #[error("the caller has no such identity")]
     NotYours,
+    #[error("one of the two is in quarantine")]
+    Quarantined,
     #[error("the caller is not known")]
     Caller(#[source] Status),
     #[error("the server does not issue the key")]
@@ -123,6 +136,10 @@ impl From<IssueError> for Status {
                 Self::invalid_argument(error.to_string())
             }
             IssueError::NotYours => Self::permission_denied(NO_IDENTITY),
+            IssueError::Quarantined => {
+                warn!(%error, "PSK not issued");
+                Self::permission_denied(NOT_PERMITTED)
+            }
             IssueError::Caller(status) => status,
             IssueError::Server(status) => said_by_server(&status),
             IssueError::BadBase | IssueError::BadIdentity(_) => {
@@ -139,7 +156,7 @@ fn said_by_server(status: &Status) -> Status {
     match status.code() {
         Code::InvalidArgument => Status::invalid_argument(status.message()),
         Code::PermissionDenied | Code::Unauthenticated | Code::NotFound => {
-            Status::permission_denied("the policy does not permit this connection")
+            Status::permission_denied(NOT_PERMITTED)
         }
         Code::ResourceExhausted => Status::resource_exhausted(status.message()),
         Code::Ok

@@ -44,7 +44,14 @@ pub(super) async fn redeem(
     if peer.has_changed() {
         return Err(RedeemError::Refused("the acceptor has exited, or runs another program"));
     }
-    derive(&acceptors, answer)
+    let redeemed = derive(&acceptors, answer)?;
+    let RedeemResponse { client_id, server_id, .. } = &redeemed;
+    let parties: Vec<SpiffeId> =
+        [client_id, server_id].into_iter().filter_map(|id| id.parse().ok()).collect();
+    if broker.is_quarantined(&parties) {
+        return Err(RedeemError::Refused("one of the two is in quarantine"));
+    }
+    Ok(redeemed)
 }
 
 /// Lengths and forms; what they are worth is for the server to say.

@@ -26,6 +26,7 @@ use crate::delegated::Delegates;
 use crate::grpc_health::GrpcHealth;
 use crate::psk_broker::PskBroker;
 use crate::sds::Sds;
+use crate::standings::Standings;
 use crate::streams::Desk;
 use crate::tokens::Tokens;
 use crate::workload_api::WorkloadApi;
@@ -54,6 +55,8 @@ pub(super) struct Doors {
     pub(super) desk: Desk,
     /// The way to the server.
     pub(super) link: watch::Receiver<Option<Channel>>,
+    /// How identities stand.
+    pub(super) standings: Standings,
     /// How the agent is.
     pub(super) health: Health,
     /// Who it is, once it is somebody.
@@ -65,8 +68,10 @@ impl Doors {
     /// who it is.
     pub(super) fn open(&self, config: &Config, tasks: &Tasks) -> Result<BrokerDoor, StartError> {
         let desk = &self.desk;
-        let tokens =
-            Tokens::new(self.link.clone(), desk.snapshots.clone(), Arc::clone(&desk.clock));
+        let (link, snapshots) = (self.link.clone(), desk.snapshots.clone());
+        let tokens = Tokens::new(link, snapshots, self.standings.clone(), Arc::clone(&desk.clock));
+        let doubted = tokens.clone();
+        tasks.spawn("tokens", |stop| doubted.forget_doubted(stop));
         let limits = config.limits.connections;
         let listener = Listener::bind(&config.socket_path, SOCKET_MODE, limits)?;
         let router = self.router(config, tokens.clone())?;
@@ -94,7 +99,8 @@ impl Doors {
             SecretDiscoveryServiceServer::new(sds).max_decoding_message_size(MAX_SDS_REQUEST)
         });
         let workload_api = WorkloadApi { desk: desk.clone(), tokens };
-        let broker = PskBroker { desk: desk.clone(), link: self.link.clone() };
+        let (link, standings) = (self.link.clone(), self.standings.clone());
+        let broker = PskBroker { desk: desk.clone(), link, standings };
         let health = GrpcHealth { health: self.health.clone(), stop: desk.stop.clone() };
         // Of the Workload API alone: it must not look extended (SPIFFE Workload Endpoint §7).
         let reflection = || {

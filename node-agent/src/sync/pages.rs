@@ -11,6 +11,7 @@ use tonic::Status;
 use tracing::error;
 
 use crate::credentials::{Cursor, FederatedUpdate, Update};
+use crate::standings::TooManyStandings;
 
 /// Collects the pages of a snapshot, which is applied as a whole.
 #[derive(Debug)]
@@ -162,6 +163,8 @@ pub(super) enum SyncError {
     ForeignBundle(TrustDomain),
     #[error("the server's bundle is unusable")]
     Bundle(#[source] BundleError),
+    #[error(transparent)]
+    Standings(#[from] TooManyStandings),
     #[error("the server sends more than {0} entries; raise `limits.entries` or delegate fewer")]
     TooManyEntries(usize),
 }

@@ -1,9 +1,11 @@
 //! What is remembered of tokens, and how much of it.
 
+use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use claviger_core::id::SpiffeId;
 use claviger_core::time::UnixTime;
 use quick_cache::Weighter;
 use quick_cache::unsync;
@@ -87,6 +89,11 @@ impl Cache {
 
     pub(super) fn forget(&self, key: &Key) {
         self.tokens().remove(key);
+    }
+
+    /// Forgets whatever is for one of `ids`.
+    pub(super) fn forget_all(&self, ids: &BTreeSet<SpiffeId>) {
+        self.tokens().retain(|key, _| !ids.contains(&key.entry.spiffe_id));
     }
 
     fn tokens(&self) -> MutexGuard<'_, unsync::Cache<Key, Kept, Weight>> {

@@ -8,6 +8,7 @@
 //! | JWT-SVIDs: asked for | `jwt` |
 //! | callers by the models that they have loaded | `models` |
 //! | JWT-SVIDs: remembered, and the server's answers | `remembered` |
+//! | callers whose identity is in quarantine, or risked | `standing` |
 //! | JWT-SVIDs: judged | `validate` |
 //! | WIT-SVIDs | `wit` |
 //! | what is made on demand only, and what comes one after the other | `on_demand` |
@@ -18,6 +19,7 @@ mod jwt;
 mod models;
 mod on_demand;
 mod remembered;
+mod standing;
 mod validate;
 mod wit;
 

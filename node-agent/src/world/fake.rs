@@ -62,6 +62,8 @@ pub(crate) struct FakeServer {
     changed: watch::Sender<u64>,
     /// The newest change that an agent acknowledged.
     acked: watch::Sender<u64>,
+    /// The same of how identities stand.
+    acked_standings: watch::Sender<u64>,
     stop: CancellationToken,
 }
 
@@ -83,6 +85,8 @@ struct FakeState {
     workload_ttl: Duration,
     jwt_ttl: Duration,
     psks: HashMap<String, wire::IssuePskRequest>,
+    /// How identities stand, in the order in which they were told of.
+    standings: Vec<wire::Standing>,
 }
 
 /// How often the server was asked for what.
@@ -115,11 +119,13 @@ impl FakeServer {
             workload_ttl: Duration::from_secs(3_600),
             jwt_ttl: Duration::from_secs(300),
             psks: HashMap::new(),
+            standings: Vec::new(),
         };
         Self {
             state: Arc::new(Mutex::new(state)),
             changed: watch::Sender::new(0),
             acked: watch::Sender::new(0),
+            acked_standings: watch::Sender::new(0),
             stop: CancellationToken::new(),
         }
     }
@@ -184,6 +190,36 @@ impl FakeServer {
         self.changed.send_modify(|_| {});
     }
 
+    /// Says how `id` stands from now on: the number of the change.
+    pub(crate) fn stand(&self, id: &str, risk: u32, quarantined: bool) -> u64 {
+        let mut state = self.state();
+        let version = u64::try_from(state.standings.len()).unwrap() + 1;
+        let (spiffe_id, changed_at) = (id.to_owned(), SystemClock.now().as_secs());
+        state.standings.push(wire::Standing { spiffe_id, risk, quarantined, changed_at, version });
+        drop(state);
+        self.changed.send_modify(|_| {});
+        version
+    }
+
+    /// Waits until the agent has taken in the change `version` to how identities stand.
+    pub(crate) async fn took_in(&self, version: u64) {
+        let mut acked = self.acked_standings.subscribe();
+        super::within(acked.wait_for(|acked| version <= *acked)).await.unwrap();
+    }
+
+    /// The newest such change that the agent has taken in.
+    pub(crate) fn taken_in(&self) -> u64 {
+        *self.acked_standings.borrow()
+    }
+
+    /// A key for a connection from `client` to `server` that some other agent has asked for.
+    pub(crate) fn forge_psk(&self, client: &str, server: &str) -> String {
+        let (client_id, server_id) = (client.to_owned(), server.to_owned());
+        let purpose = "test".to_owned();
+        let request = wire::IssuePskRequest { client_id, server_id, purpose, ttl_seconds: 60 };
+        self.state().issue_psk(request).identity
+    }
+
     /// Throws the agent out for good.
     pub(crate) fn ban(&self) {
         self.throw_out(Reason::AgentBanned);
@@ -244,7 +280,8 @@ impl FakeServer {
     }
 
     /// The next response for an agent whose state ends at `from`.
-    fn response(&self, from: Option<u64>, bundle_version: u64) -> wire::SubscribeResponse {
+    fn response(&self, told: &Told) -> wire::SubscribeResponse {
+        let (from, bundle_version) = (told.at, told.bundle_version);
         let mut state = self.state();
         let sequence = u64::try_from(state.log.len()).unwrap();
         let skip = from.map_or(0, |from| usize::try_from(from).unwrap());
@@ -263,6 +300,13 @@ impl FakeServer {
                 Some(entry) => response.upserts.push((&entry).into()),
                 None => response.deletes.push(id.to_string()),
             }
+        }
+        let version = u64::try_from(state.standings.len()).unwrap();
+        if told.standings != Some(version) {
+            let skip = usize::try_from(told.standings.unwrap_or_default()).unwrap();
+            let upserts = state.standings.iter().skip(skip).cloned().collect();
+            let snapshot = told.standings.is_none();
+            response.standings = Some(wire::Standings { snapshot, upserts, version, more: false });
         }
         if bundle_version != state.bundle_version {
             response.bundle = Some(state.bundle());
@@ -315,6 +359,17 @@ impl FakeState {
         let result = agent::attest_agent_response::Result { svid, reattestable: id == AGAIN };
         let step = Some(agent::attest_agent_response::Step::Result(result));
         Ok(agent::AttestAgentResponse { step })
+    }
+
+    fn issue_psk(&mut self, request: wire::IssuePskRequest) -> wire::IssuePskResponse {
+        let not_after = SystemClock.now().after(Duration::from_secs(60));
+        let random = [u8::try_from(self.psks.len()).unwrap(); 12];
+        let identity = self.keys.seal(Serial::new(not_after, random));
+        let base = self.keys.base(identity).0.expose().to_vec();
+        let (identity, not_after) = (identity.to_string(), not_after.as_secs());
+        let kept = wire::IssuePskRequest { ttl_seconds: not_after.try_into().unwrap(), ..request };
+        self.psks.insert(identity.clone(), kept);
+        wire::IssuePskResponse { identity, base, not_after }
     }
 
     fn sign(&self, csr: &[u8], id: &str, ttl: Duration) -> Result<types::X509svid, Status> {
@@ -448,6 +503,7 @@ struct Told {
     changes: WatchStream<u64>,
     at: Option<u64>,
     bundle_version: u64,
+    standings: Option<u64>,
 }
 
 impl Told {
@@ -458,6 +514,7 @@ impl Told {
                 request = self.requests.message() => match request?.and_then(|request| request.step) {
                     Some(wire::subscribe_request::Step::Ack(ack)) => {
                         self.server.acked.send_replace(ack.sequence);
+                        self.server.acked_standings.send_replace(ack.standings);
                     }
                     Some(_) => return Err(Status::invalid_argument("a second Hello")),
                     None => return Ok(None),
@@ -466,7 +523,9 @@ impl Told {
                     if self.server.state().thrown_out.is_some() {
                         return Err(Status::aborted("the subscription has ended"));
                     }
-                    let response = self.server.response(self.at, self.bundle_version);
+                    let response = self.server.response(self);
+                    self.standings =
+                        response.standings.as_ref().map(|told| told.version).or(self.standings);
                     self.at = response.cursor.as_ref().map(|cursor| cursor.sequence);
                     self.bundle_version = self.server.state().bundle_version;
                     return Ok(Some(response));
@@ -496,6 +555,7 @@ impl AgentSync for FakeServer {
             changes: WatchStream::new(self.changed.subscribe()),
             at: hello.cursor.map(|cursor| cursor.sequence),
             bundle_version: 0,
+            standings: None,
         };
         let responses = futures_util::stream::try_unfold(told, |mut told| async move {
             Ok(told.next().await?.map(|response| (response, told)))
@@ -515,15 +575,7 @@ impl AgentPsk for FakeServer {
         if request.purpose == "forbidden" {
             return Err(Status::permission_denied("the policy refuses"));
         }
-        let mut state = self.state();
-        let not_after = SystemClock.now().after(Duration::from_secs(60));
-        let random = [u8::try_from(state.psks.len()).unwrap(); 12];
-        let identity = state.keys.seal(Serial::new(not_after, random));
-        let base = state.keys.base(identity).0.expose().to_vec();
-        let (identity, not_after) = (identity.to_string(), not_after.as_secs());
-        let kept = wire::IssuePskRequest { ttl_seconds: not_after.try_into().unwrap(), ..request };
-        state.psks.insert(identity.clone(), kept);
-        Ok(Response::new(wire::IssuePskResponse { identity, base, not_after }))
+        Ok(Response::new(self.state().issue_psk(request)))
     }
 
     /// Spends a key, whatever the binder.

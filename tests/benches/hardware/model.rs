@@ -44,7 +44,7 @@ pub(crate) fn measure(report: &mut Report) {
         let (attestor, _watch) = Attestor::open(&config, &clock).unwrap();
         let weights = File::open(dir.path().join("model.safetensors")).unwrap();
         let viewpoint = Arc::new(Viewpoint::own().unwrap());
-        let caller = Caller { pid: std::process::id(), uid: 0, gid: 0 };
+        let caller = Caller { pid: std::process::id(), uid: 0, gid: 0, since: None };
         let process = Process::open(caller, &viewpoint).unwrap();
         let look = async || {
             let begin = now();

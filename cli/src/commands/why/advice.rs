@@ -17,6 +17,9 @@ pub(super) fn mend(miss: &node::NearMiss, told: &node::ExplainResponse) -> Optio
         Reason::ForSecretStore => Some(format!(
             "claviger entry show --entry-id {id}   # a second entry without --store-svid would do"
         )),
+        Reason::Quarantined => {
+            Some("claviger quarantine list   # and lift it when the reason is gone".to_owned())
+        }
         Reason::OverEntryLimit => Some("raise `limits.entries` in the agent's file".to_owned()),
         Reason::NoEntry
         | Reason::SvidPending

@@ -53,8 +53,16 @@ fn one(id: &str) -> Entry {
     entry(id, &["unix:uid:1"])
 }
 
+fn empty(limit: usize) -> Book {
+    book_of(limit, Standings::default())
+}
+
+fn book_of(limit: usize, standings: Standings) -> Book {
+    Book::new(limit, standings, "spiffe://example.org/spire/agent/test".parse().unwrap())
+}
+
 fn book(entries: Vec<Entry>) -> Book {
-    let mut book = Book::new(1_000);
+    let mut book = empty(1_000);
     book.apply(snapshot(1, entries), NOW);
     book
 }
@@ -99,7 +107,7 @@ fn shown(book: &mut Book) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn nothing_is_known_before_the_first_bundle() {
-    let mut book = Book::new(9);
+    let mut book = empty(9);
     assert!(book.snapshot().is_none() && book.applied().is_none());
     book.apply(snapshot(4, Vec::new()), NOW);
     assert!(book.snapshot().is_some());
@@ -293,7 +301,7 @@ fn who_is_left_out_is_remembered_with_the_reason() {
         let of = |left: &LeftOut| (left.entry.id.to_string(), left.reason);
         snapshot.left_out().iter().map(of).collect::<Vec<_>>()
     };
-    let mut book = Book::new(1);
+    let mut book = empty(1);
     let stored = Entry { store_svid: true, ..one("stored") };
     let ends = Entry { expires_at: Some(later(5)), ..one("ends") };
     book.apply(snapshot(1, vec![ends, stored, one("too-many")]), NOW);
@@ -316,7 +324,7 @@ fn who_is_left_out_is_remembered_with_the_reason() {
 #[test]
 fn batches_and_entries_are_bounded() {
     let many = |count: usize| (0..count).map(|n| one(&format!("e{n}"))).collect::<Vec<_>>();
-    let mut book = Book::new(600);
+    let mut book = empty(600);
     book.apply(snapshot(1, many(601)), NOW);
     assert_eq!(book.counts().entries, 600);
     assert_eq!(issue(&mut book, NOW), 500);
@@ -380,4 +388,64 @@ fn an_entry_on_demand_keeps_no_change_waiting() {
     book.apply(update(3, vec![on_demand]), NOW);
     assert_eq!((book.applied(), shown(&mut book).0), (Some(at(3)), vec!["a".to_owned()]));
     assert_eq!(issue(&mut book, later(3_000)), 0);
+}
+
+fn stand(standings: &Standings, name: &str, version: u64, quarantined: bool) {
+    let id = format!("spiffe://example.org/{name}").parse().unwrap();
+    let standing = Standing { quarantined, version, ..Standing::default() };
+    let records = vec![(id, standing)];
+    standings.apply(crate::standings::Update { all: false, records, version }).unwrap();
+}
+
+fn quarantined(book: &mut Book) -> Vec<String> {
+    let snapshot = book.snapshot().unwrap();
+    let left_out = snapshot.left_out().iter().filter(|left| left.reason == Reason::Quarantined);
+    left_out.map(|left| left.entry.id.to_string()).collect()
+}
+
+#[test]
+fn who_is_in_quarantine_is_neither_given_out_nor_asked_for() {
+    let standings = Standings::default();
+    let mut book = book_of(9, standings.clone());
+    book.apply(snapshot(1, vec![one("a"), one("b")]), NOW);
+    issue(&mut book, NOW);
+    stand(&standings, "a", 1, true);
+    assert_eq!(book.reconsider(NOW), 1);
+    assert_eq!((shown(&mut book).0, quarantined(&mut book)), (vec!["b".into()], vec!["a".into()]));
+    assert_eq!(issue(&mut book, later(60)), 0);
+    assert_eq!(book.applied(), Some(at(1)));
+    // Nor if it comes, or comes back, as another entry.
+    book.apply(update(2, vec![Entry { revision: 1, ..one("a") }]), NOW);
+    assert_eq!((issue(&mut book, NOW), book.applied()), (0, Some(at(2))));
+
+    stand(&standings, "a", 2, false);
+    assert_eq!(book.reconsider(NOW), 2);
+    assert_eq!((issue(&mut book, NOW), quarantined(&mut book)), (1, vec![]));
+    assert_eq!(shown(&mut book).0, ["a", "b"]);
+}
+
+#[test]
+fn what_was_on_its_way_when_somebody_came_into_doubt_is_not_taken_in() {
+    let standings = Standings::default();
+    let mut book = book_of(9, standings.clone());
+    book.apply(snapshot(1, vec![one("a")]), NOW);
+    let due = book.take_due::<WorkloadSvid>(NOW);
+    stand(&standings, "a", 1, false);
+    book.reconsider(NOW);
+    book.settle(due.into_iter().map(|entry| (entry, Ok(svid(NOW)))).collect(), NOW, || 0);
+    assert_eq!(shown(&mut book), (vec![], vec!["a".to_owned()]));
+    assert_eq!(issue(&mut book, NOW), 1);
+    let doubted = book.snapshot().unwrap().identities()[0].doubted;
+    assert!(doubted.is_some());
+}
+
+#[test]
+fn an_agent_in_quarantine_serves_nobody() {
+    let standings = Standings::default();
+    let mut book = book_of(9, standings.clone());
+    book.apply(snapshot(1, vec![one("a")]), NOW);
+    issue(&mut book, NOW);
+    stand(&standings, "spire/agent/test", 1, true);
+    book.reconsider(NOW);
+    assert_eq!(quarantined(&mut book), ["a"]);
 }
