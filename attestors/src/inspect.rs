@@ -99,6 +99,18 @@ static APPLIES: Rule =
     Rule::new("given.applies", "a document of this kind can be held against what was given");
 
 impl Given {
+    /// Nothing but the document itself.
+    pub const NOTHING: Self = Self {
+        at: None,
+        nonce: None,
+        binding: None,
+        certificates: Vec::new(),
+        roots: Vec::new(),
+        collateral: None,
+        references: None,
+        allow_debug: false,
+    };
+
     /// Leaves a rule open for each thing that was given and that a kind can't be held against, so that
     /// nobody takes a document for checked which was not.
     fn refuse(&self, kind: &str, unused: &[Unused], checks: &mut Checklist) -> Result<(), Broken> {
@@ -228,25 +240,7 @@ pub fn inspect(
 }
 
 #[cfg(test)]
-pub(crate) mod fixture {
-    use super::Given;
-
-    /// Nothing but the document itself.
-    pub(crate) const NOTHING: Given = Given {
-        at: None,
-        nonce: None,
-        binding: None,
-        certificates: Vec::new(),
-        roots: Vec::new(),
-        collateral: None,
-        references: None,
-        allow_debug: false,
-    };
-}
-
-#[cfg(test)]
 mod tests {
-    use super::fixture::NOTHING;
     use super::*;
 
     static REGISTERS: Registers = Registers {
@@ -296,7 +290,7 @@ mod tests {
 
     #[test]
     fn garbage_and_what_is_too_large_is_of_no_kind() {
-        let read = |file: &[u8]| inspect(file, None, &NOTHING).map(|(_, kind, _)| kind.name);
+        let read = |file: &[u8]| inspect(file, None, &Given::NOTHING).map(|(_, kind, _)| kind.name);
         for file in [&b""[..], b"\0", b"garbage", b"{}", &vec![b'A'; MAX_FILE], &[0x30; 64]] {
             assert_eq!(read(file), None, "{} bytes", file.len());
         }

@@ -126,12 +126,10 @@ fn fields(at: usize, certificate: &X509Certificate<'_>) -> Vec<(String, String)>
 
 #[cfg(test)]
 mod tests {
-    use claviger_core::time::UnixTime;
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-
-    use super::super::fixture::NOTHING;
     use super::*;
     use crate::checklist::Outcome;
+    use claviger_core::time::UnixTime;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
     fn authority(name: &str, is_ca: IsCa) -> CertifiedIssuer<'static, KeyPair> {
         let mut params = CertificateParams::new([]).unwrap();
@@ -154,7 +152,7 @@ mod tests {
 
     fn given(root: &CertifiedIssuer<'_, KeyPair>) -> Given {
         let at = Some(UnixTime::from_secs(1_800_000_000));
-        Given { at, roots: vec![root.der().to_vec()], ..NOTHING }
+        Given { at, roots: vec![root.der().to_vec()], ..Given::NOTHING }
     }
 
     #[test]
@@ -170,7 +168,10 @@ mod tests {
         assert_eq!(not_kept(&wrong, &given(&other)), [("x509.signed", true)]);
         let late = Given { at: Some(UnixTime::from_secs(1 << 40)), ..given(&root) };
         assert_eq!(not_kept(&chain, &late), [("x509.validity", true)]);
-        assert_eq!(not_kept(&chain, &NOTHING), [("x509.validity", false), ("x509.root", false)]);
+        assert_eq!(
+            not_kept(&chain, &Given::NOTHING),
+            [("x509.validity", false), ("x509.root", false)]
+        );
         let nonce = Given { nonce: Some(vec![1]), ..given(&root) };
         assert_eq!(not_kept(&chain, &nonce), [("given.applies", false)]);
         let lay = authority("lay", IsCa::ExplicitNoCa);
@@ -182,11 +183,14 @@ mod tests {
     fn pem_is_read_and_too_long_a_chain_is_not() {
         let root = authority("root", IsCa::Ca(BasicConstraints::Unconstrained));
         assert_eq!(not_kept(root.pem().as_bytes(), &given(&root)), []);
-        let fields = inspect(&leaf(&root), &NOTHING).unwrap().fields;
+        let fields = inspect(&leaf(&root), &Given::NOTHING).unwrap().fields;
         assert!(fields.iter().any(|(name, value)| name == "0 issuer" && value.contains("root")));
         assert!(fields.iter().any(|(name, value)| name == "0 name" && value.contains("web.")));
-        assert!(inspect(root.pem().repeat(MAX).as_bytes(), &NOTHING).is_some());
-        assert!(inspect(root.pem().repeat(MAX + 1).as_bytes(), &NOTHING).is_none());
-        assert!(inspect(b"", &NOTHING).is_none() && inspect(b"\x30\x00", &NOTHING).is_none());
+        assert!(inspect(root.pem().repeat(MAX).as_bytes(), &Given::NOTHING).is_some());
+        assert!(inspect(root.pem().repeat(MAX + 1).as_bytes(), &Given::NOTHING).is_none());
+        assert!(
+            inspect(b"", &Given::NOTHING).is_none()
+                && inspect(b"\x30\x00", &Given::NOTHING).is_none()
+        );
     }
 }

@@ -129,7 +129,6 @@ mod tests {
     use serde_json::json;
 
     use super::super::Verdict;
-    use super::super::fixture::NOTHING;
     use super::*;
     use crate::checklist::Outcome;
     use crate::jwks::fixture::SigningKey;
@@ -156,40 +155,43 @@ mod tests {
     #[test]
     fn a_token_is_genuine_by_the_keys_of_its_issuer_or_of_a_bundle() {
         for purpose in ["sig", "jwt-svid"] {
-            assert_eq!(verdict(CLAIMS, purpose, NOTHING), (Verdict::Genuine, vec![]));
+            assert_eq!(verdict(CLAIMS, purpose, Given::NOTHING), (Verdict::Genuine, vec![]));
         }
-        assert_eq!(verdict(CLAIMS, "enc", NOTHING), (Verdict::Broken, vec!["jwt.signature"]));
+        assert_eq!(
+            verdict(CLAIMS, "enc", Given::NOTHING),
+            (Verdict::Broken, vec!["jwt.signature"])
+        );
     }
 
     #[test]
     fn each_rule_is_named_when_it_is_broken() {
-        let at = |seconds| Given { at: Some(UnixTime::from_secs(seconds)), ..NOTHING };
+        let at = |seconds| Given { at: Some(UnixTime::from_secs(seconds)), ..Given::NOTHING };
         let broken = |claims: &str, given| verdict(claims, "sig", given).1;
         assert_eq!(broken(CLAIMS, at(1599)), Vec::<&str>::new());
         assert_eq!(broken(CLAIMS, at(1600)), ["jwt.expiry"]);
         assert_eq!(broken(CLAIMS, at(939)), ["jwt.start"]);
         assert_eq!(broken(r#"{"iat":1}"#, at(2)), ["jwt.expiry"]);
-        assert_eq!(broken(r#"{"exp":1}"#, NOTHING), ["jwt.expiry", "jwt.start"]);
-        assert_eq!(broken(r#"{"iat":1,"iat":1,"exp":2}"#, NOTHING).len(), 3);
-        let nonce = Given { nonce: Some(b"nonce".to_vec()), ..NOTHING };
+        assert_eq!(broken(r#"{"exp":1}"#, Given::NOTHING), ["jwt.expiry", "jwt.start"]);
+        assert_eq!(broken(r#"{"iat":1,"iat":1,"exp":2}"#, Given::NOTHING).len(), 3);
+        let nonce = Given { nonce: Some(b"nonce".to_vec()), ..Given::NOTHING };
         assert_eq!(broken(CLAIMS, nonce), ["jwt.nonce"]);
-        let nonce = Given { nonce: Some(b"nonce".to_vec()), ..NOTHING };
+        let nonce = Given { nonce: Some(b"nonce".to_vec()), ..Given::NOTHING };
         let carried = broken(r#"{"iat":1,"exp":2,"eat_nonce":"bm9uY2U"}"#, nonce);
         assert_eq!(carried, Vec::<&str>::new());
-        let bound = Given { binding: Some(vec![1]), ..NOTHING };
+        let bound = Given { binding: Some(vec![1]), ..Given::NOTHING };
         assert_eq!(broken(CLAIMS, bound), ["given.applies"]);
     }
 
     #[test]
     fn what_is_shown_can_not_be_used() {
         let token = sign(&SigningKey::es256("k"), CLAIMS);
-        let inspection = inspect(format!("{token}\n").as_bytes(), &NOTHING).unwrap();
+        let inspection = inspect(format!("{token}\n").as_bytes(), &Given::NOTHING).unwrap();
         assert_eq!(inspection.verdict(), Verdict::Open);
         let (_, signature) = token.rsplit_once('.').unwrap();
         let shown = format!("{:?}", inspection.fields);
         assert!(!shown.contains(signature), "{shown}");
         assert!(shown.contains(r#"("exp", "1970-01-01T00:26:40Z")"#), "{shown}");
         assert!(shown.contains(r#"("n", "{\"a\":1}")"#), "{shown}");
-        assert!(inspect(b"a.b.c", &NOTHING).is_none());
+        assert!(inspect(b"a.b.c", &Given::NOTHING).is_none());
     }
 }

@@ -91,13 +91,9 @@ async fn the_document_of_an_enclave_is_none_of_a_nitro_tpm() {
 fn a_document_is_inspected_as_what_it_is() {
     let given = crate::inspect::Given {
         at: Some(crate::fixture::NOW),
-        nonce: None,
-        binding: None,
-        certificates: Vec::new(),
         roots: vec![pki().root()],
-        collateral: None,
         references: Some(reference(KIND, 4).0),
-        allow_debug: false,
+        ..crate::inspect::Given::NOTHING
     };
     let document = Draft::new().document(&FLAVOUR, pki());
     assert!(aws_nitro::inspect(&document, &given).is_none());

@@ -176,14 +176,9 @@ fn people_read_what_a_real_quote_says_and_which_rules_it_keeps() {
     let Some(folder) = corpus("tdx") else { return };
     let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
     let given = Given {
-        at: None,
-        nonce: None,
         binding: Some(b"Hello, world!".to_vec()),
-        certificates: Vec::new(),
-        roots: Vec::new(),
         collateral: Some(read("sample__sgx_quote_collateral.json")),
-        references: None,
-        allow_debug: false,
+        ..Given::NOTHING
     };
     let inspection = inspect(&read("sample__sgx_quote"), &given).unwrap();
     // Its platform needs configuration and hardening, which nobody said will do.

@@ -15,14 +15,12 @@ fuzz_target!(|answer: &[u8]| {
     let given = Given {
         // The first second of 2026, for which the seeds are made.
         at: Some(UnixTime::from_secs(1_767_225_600)),
-        nonce: None,
         // What the seeds carry is 64 ones.
         binding: Some(vec![7; 48]),
-        certificates: Vec::new(),
         roots: vec![ROOT.to_vec()],
         collateral: Some(COLLATERAL.to_vec()),
-        references: None,
         allow_debug: true,
+        ..Given::NOTHING
     };
     for shown in [tdx::inspect(answer, &given), sgx::inspect(answer, &given)].into_iter().flatten()
     {

@@ -19,19 +19,8 @@ static KEYS: LazyLock<[Key; 1]> = LazyLock::new(|| {
     [Key::from_pem(pem.as_bytes()).expect("a public key")]
 });
 
-static NOTHING: Given = Given {
-    at: None,
-    nonce: None,
-    binding: None,
-    certificates: Vec::new(),
-    roots: Vec::new(),
-    collateral: None,
-    references: None,
-    allow_debug: false,
-};
-
 fuzz_target!(|file: &[u8]| {
-    if let Some((_encoding, kind, inspection)) = inspect(file, None, &NOTHING) {
+    if let Some((_encoding, kind, inspection)) = inspect(file, None, &Given::NOTHING) {
         assert!(file.len() <= MAX_FILE);
         assert_eq!(kind.name, inspection.kind);
         assert_ne!(inspection.verdict(), Verdict::Genuine);

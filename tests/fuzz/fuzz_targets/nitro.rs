@@ -9,14 +9,10 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let given = Given {
-        at: None,
         nonce: Some(vec![7; 32]),
         binding: Some(vec![8; 48]),
-        certificates: Vec::new(),
-        roots: Vec::new(),
-        collateral: None,
-        references: None,
         allow_debug: bytes.len() % 2 == 0,
+        ..Given::NOTHING
     };
     let inspections = [aws_nitro::inspect(bytes, &given), nitro_tpm::inspect(bytes, &given)];
     for inspection in inspections.iter().flatten() {

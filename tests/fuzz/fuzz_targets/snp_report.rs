@@ -10,8 +10,6 @@ fuzz_target!(|bytes: &[u8]| {
     // A certificate may follow a report.
     let (document, certificate) = bytes.split_at_checked(Report::SIZE).unwrap_or((bytes, &[]));
     let given = Given {
-        at: None,
-        nonce: None,
         binding: Some(vec![7; 48]),
         certificates: vec![certificate.to_vec()],
         // Two of AMD's are enough to look for an issuer among, and quicker to read than nine.
@@ -21,9 +19,8 @@ fuzz_target!(|bytes: &[u8]| {
         ]
         .map(<[u8]>::to_vec)
         .to_vec(),
-        collateral: None,
-        references: None,
         allow_debug: true,
+        ..Given::NOTHING
     };
     for document in [document, bytes] {
         if let Some(shown) = inspect(document, &given) {

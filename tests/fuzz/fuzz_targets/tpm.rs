@@ -14,12 +14,8 @@ static GIVEN: LazyLock<[Given; 2]> = LazyLock::new(|| {
     [None, Some(UnixTime::from_secs(1_767_225_600))].map(|at| Given {
         at,
         nonce: at.map(|_| vec![9; 32]),
-        binding: None,
-        certificates: Vec::new(),
         roots: vec![vec![0x30, 0]],
-        collateral: None,
-        references: None,
-        allow_debug: false,
+        ..Given::NOTHING
     })
 });
 
@@ -35,14 +31,10 @@ fuzz_target!(|bytes: &[u8]| {
     // The same bytes as the AK and the signature beside a quote.
     if let Some((quote, keys)) = bytes.split_at_checked(145) {
         let mut given = Given {
-            at: None,
             nonce: Some(vec![9; 32]),
-            binding: None,
             certificates: vec![keys.to_vec()],
-            roots: Vec::new(),
             collateral: Some(keys.to_vec()),
-            references: None,
-            allow_debug: false,
+            ..Given::NOTHING
         };
         for _ in 0..2 {
             if let Some(inspection) = inspect(quote, &given) {

@@ -27,16 +27,7 @@ const BROKEN: [(&str, &[&str]); 5] = [
 ];
 
 fn given(at: Option<UnixTime>) -> Given {
-    Given {
-        at,
-        nonce: None,
-        binding: None,
-        certificates: Vec::new(),
-        roots: Vec::new(),
-        collateral: None,
-        references: None,
-        allow_debug: false,
-    }
+    Given { at, ..Given::NOTHING }
 }
 
 fn documents() -> BTreeMap<String, Vec<u8>> {

@@ -117,16 +117,7 @@ fn every_flipped_bit_of_a_sample_is_noticed() {
 #[test]
 fn a_sample_is_shown_with_all_rules() {
     let Some(folder) = corpus("gpu") else { return };
-    let given = |certificates| Given {
-        at: None,
-        nonce: None,
-        binding: None,
-        certificates,
-        roots: Vec::new(),
-        collateral: None,
-        references: None,
-        allow_debug: false,
-    };
+    let given = |certificates| Given { certificates, ..Given::NOTHING };
     let document = std::fs::read(folder.join(format!("{JSON}hopper_evidence.json"))).unwrap();
     let shown = inspect(&document, &given(Vec::new())).unwrap();
     let field = |name: &str| shown.fields.iter().find(|(found, _)| found == name).unwrap();

@@ -189,11 +189,8 @@ fn every_bit_of_a_real_report_counts() {
 fn people_can_read_a_real_report() {
     let Some(folder) = corpus("snp") else { return };
     let real = Real::cloud(&folder);
-    let given = |certificates: Vec<Vec<u8>>| Given {
-        at: Some(IN_2025),
-        certificates,
-        ..crate::inspect::fixture::NOTHING
-    };
+    let given =
+        |certificates: Vec<Vec<u8>>| Given { at: Some(IN_2025), certificates, ..Given::NOTHING };
     let read = inspect(&real.report, &given(vec![real.endorsement.clone()])).unwrap();
     let field = |name: &str| {
         let found = read.fields.iter().find(|(other, _)| other == name);

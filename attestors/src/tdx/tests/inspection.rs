@@ -5,16 +5,7 @@ use crate::fixture::corpus::corpus;
 use crate::inspect::{Given, Inspection, Verdict};
 
 fn given(collateral: Option<Vec<u8>>) -> Given {
-    Given {
-        at: None,
-        nonce: None,
-        binding: None,
-        certificates: Vec::new(),
-        roots: Vec::new(),
-        collateral,
-        references: None,
-        allow_debug: false,
-    }
+    Given { collateral, ..Given::NOTHING }
 }
 
 #[test]

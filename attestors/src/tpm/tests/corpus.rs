@@ -12,7 +12,6 @@ use super::super::structure::{Attest, Hash, Public, Signature};
 use super::super::wire::Values;
 use crate::fixture::corpus::corpus;
 use crate::inspect::Verdict;
-use crate::inspect::fixture::NOTHING;
 use crate::possession::Base64;
 use crate::tpm::inspect;
 
@@ -102,7 +101,7 @@ fn the_quote_can_be_inspected() {
         nonce: hex::decode(String::from_utf8(read(&folder, "nonce.hex")).unwrap().trim()).ok(),
         collateral: Some([ak.as_slice(), &read(&folder, "quote.sig")].concat()),
         at: Some(NOW),
-        ..NOTHING
+        ..crate::inspect::Given::NOTHING
     };
     let inspection = inspect(&quote, &given).unwrap();
     assert_eq!(inspection.verdict(), Verdict::Open);

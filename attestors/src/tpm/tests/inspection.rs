@@ -6,7 +6,6 @@ use super::super::{fixture::PCRS, inspect};
 use super::booted;
 use crate::checklist::Outcome;
 use crate::fixture::NOW;
-use crate::inspect::fixture::NOTHING;
 use crate::inspect::{Given, Verdict};
 use crate::possession::Base64;
 
@@ -40,7 +39,7 @@ fn only_the_activation_cannot_be_seen_afterwards() {
         binding: Some(vec![9; 32]),
         roots: vec![authority.der],
         references: Some(references(dir.path(), &booted())),
-        ..NOTHING
+        ..Given::NOTHING
     };
     let mut record = record(&machine);
     assert_eq!(not_kept(&record, &given), ["tpm.activated"]);
@@ -62,12 +61,12 @@ fn only_the_activation_cannot_be_seen_afterwards() {
 fn what_is_missing_leaves_rules_open() {
     let machine = Machine::new(&Authority::root("maker"));
     let (quote, _) = machine.quote(&[9; 32], &Selection { bank: Hash::Sha256, pcrs: PCRS.into() });
-    let inspection = inspect(&quote, &NOTHING).unwrap();
+    let inspection = inspect(&quote, &Given::NOTHING).unwrap();
     assert_eq!(inspection.verdict(), Verdict::Open);
     assert_eq!(inspection.fields[0], ("magic".into(), "0xff544347".into()));
     let sized = super::super::structure::Writer::default().sized(&quote).finish();
-    assert_eq!(inspect(&sized, &NOTHING).unwrap().fields, inspection.fields);
+    assert_eq!(inspect(&sized, &Given::NOTHING).unwrap().fields, inspection.fields);
     for other in [&b""[..], b"{}", b"\xff\x54\x43\x47", &quote[1..], &sized[..9]] {
-        assert!(inspect(other, &NOTHING).is_none());
+        assert!(inspect(other, &Given::NOTHING).is_none());
     }
 }

@@ -17,16 +17,7 @@ const MAX: u64 = 64 << 10;
 pub(in crate::demo) fn judge(path: &Path) -> Result<String, Failure> {
     let document = files::read(path, MAX)?;
     // What the document was asked and for whom is not known any more, and neither is the image.
-    let given = Given {
-        at: None,
-        nonce: None,
-        binding: None,
-        certificates: Vec::new(),
-        roots: Vec::new(),
-        collateral: None,
-        references: None,
-        allow_debug: false,
-    };
+    let given = Given { ..Given::NOTHING };
     let inspection = aws_nitro::inspect(&document, &given).ok_or_else(|| {
         Failure::failed("it is no attestation document of a Nitro enclave").within(path.display())
     })?;
