@@ -29,7 +29,7 @@ pub(crate) fn measure(report: &mut Report) {
         return report.not_measured(what, "no `shared/evidence/nitro` beside the checkout");
     };
     let document = fs::read(folder.join(SAMPLE)).unwrap();
-    let given = Given { ..Given::NOTHING };
+    let given = Given::NOTHING;
     let verify = || {
         let inspection = inspect(&document, &given).unwrap();
         // Whom it answered is not known any more; nothing is broken, so all signatures were verified.
