@@ -7,6 +7,9 @@
 //! |---|---|
 //! | the files of a folder, and the digest that names them | [`source`] |
 //! | reading them, and refusing those that are wrong | [`load`] |
+//! | what is registered of identities, and groups | [`identities`], [`groups`] |
+//! | tools and their parameters | [`tools`] |
+//! | what policies say of themselves | [`rule`] |
 //! | from a question to a decision | [`set`] |
 //! | deciding at the edge, by what the server signed | [`local`] |
 //! | a question as people write it | [`situation`] |
@@ -20,13 +23,20 @@
 
 mod ask;
 mod change;
+pub mod groups;
+pub mod identities;
+mod index;
 pub mod load;
 pub mod local;
+mod policy;
 pub mod reach;
+pub mod rule;
 pub mod set;
 pub mod situation;
 pub mod source;
 pub mod table;
+mod toml_file;
+pub mod tools;
 mod vocabulary;
 
 pub use load::LoadError;

@@ -1,5 +1,6 @@
 //! Reading policies, and refusing those that do not fit the schema.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -8,44 +9,114 @@ use cedar_policy::{
     ValidationMode, Validator,
 };
 
+use crate::groups::Groups;
+use crate::identities::{self, Identities};
+use crate::rule::Rule;
 use crate::source::{SCHEMA, Source};
+use crate::tools::{self, Tools};
 
-pub(crate) fn schema() -> Result<Schema, LoadError> {
-    let (schema, _warnings) = Schema::from_cedarschema_str(SCHEMA)
+/// All that stands in a folder, checked against each other.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) groups: Groups,
+    pub(crate) identities: Identities,
+    pub(crate) tools: Tools,
+    pub(crate) schema: Schema,
+    /// In the order of files, and in each of lines.
+    pub(crate) policies: Vec<(CedarPolicy, Rule)>,
+}
+
+impl Loaded {
+    /// What `source` holds.
+    pub(crate) fn of(source: &Source) -> Result<Self, LoadError> {
+        let mut people = identities::File::of(source)?;
+        let mut tools = tools::File::of(source)?;
+        let declared = people.iter_mut().map(|(file, people)| (*file, people.groups()));
+        let called = tools.iter_mut().map(|(file, tools)| (*file, tools.groups()));
+        let groups = Groups::new(declared.chain(called).collect())?;
+        let identities = match people {
+            Some((file, people)) => people.identities(file, &groups)?,
+            None => Identities::default(),
+        };
+        let tools = match tools {
+            Some((file, written)) => written.tools(file, &groups)?,
+            None => Tools::default(),
+        };
+        let mut loaded =
+            Self { schema: schema(&tools)?, groups, identities, tools, policies: Vec::new() };
+        let validator = Validator::new(loaded.schema.clone());
+        for (file, text) in source.cedar() {
+            let policies = loaded.parse(file, text, &validator)?;
+            loaded.policies.extend(policies);
+        }
+        Ok(loaded)
+    }
+
+    /// The policies in one file, named after it and checked against the schema and what they name.
+    fn parse(
+        &self,
+        file: &str,
+        text: &str,
+        validator: &Validator,
+    ) -> Result<Vec<(CedarPolicy, Rule)>, LoadError> {
+        let set: CedarPolicies =
+            text.parse().map_err(|errors: ParseErrors| syntax_error(file, text, &errors))?;
+        if set.templates().next().is_some() {
+            let reason = "templates (`?principal`, `?resource`) are not supported".to_owned();
+            return Err(LoadError::new(file, None, reason));
+        }
+        let checked = validator.validate(&set, ValidationMode::Strict);
+        if let Some(error) = checked.validation_errors().next() {
+            let at = miette::Diagnostic::labels(error).and_then(|mut labels| labels.next());
+            let line = at.map(|label| line_of(text, label.offset()));
+            return Err(LoadError::new(file, line, error.to_string()));
+        }
+        let mut policies = Vec::new();
+        let mut names = HashSet::new();
+        for policy in set.policies() {
+            let rule = Rule::of(policy, file, text)?;
+            self.check_names(policy).map_err(|(named, reason)| {
+                let line = text.find(&named).map(|at| line_of(text, at));
+                LoadError::new(file, line.or(rule.line), reason)
+            })?;
+            if !names.insert(rule.name.clone()) {
+                let reason = format!("there are two policies `{}`", rule.name);
+                return Err(LoadError::new(file, rule.line, reason));
+            }
+            policies.push((policy.new_id(PolicyId::new(&rule.name)), rule));
+        }
+        policies.sort_by_key(|(_, rule)| rule.line);
+        Ok(policies)
+    }
+
+    /// Refuses groups and tools that nobody declares: a policy that names them in error forbids
+    /// nothing. The error is what is named, and why that is wrong.
+    fn check_names(&self, policy: &CedarPolicy) -> Result<(), (String, String)> {
+        for uid in policy.entity_literals() {
+            let name = uid.id().unescaped();
+            let (kind, known, file) = match uid.type_name().basename() {
+                "Group" => ("group", self.groups.has(name), identities::FILE),
+                "Tool" => {
+                    let known = name.parse().is_ok_and(|name| self.tools.named(&name).is_some());
+                    ("tool", known, tools::FILE)
+                }
+                _ => continue,
+            };
+            if !known {
+                let reason = format!("there is no {kind} `{name}`; declare it in `{file}`");
+                return Err((uid.to_string(), reason));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The built-in schema, and the actions of `tools`.
+pub(crate) fn schema(tools: &Tools) -> Result<Schema, LoadError> {
+    let text = format!("{SCHEMA}{}", tools.schema());
+    let (schema, _warnings) = Schema::from_cedarschema_str(&text)
         .map_err(|error| LoadError::new("schema.cedarschema", None, error.to_string()))?;
     Ok(schema)
-}
-
-/// The policies of `source`, checked against `schema`.
-pub(crate) fn policies(source: &Source, schema: &Schema) -> Result<CedarPolicies, LoadError> {
-    let validator = Validator::new(schema.clone());
-    let mut policies = CedarPolicies::new();
-    for (file, text) in source.cedar() {
-        for policy in parse(file, text, &validator)? {
-            policies.add(policy).map_err(|error| LoadError::new(file, None, error.to_string()))?;
-        }
-    }
-    Ok(policies)
-}
-
-/// The policies in one file, named after it and checked against the schema.
-fn parse(file: &str, text: &str, validator: &Validator) -> Result<Vec<CedarPolicy>, LoadError> {
-    let set: CedarPolicies =
-        text.parse().map_err(|errors: ParseErrors| syntax_error(file, text, &errors))?;
-    if set.templates().next().is_some() {
-        let reason = "templates (`?principal`, `?resource`) are not supported".to_owned();
-        return Err(LoadError::new(file, None, reason));
-    }
-    let checked = validator.validate(&set, ValidationMode::Strict);
-    if let Some(error) = checked.validation_errors().next() {
-        let at = miette::Diagnostic::labels(error).and_then(|mut labels| labels.next());
-        let line = at.map(|label| line_of(text, label.offset()));
-        return Err(LoadError::new(file, line, error.to_string()));
-    }
-    Ok(set
-        .policies()
-        .map(|policy| policy.new_id(PolicyId::new(format!("{file}#{}", policy.id()))))
-        .collect())
 }
 
 fn syntax_error(file: &str, text: &str, errors: &ParseErrors) -> LoadError {
@@ -113,7 +184,7 @@ mod tests {
     #[track_caller]
     fn refuses(text: &str, wanted: &[&str]) {
         let source = Source::new(vec![("a.cedar".to_owned(), text.to_owned())]);
-        let error = policies(&source, &schema().unwrap()).unwrap_err().to_string();
+        let error = Loaded::of(&source).unwrap_err().to_string();
         for part in wanted {
             assert!(error.contains(part), "{error}");
         }
