@@ -14,6 +14,8 @@ use claviger_core::standing::Risk;
 use claviger_core::time::UnixTime;
 use serde::Serialize;
 
+use crate::reach::least;
+use crate::set::PolicySet;
 use crate::situation::ORDINARY_TIME;
 use crate::vocabulary::Vocabulary;
 
@@ -34,6 +36,7 @@ pub(crate) enum Change {
     Evidence(Option<EvidenceShown>),
     Transport(Option<Transport>),
     Parameter(String, Parameter),
+    NoParameter(String),
     Time(UnixTime),
     Requester(String),
     Ttl(u64),
@@ -52,6 +55,9 @@ impl Change {
             Self::Transport(transport) => context.transport.clone_from(transport),
             Self::Parameter(name, value) => {
                 context.parameters.insert(name.clone(), value.clone());
+            }
+            Self::NoParameter(name) => {
+                context.parameters.remove(name);
             }
             Self::Time(time) => context.time = *time,
             Self::Requester(name) => context.requester = Some(name.clone()),
@@ -123,6 +129,7 @@ impl fmt::Display for Change {
             Self::Parameter(name, value) => {
                 write!(f, "call it with `{name}` = {}", Shown(value))
             }
+            Self::NoParameter(name) => write!(f, "call it without `{name}`"),
             Self::Time(time) => write!(f, "ask at {time} (seconds since 1970)"),
             Self::Requester(name) => write!(f, "have `{name}` ask for it"),
             Self::Ttl(seconds) => write!(f, "ask for {seconds} s"),
@@ -156,7 +163,12 @@ impl fmt::Display for Shown<'_> {
 
 /// Everything that could be otherwise about `question`, as far as policies with this vocabulary can
 /// tell: the mildest first.
-pub(crate) fn changes(question: &Question, words: &Vocabulary, purposes: &[Purpose]) -> Vec<Change> {
+pub(crate) fn changes(
+    set: &PolicySet,
+    question: &Question,
+    words: &Vocabulary,
+    purposes: &[Purpose],
+) -> Vec<Change> {
     let action = &question.action;
     let between = matches!(question.resource, Resource::Identity(_));
     let mut changes = Vec::new();
@@ -175,6 +187,7 @@ pub(crate) fn changes(question: &Question, words: &Vocabulary, purposes: &[Purpo
         changes.extend(transports(words).into_iter().map(|known| Change::Transport(Some(known))));
         changes.push(Change::Transport(None));
     }
+    fitting(set, question, &mut changes);
     parameters(question, words, &mut changes);
     if words.mentions("time") {
         let times = words.numbers("time").into_iter().filter_map(|n| u64::try_from(n).ok());
@@ -261,7 +274,10 @@ pub(crate) fn best_evidence(words: &Vocabulary) -> EvidenceShown {
         } else {
             Bond::Key
         },
-        tier: TIERS.into_iter().find(|tier| words.texts("tier").any(|t| t == tier.name())).unwrap_or(Tier::Affirming),
+        tier: TIERS
+            .into_iter()
+            .find(|tier| words.texts("tier").any(|t| t == tier.name()))
+            .unwrap_or(Tier::Affirming),
         age_seconds: 0,
     }
 }
@@ -310,6 +326,28 @@ pub(crate) fn transports(words: &Vocabulary) -> Vec<Transport> {
         }
     }
     transports
+}
+
+/// What makes the parameters fit the tool: those that are missing, out of bounds or unknown to it.
+fn fitting(set: &PolicySet, question: &Question, changes: &mut Vec<Change>) {
+    let Action::Call(name) = &question.action else { return };
+    let Some(tool) = set.tools().named(name) else { return };
+    let given = &question.context.parameters;
+    let unknown = given.keys().filter(|name| !tool.parameters.contains_key(name.as_str()));
+    changes.extend(unknown.cloned().map(Change::NoParameter));
+    for (name, limits) in &tool.parameters {
+        let mut add = |value| changes.push(Change::Parameter(name.as_str().to_owned(), value));
+        match given.get(name.as_str()) {
+            Some(Parameter::Number(number)) => {
+                add(Parameter::Number((*number).clamp(limits.min, limits.max)));
+            }
+            Some(Parameter::Text(_)) => {
+                limits.one_of.iter().cloned().map(Parameter::Text).for_each(add);
+            }
+            None if limits.optional => {}
+            Some(Parameter::Flag(_) | Parameter::Texts(_)) | None => add(least(limits)),
+        }
+    }
 }
 
 /// Other values of the parameters that are given: those that policies compare them with.

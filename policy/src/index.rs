@@ -57,7 +57,8 @@ pub(crate) struct Lineage {
 }
 
 impl Lineage {
-    fn all(&self) -> impl Iterator<Item = &EntityUid> {
+    /// The entity, and all that it is in.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &EntityUid> {
         std::iter::once(&self.uid).chain(&self.above)
     }
 }

@@ -14,6 +14,9 @@
 //! | deciding at the edge, by what the server signed | [`local`] |
 //! | a question as people write it | [`situation`] |
 //! | tables of expected decisions | [`table`] |
+//! | who reaches whom | [`reach`], [`diff`], [`graph`] |
+//! | what must hold whatever changes | [`invariants`] |
+//! | why something is denied, and what would help | [`explain`] |
 //!
 //! Invariants:
 //!
@@ -23,9 +26,14 @@
 
 mod ask;
 mod change;
+pub mod diff;
+pub mod explain;
+pub mod graph;
 pub mod groups;
+mod guard;
 pub mod identities;
 mod index;
+pub mod invariants;
 pub mod load;
 pub mod local;
 mod policy;

@@ -9,6 +9,7 @@ use cedar_policy::{
 use serde_json::Value;
 
 use crate::ask::Known;
+use crate::guard::{self, Facts, Guard};
 use crate::load::LoadError;
 use crate::rule::{Does, Rule};
 
@@ -19,6 +20,7 @@ pub(crate) struct Policy {
     /// Itself, alone.
     cedar: CedarPolicies,
     looks_at: Vec<Entity>,
+    guards: Vec<Guard>,
 }
 
 impl Policy {
@@ -31,8 +33,9 @@ impl Policy {
         for uid in looked_at(&policy).map_err(|error| wrong(&error))? {
             looks_at.extend(known.named(&uid).map_err(|error| wrong(&*error))?);
         }
+        let guards = guard::of(&policy);
         let cedar = CedarPolicies::from_policies([policy]).map_err(|error| wrong(&error))?;
-        Ok(Self { rule, cedar, looks_at })
+        Ok(Self { rule, cedar, looks_at, guards })
     }
 
     /// What it says of itself.
@@ -43,6 +46,11 @@ impl Policy {
     /// What is known of the entities that it names to look at what they are or what they are in.
     pub(crate) fn looks_at(&self) -> impl Iterator<Item = &Entity> {
         self.looks_at.iter()
+    }
+
+    /// Whether its conditions begin with something that is false.
+    pub(crate) fn is_out(&self, facts: &Facts<'_>) -> bool {
+        self.guards.iter().any(|guard| guard.is_false(facts))
     }
 
     /// Whether it matches; an error if it cannot be evaluated.

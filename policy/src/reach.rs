@@ -22,8 +22,9 @@ use claviger_core::id::SpiffeId;
 use claviger_core::psk::Purpose;
 use serde::Serialize;
 
-pub use self::population::{Class, Subject};
-use self::possible::{Act, Asked, Broken, Contexts, End, Known, may};
+pub(crate) use self::declared::{least, tool_is_in, tools};
+pub use self::population::{Class, Subject, everyone};
+use self::possible::{Act, Asked, Broken, End, For, Known, Surroundings, may};
 use self::rules::{Rule, Rules};
 use crate::set::PolicySet;
 use crate::vocabulary::Vocabulary;
@@ -88,6 +89,14 @@ pub struct Path {
     pub proof: Proof,
 }
 
+impl Path {
+    /// Whether it was shown, and not only could not be ruled out.
+    #[must_use]
+    pub const fn is_shown(&self) -> bool {
+        matches!(self.proof, Proof::Shown(_))
+    }
+}
+
 /// Who reaches whom.
 #[derive(Debug)]
 pub struct Reach {
@@ -103,7 +112,9 @@ pub struct Reach {
 #[derive(Debug, thiserror::Error)]
 pub enum ReachError {
     /// There are more pairs than anyone can wait for.
-    #[error("policies tell apart so many identities that {pairs} pairs would have to be looked at, more than {MOST_PAIRS}; write them by groups and attributes rather than by identity")]
+    #[error(
+        "policies tell apart so many identities that {pairs} pairs would have to be looked at, more than {MOST_PAIRS}; write them by groups and attributes rather than by identity"
+    )]
     TooMany {
         /// How many.
         pairs: usize,
@@ -126,15 +137,26 @@ impl Reach {
     ///
     /// [`ReachError::TooMany`] if policies tell apart too many.
     pub fn of(set: &PolicySet, known: &[SpiffeId]) -> Result<Self, ReachError> {
+        Self::among(set, everyone(set, known))
+    }
+
+    /// Who reaches whom by `set`, among these.
+    ///
+    /// # Errors
+    ///
+    /// [`ReachError::TooMany`] if policies tell apart too many.
+    pub fn among(
+        set: &PolicySet,
+        everyone: BTreeMap<SpiffeId, Subject>,
+    ) -> Result<Self, ReachError> {
         let rules = Rules::of(set)?;
-        let words = Vocabulary::of_all(rules.all().iter().map(|rule| &rule.words));
-        let everyone = population::everyone(set, &words, known);
+        let words = Vocabulary::of_all(rules.all().iter().map(|rule| rule.words.clone()));
         let classes = population::classes(set, &words, everyone)?;
         let search = Search { set, rules: &rules, words: &words, classes: &classes };
         let mut found = Found::default();
         search.way(&Way::Connect, &[Action::Connect], &mut found)?;
         search.way(&Way::Psk, &[Action::IssuePsk, Action::RedeemPsk], &mut found)?;
-        for tool in declared::tools(set) {
+        for tool in tools(set) {
             search.way(&Way::Call, &[Action::Call(tool)], &mut found)?;
         }
         let Found { mut paths, asked } = found;
@@ -148,6 +170,33 @@ impl Reach {
     #[must_use]
     pub fn class_of(&self, id: &SpiffeId) -> Option<usize> {
         self.classes.iter().position(|class| class.members.iter().any(|known| known.id == *id))
+    }
+
+    /// How many services and tools each of class `number` reaches.
+    #[must_use]
+    pub fn services(&self, number: usize) -> usize {
+        let targets: BTreeSet<_> =
+            self.paths.iter().filter(|path| path.from == number).map(|path| &path.to).collect();
+        let size = |target: &Target| match target {
+            Target::Tool(_) => 1,
+            Target::Class(other) => {
+                let members = self.classes.get(*other).map_or(0, |class| class.members.len());
+                // Nobody counts for themselves.
+                members.saturating_sub(usize::from(*other == number))
+            }
+        };
+        targets.into_iter().map(size).sum()
+    }
+
+    /// What is written of `target`.
+    #[must_use]
+    pub fn label(&self, target: &Target) -> String {
+        match target {
+            Target::Class(number) => {
+                self.classes.get(*number).map(Class::label).unwrap_or_default()
+            }
+            Target::Tool(tool) => format!("tool:{tool}"),
+        }
     }
 
     /// Every purpose that was asked for between these, beside those that nobody speaks of.
@@ -173,15 +222,15 @@ struct Search<'a> {
 /// One of the actions that a way takes, and what concerns it.
 struct Step<'a> {
     action: &'a Action,
-    act: Act,
     rules: Vec<(usize, &'a Rule)>,
-    contexts: Contexts,
+    around: Surroundings,
 }
 
 impl Search<'_> {
     /// Finds every path of this way: all its actions have to be permitted.
     fn way(&self, way: &Way, actions: &[Action], found: &mut Found) -> Result<(), ReachError> {
-        let steps = actions.iter().map(|action| self.step(action)).collect::<Result<Vec<_>, _>>()?;
+        let steps =
+            actions.iter().map(|action| self.step(action)).collect::<Result<Vec<_>, _>>()?;
         let mut pairs: Option<BTreeSet<(usize, Target)>> = None;
         for step in &steps {
             let some = self.pairs(step)?;
@@ -202,8 +251,12 @@ impl Search<'_> {
         let somebody = somebody.ok_or_else(|| Broken::from("there is nobody"))?;
         let question = self.question(somebody, action, somebody)?;
         let asked = Asked::new(self.set, &witness::favourable(&question, self.words))?;
-        let contexts = asked.contexts(|name| self.words.mentions(name))?;
-        Ok(Step { action, rules: self.rules.about(&act), act, contexts })
+        let named = asked.named()?;
+        // Of a connection, the purpose is always known.
+        let optional = |name: &str| name != "purpose" || matches!(action, Action::Call(_));
+        let contexts = asked.contexts(|name| optional(name) && self.words.mentions(name))?;
+        let rules = self.rules.about(&act);
+        Ok(Step { action, rules, around: Surroundings { act, contexts, named } })
     }
 
     /// The pairs that some policy might permit this to, going by its head and by each end alone.
@@ -215,7 +268,7 @@ impl Search<'_> {
             for (number, class) in self.classes.iter().enumerate() {
                 let Some(known) = class.known.first() else { continue };
                 if rule.admits_principal(known)
-                    && self.may(&rule.alone, step, (End::Known(known), End::Anyone), None)?
+                    && self.may(&rule.alone, step, (End::Known(known), End::Anyone), For::Any)?
                 {
                     froms.push(number);
                 }
@@ -241,7 +294,7 @@ impl Search<'_> {
         for (number, class) in self.classes.iter().enumerate() {
             let Some(known) = class.known.first() else { continue };
             if rule.admits_resource(known)
-                && self.may(&rule.alone, step, (End::Anyone, End::Known(known)), None)?
+                && self.may(&rule.alone, step, (End::Anyone, End::Known(known)), For::Any)?
             {
                 tos.push(Target::Class(number));
             }
@@ -259,7 +312,7 @@ impl Search<'_> {
         let Some((from, to)) = self.ends(&pair, steps)? else { return Ok(()) };
         let slices =
             steps.iter().map(|step| self.slice(step, &from, &to)).collect::<Result<Vec<_>, _>>()?;
-        let may = |purpose: Option<&str>| {
+        let may = |purpose: For<'_>| {
             for (step, (_, slice)) in steps.iter().zip(&slices) {
                 if !self.may(slice, step, (End::Known(&from), End::Known(&to)), purpose)? {
                     return Ok::<_, ReachError>(false);
@@ -267,18 +320,21 @@ impl Search<'_> {
             }
             Ok(true)
         };
-        if !may(None)? {
+        if !may(For::Any)? {
             return Ok(());
         }
         let purposes = self.purposes_between(&from, &to, slices.iter().flat_map(|slice| &slice.0));
         let nobodys = nobodys(&purposes)?;
         let mut others = false;
         for purpose in purposes.iter().chain([&nobodys]) {
-            if !may(Some(purpose.as_str()))? {
+            let spoken_of = *purpose != nobodys;
+            if !may(if spoken_of { For::Only(purpose) } else { For::Nobodys(purpose) })? {
                 continue;
             }
-            let proof = self.proof(steps, &slices, (&from, &to), purpose)?;
-            let spoken_of = *purpose != nobodys;
+            let mut proof = self.proof(steps, &slices, (&from, &to), Some(purpose))?;
+            if !spoken_of && matches!(proof, Proof::Open) {
+                proof = self.proof(steps, &slices, (&from, &to), None)?;
+            }
             others |= !spoken_of;
             found.paths.push(Path {
                 from: pair.0,
@@ -363,12 +419,12 @@ impl Search<'_> {
         steps: &[Step<'_>],
         slices: &[(Vec<&Rule>, std::rc::Rc<CedarPolicies>)],
         (from, to): (&Known, &Known),
-        purpose: &Purpose,
+        purpose: Option<&Purpose>,
     ) -> Result<Proof, ReachError> {
         let mut shown = Vec::new();
         for (step, (rules, _)) in steps.iter().zip(slices) {
             let mut question = self.question(from, step.action, to)?;
-            question.context.purpose = Some(purpose.clone());
+            question.context.purpose = purpose.cloned();
             let permits: Vec<_> =
                 rules.iter().filter(|rule| rule.permits).map(|rule| &rule.words).collect();
             match witness::find(self.set, &question, &permits, self.words) {
@@ -381,7 +437,7 @@ impl Search<'_> {
 
     fn question(&self, from: &Known, action: &Action, to: &Known) -> Result<Question, ReachError> {
         let (from, to) = (from.party()?.id, to.resource()?);
-        Ok(population::ordinary(self.set, &from, action, &to, self.words)?)
+        Ok(population::ordinary(self.set, &from, action, &to)?)
     }
 
     fn may(
@@ -389,9 +445,9 @@ impl Search<'_> {
         policies: &CedarPolicies,
         step: &Step<'_>,
         ends: (End<'_>, End<'_>),
-        purpose: Option<&str>,
+        purpose: For<'_>,
     ) -> Result<bool, ReachError> {
-        Ok(may(policies, &step.act, ends, &step.contexts, purpose)?)
+        Ok(may(policies, &step.around, ends, purpose)?)
     }
 }
 

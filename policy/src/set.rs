@@ -1,13 +1,15 @@
 //! From a question to a decision.
 
 use cedar_policy::{Entities, PolicySet as CedarPolicies, Request, Schema};
-use claviger_core::decision::{Action, Decision, Question, Resource, Verdict};
+use claviger_core::decision::{Action, Decision, Party, Question, Resource, Verdict};
 use claviger_core::grant::PolicyDigest;
+use claviger_core::psk::Purpose;
 
 use crate::ask::{Asked, Known, MalformedQuestion};
 use crate::groups::Groups;
+use crate::guard::{Facts, Seen};
 use crate::identities::Identities;
-use crate::index::Index;
+use crate::index::{Index, Lineage};
 use crate::load::{LoadError, Loaded};
 use crate::policy::Policy;
 use crate::rule::{Does, Rule, strictest};
@@ -158,13 +160,33 @@ impl PolicySet {
     fn matching(&self, question: &Question) -> Result<Matching<'_>, MalformedQuestion> {
         let asked = Asked::new(question, &self.schema, &self.known)?;
         let fitting = self.index.fitting(&asked.principal, &asked.action, &asked.resource);
-        let fitting = || fitting.iter().filter_map(|place| self.policies.get(*place));
-        let entities = asked.entities_and(fitting().flat_map(Policy::looks_at).collect())?;
+        let facts = self.facts(question, &asked);
+        let policies = fitting.into_iter().filter_map(|place| self.policies.get(place));
+        let policies: Vec<_> = policies.filter(|policy| !policy.is_out(&facts)).collect();
+        let looked_at = policies.iter().flat_map(|policy| policy.looks_at());
+        let entities = asked.entities_and(looked_at.collect())?;
         let mut matching = Matching::default();
-        for policy in fitting() {
+        for policy in policies {
             matching.add(policy.rule(), policy.matches(&asked.request, &entities));
         }
         Ok(matching)
+    }
+
+    fn facts<'a>(&'a self, question: &'a Question, asked: &'a Asked) -> Facts<'a> {
+        let other = match &question.resource {
+            Resource::Identity(party) => Some(party),
+            Resource::TrustDomain(_) | Resource::Tool(_) => None,
+        };
+        let seen = |lineage: &'a Lineage, party: Option<&'a Party>| Seen {
+            lineage,
+            party,
+            registered: party.and_then(|party| self.identities().of(&party.id)),
+        };
+        Facts {
+            principal: seen(&asked.principal, Some(&question.principal)),
+            resource: seen(&asked.resource, other),
+            purpose: question.context.purpose.as_ref().map(Purpose::as_str),
+        }
     }
 }
 

@@ -43,21 +43,20 @@ impl Vocabulary {
     }
 
     /// What these policies speak of together.
-    pub(crate) fn of_all<'a>(policies: impl IntoIterator<Item = &'a Self>) -> Self {
+    pub(crate) fn of_all(policies: impl IntoIterator<Item = Self>) -> Self {
         let mut all = Self::default();
         for words in policies {
-            all.attributes.extend(words.attributes.iter().cloned());
-            all.open.extend(words.open.iter().cloned());
-            all.entities.extend(words.entities.iter().cloned());
-            for (attribute, texts) in &words.texts {
-                all.texts.entry(attribute.clone()).or_default().extend(texts.iter().cloned());
+            all.attributes.extend(words.attributes);
+            all.open.extend(words.open);
+            all.entities.extend(words.entities);
+            for (attribute, texts) in words.texts {
+                all.texts.entry(attribute).or_default().extend(texts);
             }
-            for (attribute, numbers) in &words.numbers {
-                all.numbers.entry(attribute.clone()).or_default().extend(numbers);
+            for (attribute, numbers) in words.numbers {
+                all.numbers.entry(attribute).or_default().extend(numbers);
             }
-            for (attribute, patterns) in &words.patterns {
-                let known = all.patterns.entry(attribute.clone()).or_default();
-                known.extend(patterns.iter().cloned());
+            for (attribute, patterns) in words.patterns {
+                all.patterns.entry(attribute).or_default().extend(patterns);
             }
         }
         all

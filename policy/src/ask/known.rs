@@ -5,16 +5,13 @@ use std::collections::{HashMap, HashSet};
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Schema};
 use claviger_core::decision::{Action, Party, ToolName};
 use claviger_core::id::SpiffeId;
-use claviger_core::selector::Selectors;
 
 use super::{Field, MalformedQuestion, field, text, texts};
 use crate::groups::Groups;
+use crate::guard::models;
 use crate::identities::{Identities, Registered};
 use crate::index::Lineage;
 use crate::tools::Tools;
-
-/// The kind of selectors that name models: see `docs/attestors/model.md`.
-const MODEL: &str = "model";
 
 /// What is known of entities before anyone asks.
 #[derive(Debug)]
@@ -204,12 +201,6 @@ fn callable(kinds: &Kinds, tools: &Tools, groups: &Groups) -> HashMap<ToolName, 
         (tool.name.clone(), (Lineage { uid, above }, entity))
     });
     known.collect()
-}
-
-/// The digests of the models among `selectors`: `model:digest:…`.
-fn models(selectors: &Selectors) -> impl Iterator<Item = &str> {
-    let models = selectors.iter().filter(|selector| selector.kind() == MODEL);
-    models.filter_map(|selector| selector.value().strip_prefix("digest:"))
 }
 
 fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {

@@ -64,12 +64,10 @@ impl Serialize for Class {
 /// The last part of the path of whoever stands for others.
 const STAND_IN: &str = "any-other";
 
-/// Everyone, by what they are called.
-pub(crate) fn everyone(
-    set: &PolicySet,
-    words: &Vocabulary,
-    known: &[SpiffeId],
-) -> BTreeMap<SpiffeId, Subject> {
+/// Everyone whom `set` knows of, and `known`.
+#[must_use]
+pub fn everyone(set: &PolicySet, known: &[SpiffeId]) -> BTreeMap<SpiffeId, Subject> {
+    let words = Vocabulary::of_all(set.cedar().policies().map(Vocabulary::of));
     let prefixes = declared::prefixes(set);
     let mut named: BTreeSet<SpiffeId> = known.iter().cloned().collect();
     named.extend(declared::exact(set));
@@ -120,7 +118,7 @@ pub(crate) fn classes(
     let mut classes: BTreeMap<Vec<String>, Class> = BTreeMap::new();
     for (_, subject) in everyone {
         let to = Resource::Identity(Party::new(subject.id.clone()));
-        let question = ordinary(set, &subject.id, &Action::Connect, &to, words)?;
+        let question = ordinary(set, &subject.id, &Action::Connect, &to)?;
         let asked = Asked::new(set, &question)?;
         let known = asked.principal()?;
         let traits = traits(&known, &subject, words);
@@ -144,7 +142,6 @@ pub(crate) fn ordinary(
     from: &SpiffeId,
     action: &Action,
     to: &Resource,
-    words: &Vocabulary,
 ) -> Result<Question, Broken> {
     let to = match to {
         Resource::Identity(party) => Some(party.id.to_string()),
@@ -154,7 +151,7 @@ pub(crate) fn ordinary(
     let purpose = Some("any".parse()?);
     let situation = Situation::default();
     let question = situation.asked(from.clone(), action.clone(), to.as_deref(), purpose)?;
-    Ok(declared::with_parameters(set, question, words))
+    Ok(declared::with_parameters(set, question))
 }
 
 /// Everything that policies with this vocabulary can tell `subject` by.

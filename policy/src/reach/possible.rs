@@ -4,14 +4,15 @@
 //! What is said to be impossible is impossible. What is said to be possible may still depend on
 //! things that cannot come together.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
 
 use cedar_policy::{
-    Authorizer, Context, Decision, Entities, Entity, EntityUid, EvalResult, PolicySet as CedarPolicies,
-    Request, RestrictedExpression, Schema,
+    Authorizer, Context, Decision, Entities, Entity, EntityUid, EvalResult,
+    PolicySet as CedarPolicies, Request, RestrictedExpression, Schema,
 };
 use claviger_core::decision::Question;
+use claviger_core::psk::Purpose;
 
 use crate::set::PolicySet;
 
@@ -19,7 +20,7 @@ use crate::set::PolicySet;
 const UNKNOWN_ATTRIBUTES: [&str; 4] = ["selectors", "models", "tier", "risk"];
 
 /// What of the context may be missing.
-const OPTIONAL: [&str; 3] = ["evidence", "transport", "run"];
+const OPTIONAL: [&str; 4] = ["evidence", "transport", "run", "purpose"];
 
 /// Something went wrong with Cedar that never should.
 pub(crate) type Broken = Box<dyn Error + Send + Sync>;
@@ -70,6 +71,20 @@ impl Known {
     }
 }
 
+/// Entities that policies look at by name.
+pub(crate) type Named = HashMap<EntityUid, Entity>;
+
+/// The same, of which is unknown what changes from one question to the next.
+fn blurred(entity: &Entity) -> Result<Entity, Broken> {
+    let (uid, mut attributes, ancestors) = entity.clone().into_inner();
+    for name in UNKNOWN_ATTRIBUTES {
+        if let Some(value) = attributes.get_mut(name) {
+            *value = RestrictedExpression::new_unknown(format!("{uid}.{name}"));
+        }
+    }
+    Ok(Entity::new(uid, attributes, ancestors)?)
+}
+
 /// A question in Cedar's terms, before anything is unknown.
 pub(crate) struct Asked {
     request: Request,
@@ -92,18 +107,15 @@ impl Asked {
 
     fn known(&self, uid: Option<&EntityUid>) -> Result<Known, Broken> {
         let uid = uid.ok_or("the question leaves open who")?.clone();
-        let ancestors: BTreeSet<_> =
-            self.entities.ancestors(&uid).into_iter().flatten().cloned().collect();
-        let (_, mut attributes, _) =
-            self.entities.get(&uid).ok_or("the entity is missing")?.clone().into_inner();
-        for name in UNKNOWN_ATTRIBUTES {
-            if let Some(value) = attributes.get_mut(name) {
-                *value = RestrictedExpression::new_unknown(format!("{uid}.{name}"));
-            }
-        }
-        let parents: HashSet<_> = ancestors.iter().cloned().collect();
-        let entity = Entity::new(uid.clone(), attributes, parents)?;
-        Ok(Known { uid, ancestors, entity })
+        let ancestors = self.entities.ancestors(&uid).into_iter().flatten().cloned().collect();
+        let entity = self.entities.get(&uid).ok_or("the entity is missing")?;
+        Ok(Known { uid, ancestors, entity: blurred(entity)? })
+    }
+
+    /// Whatever else policies look at, whoever asks.
+    pub(crate) fn named(&self) -> Result<Named, Broken> {
+        let entities = self.entities.iter();
+        entities.map(|entity| Ok((entity.uid(), blurred(entity)?))).collect()
     }
 
     /// Every context that the question can have, apart from its purpose.
@@ -131,10 +143,18 @@ pub(crate) struct Contexts {
 }
 
 impl Contexts {
-    fn of(&self, purpose: Option<&str>) -> Result<Vec<Context>, Broken> {
+    fn of(&self, purpose: For<'_>) -> Result<Vec<Context>, Broken> {
+        let fits = |shape: &&BTreeSet<String>| match purpose {
+            For::Any | For::Nobodys(_) => true,
+            For::Only(_) => shape.contains("purpose"),
+        };
         let context = |shape: &BTreeSet<String>| {
             let field = |name: &String| {
-                let known = purpose.filter(|_| name == "purpose");
+                let known = match purpose {
+                    For::Any => None,
+                    For::Only(known) | For::Nobodys(known) => Some(known.as_str()),
+                };
+                let known = known.filter(|_| name == "purpose");
                 let value = known.map_or_else(
                     || RestrictedExpression::new_unknown(format!("context.{name}")),
                     |purpose| RestrictedExpression::new_string(purpose.to_owned()),
@@ -143,7 +163,7 @@ impl Contexts {
             };
             Context::from_pairs(shape.iter().map(field))
         };
-        Ok(self.shapes.iter().map(context).collect::<Result<_, _>>()?)
+        Ok(self.shapes.iter().filter(fits).map(context).collect::<Result<_, _>>()?)
     }
 }
 
@@ -152,23 +172,31 @@ impl Contexts {
 pub(crate) struct Act {
     pub(crate) uid: EntityUid,
     pub(crate) ancestors: BTreeSet<EntityUid>,
+    entity: Entity,
 }
 
 impl Act {
     pub(crate) fn new(schema: &Schema, name: &str) -> Result<Self, Broken> {
-        let uid: EntityUid = EntityUid::from_type_name_and_id(
-            "Action".parse()?,
-            cedar_policy::EntityId::new(name),
-        );
+        let uid: EntityUid =
+            EntityUid::from_type_name_and_id("Action".parse()?, cedar_policy::EntityId::new(name));
         let actions = schema.action_entities()?;
-        let ancestors = actions.ancestors(&uid).into_iter().flatten().cloned().collect();
-        Ok(Self { uid, ancestors })
+        let ancestors: BTreeSet<_> =
+            actions.ancestors(&uid).into_iter().flatten().cloned().collect();
+        let parents = ancestors.iter().cloned().collect();
+        let entity = Entity::new(uid.clone(), HashMap::new(), parents)?;
+        Ok(Self { uid, ancestors, entity })
     }
+}
 
-    fn entity(&self) -> Result<Entity, Broken> {
-        let parents = self.ancestors.iter().cloned().collect();
-        Ok(Entity::new(self.uid.clone(), HashMap::new(), parents)?)
-    }
+/// For which purpose.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum For<'a> {
+    /// For whichever, or without saying for which.
+    Any,
+    /// For this.
+    Only(&'a Purpose),
+    /// For this, which stands for all that nobody speaks of, or without saying for which.
+    Nobodys(&'a Purpose),
 }
 
 /// One end of a question, or that it is open.
@@ -178,17 +206,25 @@ pub(crate) enum End<'a> {
     Anyone,
 }
 
-/// Whether any context, and anything attested, makes `policies` permit `act`, for this purpose or,
-/// if none is named, for any.
+/// An action, and everything that surrounds questions about it.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) act: Act,
+    pub(crate) contexts: Contexts,
+    pub(crate) named: Named,
+}
+
+/// Whether any context, and anything attested, makes `policies` permit it between these, for that
+/// purpose.
 pub(crate) fn may(
     policies: &CedarPolicies,
-    act: &Act,
+    around: &Surroundings,
     ends: (End<'_>, End<'_>),
-    contexts: &Contexts,
-    purpose: Option<&str>,
+    purpose: For<'_>,
 ) -> Result<bool, Broken> {
-    let mut entities: HashMap<EntityUid, Entity> = HashMap::new();
-    entities.insert(act.uid.clone(), act.entity()?);
+    let Surroundings { act, contexts, named } = around;
+    let mut entities = named.clone();
+    entities.insert(act.uid.clone(), act.entity.clone());
     for end in [ends.0, ends.1] {
         if let End::Known(known) = end {
             entities.insert(known.uid.clone(), known.entity.clone());

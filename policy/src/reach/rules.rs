@@ -38,8 +38,7 @@ impl Head {
         let kind = self.kind.as_ref().is_none_or(|kind| known.uid.type_name() == kind);
         let is = self.is.as_ref().is_none_or(|uid| known.uid == *uid);
         let within = self.within.as_ref();
-        kind && is
-            && within.is_none_or(|uid| known.uid == *uid || known.ancestors.contains(uid))
+        kind && is && within.is_none_or(|uid| known.uid == *uid || known.ancestors.contains(uid))
     }
 }
 

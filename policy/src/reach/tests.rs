@@ -8,9 +8,7 @@ fn reach(policies: &str) -> Reach {
 
 /// `from > to: purpose way`, with `?` if nobody showed it.
 fn shown(reach: &Reach) -> Vec<String> {
-    let name = |number: usize| {
-        reach.classes[number].label().replace("spiffe://example.org/", "")
-    };
+    let name = |number: usize| reach.classes[number].label().replace("spiffe://example.org/", "");
     let path = |path: &Path| {
         let to = match &path.to {
             Target::Class(number) => name(*number),

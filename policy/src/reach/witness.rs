@@ -37,7 +37,7 @@ pub(crate) fn find(
     }
     let mut left = MOST;
     for start in &starts {
-        let single = changes(start, words, &[]);
+        let single = changes(set, start, words, &[]);
         for (number, first) in single.iter().enumerate() {
             let pairs = single.iter().skip(number.saturating_add(1)).map(Some);
             for second in std::iter::once(None).chain(pairs) {

@@ -39,7 +39,10 @@ fn patterns_are_known_by_the_parts_between_their_stars() {
 fn attributes_that_are_compared_with_each_other_are_open() {
     assert!(of("principal.path == resource.path").is_open("path"));
     assert!(of("[principal.path].contains(\"/a\")").is_open("path"));
-    assert!(of("if principal.path == \"/a\" then true else resource.path == principal.owner").is_open("path"));
+    assert!(
+        of("if principal.path == \"/a\" then true else resource.path == principal.owner")
+            .is_open("path")
+    );
 }
 
 #[test]
