@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::backend::{Backend, HandshakeError, Io, Role, S2n, SetUpError};
 use crate::client_hello::{ClientHello, FirstFlight, HelloError};
+use crate::enforcer::{Admitted, Denied, Enforcer};
 use crate::io::Replay;
 use crate::redeem::{Offer, Redeem, RedeemError, Redeemed};
 use crate::stream::{Judged, Parties, PskStream};
@@ -30,6 +31,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 pub struct PskAcceptor {
     redeem: Arc<dyn Redeem>,
     backend: Arc<dyn Backend>,
+    enforcer: Option<Enforcer>,
 }
 
 impl PskAcceptor {
@@ -45,7 +47,13 @@ impl PskAcceptor {
     /// The same with another TLS stack.
     #[must_use]
     pub fn with_backend(redeem: impl Redeem, backend: impl Backend) -> Self {
-        Self { redeem: Arc::new(redeem), backend: Arc::new(backend) }
+        Self { redeem: Arc::new(redeem), backend: Arc::new(backend), enforcer: None }
+    }
+
+    /// The same, which takes in only those whom `enforcer` admits, and lets them stay only as long.
+    #[must_use]
+    pub fn enforced_by(self, enforcer: Enforcer) -> Self {
+        Self { enforcer: Some(enforcer), ..self }
     }
 
     /// Reads a ClientHello from `io`, redeems the key that it names, and shakes hands.
@@ -59,7 +67,7 @@ impl PskAcceptor {
     pub async fn accept(&self, mut io: impl Io + 'static) -> Result<PskStream, AcceptError> {
         let started = Instant::now();
         match self.handshake(&mut io, started).await {
-            Ok((judged, parties)) => Ok(PskStream::open(judged, parties, io)),
+            Ok((judged, parties, admitted)) => Ok(PskStream::open(judged, parties, admitted, io)),
             Err(error) => {
                 refusal::refuse(&mut io, started).await;
                 Err(error)
@@ -71,7 +79,7 @@ impl PskAcceptor {
         &self,
         io: &mut dyn Io,
         started: Instant,
-    ) -> Result<(Judged, Parties), AcceptError> {
+    ) -> Result<(Judged, Parties, Option<Admitted>), AcceptError> {
         let first_flight = read_first_flight(io);
         let (hello, wire) = timeout_at(started + FIRST_FLIGHT, first_flight)
             .await
@@ -84,7 +92,9 @@ impl PskAcceptor {
             let mut io = Replay::new(wire, io);
             let key = (hello.identity, &psk);
             let judged = Judged::shake_hands(&*self.backend, Role::Server, key, &mut io).await?;
-            Ok((judged, Parties { client, server, purpose, run }))
+            let parties = Parties { client, server, purpose, run };
+            let admitted = judged.admitted(self.enforcer.as_ref(), &parties)?;
+            Ok((judged, parties, admitted))
         };
         timeout_at(started + HANDSHAKE, rest)
             .await
@@ -138,6 +148,9 @@ pub enum AcceptError {
     /// The handshake failed after the key was redeemed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
+    /// The policies do not permit it, or one end is in quarantine.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The operating system gave no random bytes.
     #[error("no random bytes to be had")]
     NoRandomness,

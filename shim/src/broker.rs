@@ -173,7 +173,7 @@ fn is_answer(status: &Status) -> bool {
 
 /// `message` with the header by which an agent tells its clients from a browser that was tricked
 /// into connecting (SPIFFE Workload Endpoint §3).
-fn with_header<T>(message: T) -> Request<T> {
+pub(crate) fn with_header<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
     request

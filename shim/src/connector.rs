@@ -14,6 +14,7 @@ use claviger_core::time::UnixTime;
 use tokio::time::timeout;
 
 use crate::backend::{Backend, HandshakeError, Io, Role, S2n, SetUpError};
+use crate::enforcer::{Denied, Enforcer};
 use crate::stream::{Judged, Parties, PskStream};
 
 /// How long a handshake may take; longer than an acceptor lets it.
@@ -42,6 +43,7 @@ pub struct Issued {
 #[derive(Clone, Debug)]
 pub struct PskConnector {
     backend: Arc<dyn Backend>,
+    enforcer: Option<Enforcer>,
 }
 
 impl PskConnector {
@@ -57,7 +59,13 @@ impl PskConnector {
     /// The same with another TLS stack.
     #[must_use]
     pub fn with_backend(backend: impl Backend) -> Self {
-        Self { backend: Arc::new(backend) }
+        Self { backend: Arc::new(backend), enforcer: None }
+    }
+
+    /// The same, which connects only to those whom `enforcer` admits, and only for as long.
+    #[must_use]
+    pub fn enforced_by(self, enforcer: Enforcer) -> Self {
+        Self { enforcer: Some(enforcer), ..self }
     }
 
     /// Shakes hands over `io` with the one server that can redeem `issued`. Nothing else
@@ -76,7 +84,9 @@ impl PskConnector {
             Judged::shake_hands(&*self.backend, Role::Client, (identity, &psk), &mut io);
         let judged =
             timeout(HANDSHAKE, handshake).await.map_err(|_elapsed| ConnectError::TooSlow)??;
-        Ok(PskStream::open(judged, Parties { client, server, purpose, run }, io))
+        let parties = Parties { client, server, purpose, run };
+        let admitted = judged.admitted(self.enforcer.as_ref(), &parties)?;
+        Ok(PskStream::open(judged, parties, admitted, io))
     }
 }
 
@@ -89,4 +99,7 @@ pub enum ConnectError {
     /// The server refused, or did not prove that it holds the key.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
+    /// The policies do not permit it, or one end is in quarantine.
+    #[error(transparent)]
+    Denied(#[from] Denied),
 }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | the side that answers: read, redeem, shake hands | [`acceptor`] |
 //! | the side that dials with an issued key | [`connector`] |
+//! | whether a connection may be, and when it must end | [`enforcer`] |
 //! | what both get: the stream, and who is at its other end | [`stream`] |
 //! | what a stranger's first bytes must look like | [`client_hello`] |
 //! | how an acceptor redeems what a ClientHello shows | [`redeem`] |
@@ -18,6 +19,8 @@
 //!   both check that the key they expected is the one that was used.
 //! * **One failure.** Whatever is wrong, the peer sees the same seven bytes after the same least
 //!   time. The reason is in the error that the caller logs.
+//! * **A decision for as long as it lasts.** With an [`Enforcer`], a stream ends at once when one of
+//!   its ends comes into quarantine, or the policies permit it no more.
 //! * **Strangers are bounded.** At most 16 KiB are read before the key is proven, for at most five
 //!   seconds, by a parser that cannot panic.
 
@@ -26,6 +29,7 @@ pub mod backend;
 pub mod broker;
 pub mod client_hello;
 pub mod connector;
+pub mod enforcer;
 #[cfg(test)]
 mod fixture;
 mod io;
@@ -35,4 +39,5 @@ pub mod stream;
 pub use acceptor::{AcceptError, PskAcceptor};
 pub use broker::BrokerClient;
 pub use connector::{ConnectError, Issued, PskConnector};
+pub use enforcer::{Admitted, Denied, Enforcer};
 pub use stream::{PskPeer, PskStream};

@@ -12,8 +12,10 @@ use claviger_core::psk::derive::Psk;
 use claviger_core::psk::identity::WireIdentity;
 use claviger_core::psk::{Purpose, Run};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::backend::{Backend, ExportError, Handshake, HandshakeError, Io, Outcome, Role, Session};
+use crate::enforcer::{Admitted, Denied, Enforcer, transport};
 use crate::io::Flights;
 
 /// Who is at the two ends of a connection, and how it is protected.
@@ -38,8 +40,44 @@ pub struct PskPeer {
 /// tell the end from a cut.
 #[derive(Debug)]
 pub struct PskStream {
-    session: Box<dyn Session>,
+    /// None once it has been cut.
+    session: Option<Box<dyn Session>>,
     peer: PskPeer,
+    hold: Option<Hold>,
+}
+
+/// What a stream is open by. Reading and writing may wait in two tasks, and each is woken.
+#[derive(Debug)]
+struct Hold {
+    admitted: Admitted,
+    over: [Pin<Box<WaitForCancellationFutureOwned>>; 2],
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Direction {
+    Read,
+    Write,
+}
+
+impl Hold {
+    fn new(admitted: Admitted) -> Self {
+        let over = || Box::pin(admitted.token().clone().cancelled_owned());
+        Self { over: [over(), over()], admitted }
+    }
+
+    /// Why the stream may not go on, if it may not; otherwise whoever asks is woken when that is so.
+    fn poll_over(&mut self, cx: &mut Context<'_>, direction: Direction) -> Option<Denied> {
+        let [read, write] = &mut self.over;
+        let over = match direction {
+            Direction::Read => read,
+            Direction::Write => write,
+        };
+        if over.as_mut().poll(cx).is_pending() {
+            return None;
+        }
+        // It is said why before anybody is told to end.
+        self.admitted.over().cloned()
+    }
 }
 
 /// Who talks to whom and why, as the broker said.
@@ -78,15 +116,36 @@ impl Judged {
         flights.finish().await.map_err(HandshakeError::Io)?;
         Ok(Self { handshake, group, suite })
     }
+
+    /// Whether the two may be connected like this, if somebody is there to say so.
+    pub(crate) fn admitted(
+        &self,
+        enforcer: Option<&Enforcer>,
+        parties: &Parties,
+    ) -> Result<Option<Admitted>, Denied> {
+        let Parties { client, server, purpose, run: _ } = parties;
+        let admit = |enforcer: &Enforcer| {
+            let transport = Some(transport(&self.group));
+            enforcer.admit(client.clone(), server.clone(), purpose.clone(), transport)
+        };
+        enforcer.map(admit).transpose()
+    }
 }
 
 impl PskStream {
-    /// The stream after `judged`, over the connection that it went over.
-    pub(crate) fn open(judged: Judged, parties: Parties, io: impl Io + 'static) -> Self {
+    /// The stream after `judged`, over the connection that it went over, for as long as it is
+    /// `admitted`.
+    pub(crate) fn open(
+        judged: Judged,
+        parties: Parties,
+        admitted: Option<Admitted>,
+        io: impl Io + 'static,
+    ) -> Self {
         let Judged { handshake, group, suite } = judged;
         let Parties { client, server, purpose, run } = parties;
         let peer = PskPeer { client, server, purpose, run, group, suite };
-        Self { session: handshake.open(Box::new(io)), peer }
+        let session = Some(handshake.open(Box::new(io)));
+        Self { session, peer, hold: admitted.map(Hold::new) }
     }
 
     /// Who is at the two ends.
@@ -102,7 +161,23 @@ impl PskStream {
     ///
     /// [`ExportError`] if the TLS stack cannot: the label or the context is too long.
     pub fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), ExportError> {
-        self.session.export(label, context, out)
+        let cut = || ExportError(Box::new(io::Error::from(io::ErrorKind::NotConnected)));
+        self.session.as_ref().ok_or_else(cut)?.export(label, context, out)
+    }
+
+    /// The open session. If it may not go on, it ends here: the connection is closed, without the
+    /// word by which the other end would take it for complete.
+    fn session(
+        &mut self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+    ) -> io::Result<Pin<&mut dyn Session>> {
+        if let Some(why) = self.hold.as_mut().and_then(|hold| hold.poll_over(cx, direction)) {
+            self.session = None;
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, why));
+        }
+        let session = self.session.as_deref_mut().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(Pin::new(session))
     }
 }
 
@@ -112,7 +187,7 @@ impl AsyncRead for PskStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.session).poll_read(cx, buf)
+        self.session(cx, Direction::Read)?.poll_read(cx, buf)
     }
 }
 
@@ -122,7 +197,7 @@ impl AsyncWrite for PskStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.session).poll_write(cx, bytes)
+        self.session(cx, Direction::Write)?.poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -130,18 +205,18 @@ impl AsyncWrite for PskStream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.session).poll_write_vectored(cx, slices)
+        self.session(cx, Direction::Write)?.poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.session.is_write_vectored()
+        self.session.as_ref().is_some_and(|session| session.is_write_vectored())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.session).poll_flush(cx)
+        self.session(cx, Direction::Write)?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.session).poll_shutdown(cx)
+        self.session(cx, Direction::Write)?.poll_shutdown(cx)
     }
 }
