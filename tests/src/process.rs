@@ -185,6 +185,8 @@ pub struct Deployment {
     server_address: String,
     server: Child,
     agent: Option<Child>,
+    /// Those that were added.
+    others: Vec<Child>,
 }
 
 impl Deployment {
@@ -239,8 +241,15 @@ impl Deployment {
         let server = Self::spawn(claviger, "server", dir.path());
         let (claviger, agent_program) = (claviger.clone(), agent_program.clone());
         let server_address = format!("127.0.0.1:{port}");
-        let mut deployment =
-            Self { claviger, agent_program, dir, server_address, server, agent: None };
+        let mut deployment = Self {
+            claviger,
+            agent_program,
+            dir,
+            server_address,
+            server,
+            agent: None,
+            others: Vec::new(),
+        };
         deployment.server_ready().await;
         deployment.start_agent().await;
         deployment
@@ -263,6 +272,33 @@ impl Deployment {
         fs::write(self.dir.path().join("bundle.pem"), bundle.stdout).unwrap();
         self.agent = Some(Self::spawn(&self.agent_program, "agent", self.dir.path()));
         self.agent_ready().await;
+    }
+
+    /// Starts another agent, with a directory, a socket and a join token of its own, and waits until
+    /// it is ready. Its socket.
+    ///
+    /// # Panics
+    ///
+    /// If it does not become ready.
+    pub async fn add_agent(&mut self, name: &str) -> PathBuf {
+        let token = self.admin(&["token", "generate"]).await;
+        let token = token.get("value").and_then(Value::as_str).expect("a token");
+        let at = |file: &str| self.dir.path().join(file).display().to_string();
+        fs::write(at(&format!("{name}.token")), token).unwrap();
+        let first = fs::read_to_string(at("agent.toml")).unwrap();
+        let (socket, data, file) = (at("agent.sock"), at("agent"), at("token"));
+        let config = first
+            .replace(&socket, &at(&format!("{name}.sock")))
+            .replace(&format!("\"{data}\""), &format!("\"{}\"", at(name)))
+            .replace(&format!("\"{file}\""), &format!("\"{}\"", at(&format!("{name}.token"))));
+        fs::write(at(&format!("{name}.toml")), config).unwrap();
+        let config = self.dir.path().join(format!("{name}.toml"));
+        let args =
+            [OsStr::new("agent"), OsStr::new("run"), OsStr::new("--config"), config.as_ref()];
+        self.others.push(self.agent_program.command(args).spawn().expect("process starts"));
+        let socket = self.dir.path().join(format!("{name}.sock"));
+        self.until_healthy(["--agent", "--socket-path", socket.to_str().unwrap()]).await;
+        socket
     }
 
     async fn agent_ready(&self) {
