@@ -76,7 +76,6 @@ async fn nothing_passes_between_a_caller_and_a_peer_in_quarantine() {
     issue(&client, A).await.unwrap();
 
     // A key that a peer was given before, for us.
-    world.server.forge_psk("spiffe://example.org/b", A);
     let forged = world.server.forge_psk(B, A);
     assert_eq!(redeem(&client, &forged).await, Err(Code::PermissionDenied));
     let honest = world.server.forge_psk("spiffe://example.org/c", A);
@@ -111,11 +110,10 @@ async fn who_is_risked_gets_everything_anew() {
 
 #[tokio::test]
 async fn what_is_said_again_changes_nothing() {
-    let (world, _agent, client) = World::with(vec![ours("a")]).await;
+    let (mut world, _agent, client) = World::with(vec![ours("a")]).await;
     world.server.took_in(world.server.stand(A, 10, false)).await;
     let before = client.x509().await.unwrap().next().await.unwrap();
     // The server says so to whoever subscribes.
-    let mut world = world;
     world.stop_server().await;
     world.restart_server().await;
     world.server.applied(world.server.put(theirs("other"))).await;
