@@ -116,7 +116,7 @@ impl Together {
                     }
                     Both::Tool(tool) => vec![new.label(tool)],
                 };
-                if to == *names && to.len() == 1 {
+                if to == *names && to.len() == 1 && !to.iter().any(|name| name.ends_with('*')) {
                     continue;
                 }
                 let difference = |gained, purpose, way| Difference {

@@ -125,11 +125,17 @@ pub(crate) fn classes(
         let class = classes
             .entry(traits)
             .or_insert_with(|| Class { members: Vec::new(), known: Vec::new() });
-        class.members.push(subject);
-        // One to ask as, and one to ask for.
+        // One to ask as, and one to ask for; who stands for many is both.
         if class.known.len() < 2 {
             class.known.push(known);
         }
+        if class.known.len() < 2 && subject.stands_in() {
+            let another: SpiffeId = format!("{}-2", subject.id).parse()?;
+            let to = Resource::Identity(Party::new(another.clone()));
+            let question = ordinary(set, &another, &Action::Connect, &to)?;
+            class.known.push(Asked::new(set, &question)?.principal()?);
+        }
+        class.members.push(subject);
     }
     let mut classes: Vec<_> = classes.into_values().collect();
     classes.sort_by_cached_key(Class::label);
@@ -143,7 +149,9 @@ pub(crate) fn ordinary(
     action: &Action,
     to: &Resource,
 ) -> Result<Question, Broken> {
+    // The action of a call names the tool.
     let to = match to {
+        _ if matches!(action, Action::Call(_)) => None,
         Resource::Identity(party) => Some(party.id.to_string()),
         Resource::TrustDomain(domain) => Some(domain.to_string()),
         Resource::Tool(_) => None,
