@@ -1,7 +1,8 @@
 //! The files that policies are written in.
 
-use std::fs;
+use std::io::Read as _;
 use std::path::Path;
+use std::{fs, io};
 
 use claviger_core::grant::PolicyDigest;
 use claviger_core::policies::MAX_BYTES;
@@ -20,9 +21,6 @@ pub(crate) const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
 
 /// The most files in a folder.
 const MAX_FILES: usize = 256;
-
-/// The largest file, in bytes.
-const MAX_FILE: u64 = 1 << 20;
 
 /// The most bytes of all files together.
 const MAX_TOTAL: u64 = 4 << 20;
@@ -64,21 +62,28 @@ impl Source {
         let (mut files, mut total) = (Vec::new(), 0_u64);
         for entry in fs::read_dir(dir).map_err(failed(dir))? {
             let path = entry.map_err(failed(dir))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let known = path.extension().is_some_and(|kind| kind == "cedar" || kind == "toml");
-            if !known {
+            // Editors keep copies and locks under names that begin with a dot.
+            if !known || name.starts_with('.') {
                 continue;
             }
             if files.len() == MAX_FILES {
                 return Err(LoadError::TooManyFiles { dir: dir.to_owned(), most: MAX_FILES });
             }
-            let size = fs::metadata(&path).map_err(failed(&path))?.len();
-            total = total.saturating_add(size);
-            if MAX_FILE < size || MAX_TOTAL < total {
-                let most = if MAX_FILE < size { MAX_FILE } else { MAX_TOTAL };
-                return Err(LoadError::TooLarge { path, size: size.max(total), most });
+            let found = fs::metadata(&path).map_err(failed(&path))?;
+            if !found.is_file() {
+                let no_file = io::Error::new(io::ErrorKind::InvalidInput, "it is no file");
+                return Err(failed(&path)(no_file));
             }
-            let text = fs::read_to_string(&path).map_err(failed(&path))?;
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            total = total.saturating_add(found.len());
+            if MAX_TOTAL < total {
+                return Err(LoadError::TooLarge { path, size: total, most: MAX_TOTAL });
+            }
+            let mut text = String::new();
+            // It may grow meanwhile.
+            let file = fs::File::open(&path).map_err(failed(&path))?;
+            file.take(MAX_TOTAL).read_to_string(&mut text).map_err(failed(&path))?;
             files.push((name, text));
         }
         let source = Self::new(files);
@@ -246,9 +251,15 @@ mod tests {
         fs::write(dir.path().join("a.cedar"), DEFAULT).unwrap();
         fs::write(dir.path().join("README"), "not a policy").unwrap();
         assert_eq!(Source::read(dir.path()).unwrap().files().len(), 1);
-        fs::write(dir.path().join("b.cedar"), vec![b' '; (1 << 20) + 1]).unwrap();
+        fs::write(dir.path().join(".#a.cedar"), "an editor's").unwrap();
+        assert_eq!(Source::read(dir.path()).unwrap().files().len(), 1);
+        fs::write(dir.path().join("b.cedar"), vec![b' '; 10_000_000]).unwrap();
         let error = Source::read(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("b.cedar") && error.contains("1048577"), "{error}");
+        assert!(error.contains("b.cedar") && error.contains("at most 4194304"), "{error}");
+        fs::remove_file(dir.path().join("b.cedar")).unwrap();
+        fs::create_dir(dir.path().join("c.cedar")).unwrap();
+        let error = Source::read(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("c.cedar"), "{error}");
         Source::read(&dir.path().join("none")).unwrap_err();
     }
 }

@@ -61,8 +61,7 @@ fn groups_are_declared_once_and_never_in_themselves() {
     refuses(&group("a", r#""b""#), &["line 3", "no group `b`"]);
     refuses(&group("a", "").repeat(2), &["line 5", "twice"]);
     refuses(&group("a", r#""a""#), &["line 2", "in itself"]);
-    let circle =
-        [group("a", r#""b""#), group("b", r#""c""#), group("c", r#""a""#)].concat();
+    let circle = [group("a", r#""b""#), group("b", r#""c""#), group("c", r#""a""#)].concat();
     refuses(&circle, &["line 2", "`a` is in itself, by way of `c`"]);
     let deep: String = (0..300).map(|n| group(&n.to_string(), &format!("\"{}\"", n + 1))).collect();
     refuses(&(deep + &group("300", "")), &["more than 256"]);

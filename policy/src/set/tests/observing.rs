@@ -42,10 +42,10 @@ fn a_forbid_that_observes_only_says_so() {
     let observing = format!("@id(\"later\") @mode(\"observe\") forbid {ALL};");
     let permitted = decide(&format!("{observing} @id(\"yes\") permit {ALL};"));
     assert_eq!(permitted.verdict, Verdict::Permit);
-    assert_eq!((permitted.policies, permitted.observed), (
-        vec!["a.cedar#yes".to_owned()],
-        vec!["a.cedar#later".to_owned()],
-    ));
+    assert_eq!(
+        (permitted.policies, permitted.observed),
+        (vec!["a.cedar#yes".to_owned()], vec!["a.cedar#later".to_owned()],)
+    );
     let observed = decide(&format!("{observing} @mode(\"observe\") permit {ALL};"));
     assert_eq!((observed.verdict, observed.observed.len()), (Verdict::Observe, 1));
     let denied = decide(&observing);
@@ -120,7 +120,9 @@ fn annotations_are_known_or_refused_with_their_line() {
 
 #[test]
 fn a_policy_says_where_it_stands() {
-    let set = compile(&format!("\npermit {ALL};\n@id(\"b\")\n@suggested(\"seen 7 times\")\nforbid {ALL};"));
+    let set = compile(&format!(
+        "\npermit {ALL};\n@id(\"b\")\n@suggested(\"seen 7 times\")\nforbid {ALL};"
+    ));
     let set = set.unwrap();
     let rules: Vec<_> = set.rules().map(|rule| (rule.name.as_str(), rule.line)).collect();
     assert_eq!(rules, [("a.cedar#policy0", Some(2)), ("a.cedar#b", Some(3))]);
