@@ -9,6 +9,7 @@
 //! | SPIRE's entry API | [`entry`] |
 //! | SPIRE's bundle API | [`bundle`] |
 //! | SPIRE's SVID API | [`svid`] |
+//! | whether an agent's word about a workload is new enough | `fresh` |
 //! | pushing changes to agents | [`sync`] |
 //! | one-time PSKs for agents | [`psk`] |
 //! | the policies themselves, for agents | [`policies`] |
@@ -20,6 +21,7 @@ pub mod bundle;
 pub mod caller;
 pub mod control;
 pub mod entry;
+mod fresh;
 pub mod issuance;
 pub mod policies;
 pub mod psk;

@@ -54,7 +54,7 @@ pub const STANDINGS: &str = "claviger_server_standings";
 pub const QUARANTINED: &str = "claviger_server_quarantined";
 /// Changes to how identities stand, by what was changed.
 pub const STANDINGS_CHANGED: &str = "claviger_server_standings_changed_total";
-/// From such a change to its acknowledgement by an agent.
+/// From telling an agent of such a change to its acknowledgement.
 pub const STANDINGS_SECONDS: &str = "claviger_server_standings_propagation_seconds";
 /// Requests put off because the agent has not taken in yet how the identity stands.
 pub const STALE: &str = "claviger_server_stale_evidence_total";
@@ -107,7 +107,7 @@ pub fn describe() {
     describe_histogram!(
         STANDINGS_SECONDS,
         Unit::Seconds,
-        "From a change to risk or quarantine to its acknowledgement by an agent"
+        "From telling an agent of a change to risk or quarantine to its acknowledgement"
     );
     describe_counter!(STALE, "Requests put off until the agent has fresh evidence of the workload");
 }

@@ -2,7 +2,6 @@
 
 pub mod identity;
 
-use std::collections::HashSet;
 use std::fs::DirBuilder;
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claviger_core::bundle::Bundle;
-use claviger_core::grant::Requester;
 use claviger_core::time::Clock;
 use claviger_proto::claviger::admin::v1::admin_server::AdminServer;
 use claviger_proto::claviger::admin::v1::control_server::ControlServer;
@@ -46,7 +44,6 @@ use crate::policy::announce::{AnnounceError, Announcer};
 use crate::policy::{Policies, folder};
 use crate::public::{self, PublicError, Shown};
 use crate::registry::{self, Registry};
-use crate::standings::Standings;
 use crate::storage::{OpenError, Storage};
 use crate::verifiers::{OpenVerifierError, Verifiers};
 use identity::{OwnIdentity, OwnIdentityError};
@@ -121,8 +118,9 @@ impl Server {
             issuance.authority.bundle(),
         )
         .await?;
-        withdraw(&revocations, &storage.standings).await?;
-        let revoking = revocations.clone();
+        let (revoking, withdrawing) = (revocations.clone(), revocations.clone());
+        let stands = storage.standings.clone();
+        let seen = revocations.catch_up(&stands, 0).await?;
         let admin_ids = Arc::new(config.admin_ids.clone());
         let verifiers = {
             let bundle = issuance.authority.bundle();
@@ -145,26 +143,13 @@ impl Server {
         let serving = Box::pin(serving).await?;
         tasks.spawn("authorities", |stop| rotation.run(stop));
         tasks.spawn("revocations", |stop| revoking.run(stop));
+        tasks.spawn("withdrawals", move |stop| withdrawing.follow(stands, seen, stop));
         tasks.spawn("policy folder", |stop| following.run(stop));
         tasks.spawn("announcer", |stop| announcer.run(stop));
         tasks.spawn("own identity", |stop| own.run(stop));
         tasks.spawn("pruner", |stop| shared.registry.clone().prune(stop));
         Ok(Running { bundle_pem: shared.bundle_pem(), health, ..serving })
     }
-}
-
-/// Takes up what a server left that stopped between a quarantine and the revocation of what it voids.
-async fn withdraw(revocations: &Revocations, standings: &Standings) -> Result<(), StartError> {
-    let quarantined: HashSet<_> = standings
-        .all()
-        .iter()
-        .filter(|record| record.standing.quarantined)
-        .map(|record| record.id.clone())
-        .collect();
-    if !quarantined.is_empty() {
-        revocations.withdraw(&quarantined, Requester::Server).await?;
-    }
-    Ok(())
 }
 
 /// Binds every door, and opens them together.

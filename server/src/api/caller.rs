@@ -60,6 +60,10 @@ pub(crate) fn administrator<T>(shared: &Shared, request: &Request<T>) -> Result<
         refused("administrator");
         return Err(Status::permission_denied("the caller's SVID has expired"));
     }
+    if shared.storage.standings.of(id).quarantined {
+        refused("administrator");
+        return Err(Status::permission_denied("the caller is in quarantine"));
+    }
     // The broker's own names are those of agents and servers, whatever anybody says.
     let may = !id.is_reserved()
         && (shared.admin_ids.contains(id) || shared.registry.is_administrator(id));
@@ -91,6 +95,9 @@ pub(crate) fn downstream<T>(
     };
     let leaf = request.extensions().get::<TlsPeer>().and_then(TlsPeer::leaf);
     let leaf = leaf.filter(|leaf| shared.now() <= leaf.not_after()).ok_or_else(denied)?;
+    if shared.storage.standings.of(leaf.id()).quarantined {
+        return Err(denied());
+    }
     let entry = shared.registry.downstream(leaf.id()).ok_or_else(denied)?;
     Ok((leaf.id().clone(), entry.id))
 }
@@ -119,10 +126,37 @@ pub(crate) async fn administrator_or_agent<T>(
 /// `PERMISSION_DENIED` if there was none, or if it is not that of an agent any more; with SPIRE's
 /// reason, so that its agents know what to do.
 pub(crate) async fn agent<T>(shared: &Shared, request: &Request<T>) -> Result<Arc<Agent>, Status> {
-    Ok(agent_until(shared, request).await?.0)
+    let (agent, _until) = agent_until(shared, request).await?;
+    check_standing(shared, &agent)?;
+    Ok(agent)
 }
 
-/// The same, and the last second at which the agent may act on this connection.
+/// Whether an agent may act as it stands.
+///
+/// # Errors
+///
+/// `UNAVAILABLE` for one in quarantine, which learns that way of its end; `PERMISSION_DENIED` for one that
+/// has not shown its evidence since something was said of it, with SPIRE's reason.
+pub(crate) fn check_standing(shared: &Shared, agent: &Agent) -> Result<(), Status> {
+    let standing = shared.storage.standings.of(&agent.id);
+    if standing.quarantined {
+        refused("agent");
+        return Err(Status::unavailable("the agent is in quarantine"));
+    }
+    if agent.has_shown_since(standing.version) {
+        return Ok(());
+    }
+    refused("agent");
+    if agent.reattestable {
+        return Err(must_reattest());
+    }
+    Err(denied(
+        Reason::AgentNotAttested,
+        "the agent's evidence is older than what was said of it, and it can show it only once",
+    ))
+}
+
+/// The agent, whichever way it stands, and the last second at which it may act on this connection.
 ///
 /// # Errors
 ///

@@ -60,7 +60,7 @@ impl control_server::Control for Service {
         request: Request<ListStandingsRequest>,
     ) -> Result<Response<ListStandingsResponse>, Status> {
         caller::operator(&request)?;
-        standing::list(self, request.into_inner()).await.map(Response::new)
+        Ok(Response::new(standing::list(self, request.get_ref())))
     }
 
     async fn approve(

@@ -26,6 +26,7 @@ use metrics::counter;
 use tonic::{Request, Response, Status, async_trait};
 use tracing::{info, warn};
 
+use super::fresh::Stale;
 use super::{Shared, caller, not_committed};
 use crate::ledger::LedgerError;
 use crate::ledger::psk::{AttemptId, Redeemed, Refused};
@@ -88,6 +89,7 @@ impl Service {
         if !self.shared().registry.is_entitled(&agent.id, &asked.client) {
             return Err(IssueError::NotEntitled(asked.client));
         }
+        self.shared().check_fresh(&agent.id, &asked.client)?;
         let issued = self.issuer.issue(asked, caller::requester(agent)).await?;
         Ok(IssuePskResponse {
             identity: issued.identity.to_string(),
@@ -131,6 +133,7 @@ impl Service {
         if !is_acceptor {
             return Err(RedeemError::OtherAcceptor(binding.server));
         }
+        self.shared().check_fresh(&agent.id, &binding.server)?;
         if !self.shared().registry.is_registered(&binding.client) {
             return Err(RedeemError::UnknownClient(binding.client));
         }
@@ -207,6 +210,7 @@ impl From<IssueError> for Status {
             IssueError::NotEntitled(_) | IssueError::UnknownPeer(_) | IssueError::Denied(_) => {
                 Self::permission_denied("not permitted")
             }
+            IssueError::Stale(_) => Self::unavailable(error.to_string()),
             IssueError::Ledger(LedgerError::Commit(error)) => not_committed(error),
             IssueError::Ledger(LedgerError::Full { .. }) => {
                 Self::resource_exhausted("too many PSKs are waiting to be used; try again later")
@@ -228,6 +232,9 @@ enum RedeemError {
     /// The key is for somebody else.
     #[error("the PSK is for `{0}`, which the acceptor is not")]
     OtherAcceptor(SpiffeId),
+    /// The agent may speak of another acceptor than there is now.
+    #[error(transparent)]
+    Stale(#[from] Stale),
     /// The client's entry was deleted, or has ended, since the key was issued.
     #[error("no entry gives anybody the identity `{0}` any more")]
     UnknownClient(SpiffeId),
@@ -246,6 +253,7 @@ impl RedeemError {
             Self::Malformed(_)
             | Self::NotSubscribed
             | Self::OtherAcceptor(_)
+            | Self::Stale(_)
             | Self::UnknownClient(_)
             | Self::Denied(_) => false,
             Self::Refused(refused) => !matches!(refused, Refused::Unknown),
@@ -257,7 +265,7 @@ impl From<RedeemError> for Status {
     fn from(error: RedeemError) -> Self {
         let is_unavailable = match &error {
             RedeemError::Refused(refused) => refused.is_unavailable(),
-            RedeemError::NotSubscribed => true,
+            RedeemError::NotSubscribed | RedeemError::Stale(_) => true,
             RedeemError::Malformed(_)
             | RedeemError::OtherAcceptor(_)
             | RedeemError::UnknownClient(_)

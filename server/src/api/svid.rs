@@ -94,7 +94,9 @@ impl Service {
         let entry = self.shared.registry.authorized_entry(&agent.id, &id);
         // The same answer whether the entry belongs to somebody else or does not exist.
         let entry = entry.ok_or_else(|| Status::not_found("no such entry for this agent"))?;
-        Ok(entry.to_entry())
+        let entry = entry.to_entry();
+        self.shared.check_fresh(&agent.id, &entry.spiffe_id)?;
+        Ok(entry)
     }
 
     fn x509(&self, agent: &Agent, params: &NewX509svidParams) -> Planned<IssueX509> {

@@ -60,7 +60,10 @@ impl agent_sync_server::AgentSync for Service {
         request: Request<Streaming<SubscribeRequest>>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let (agent, until) = caller::agent_until(&self.shared, &request).await?;
-        let session = self.open(&agent, until, request.into_inner()).await?;
+        if let Err(refused) = caller::check_standing(&self.shared, &agent) {
+            return Ok(Response::new(self.farewell(&agent, refused)));
+        }
+        let session = self.open(agent, until, request.into_inner()).await?;
         let responses = try_unfold(session, |mut session| async move {
             Ok(session.next().await?.map(|response| (response, session)))
         });
@@ -71,7 +74,7 @@ impl agent_sync_server::AgentSync for Service {
 impl Service {
     async fn open(
         &self,
-        agent: &Agent,
+        agent: Arc<Agent>,
         until: UnixTime,
         mut requests: Streaming<SubscribeRequest>,
     ) -> Result<Session, Status> {
@@ -81,7 +84,7 @@ impl Service {
             return Err(Status::invalid_argument("the first request must be a Hello"));
         };
         if let Some(checkpoint) = hello.checkpoint {
-            self.weigh(agent, checkpoint).await?;
+            self.weigh(&agent, checkpoint).await?;
         }
         let log_id = self.shared.registry.log_id();
         let cursor = hello.cursor.filter(|cursor| cursor.log_id == log_id);
@@ -101,6 +104,9 @@ impl Service {
             told: Arc::default(),
             revoked: self.shared.revocations.lists(),
             policies: self.shared.announcements.clone(),
+            standings: self.shared.storage.standings.version(),
+            stands: None,
+            last_word: None,
             head: self.shared.storage.journal.head(),
             pages: VecDeque::new(),
             checkpoints,
@@ -111,7 +117,24 @@ impl Service {
             shared: self.shared.clone(),
             stop: self.tasks.token(),
             began: false,
+            agent,
         })
+    }
+
+    /// What an agent is told that may not act as it stands: how that is, and no more.
+    fn farewell(
+        &self,
+        agent: &Agent,
+        refused: Status,
+    ) -> <Self as agent_sync_server::AgentSync>::SubscribeStream {
+        let record = self.shared.storage.standings.record(&agent.id);
+        let standings = record.map(|record| wire::Standings {
+            upserts: vec![pages::standing(&record)],
+            version: record.standing.version,
+            ..wire::Standings::default()
+        });
+        let first = SubscribeResponse { standings, ..SubscribeResponse::default() };
+        Box::pin(futures_util::stream::iter([Ok(first), Err(refused)]))
     }
 
     /// Compares what the agent remembers of our log with the log. If the agent knows more, this
@@ -158,6 +181,11 @@ struct Session {
     told: Arc<Federated>,
     revoked: watch::Receiver<Lists>,
     policies: Announcements,
+    standings: watch::Receiver<u64>,
+    /// Up to which change the agent was told how identities stand, if it was.
+    stands: Option<u64>,
+    /// Why the stream ends once the agent has been told what waits for it.
+    last_word: Option<Status>,
     head: watch::Receiver<Head>,
     /// The rest of an update that is larger than one response.
     pages: VecDeque<SubscribeResponse>,
@@ -168,6 +196,7 @@ struct Session {
     shared: Shared,
     stop: CancellationToken,
     began: bool,
+    agent: Arc<Agent>,
 }
 
 /// What a session has to react to.
@@ -178,6 +207,7 @@ enum Happened {
     OtherBundles,
     Revoked,
     Policies,
+    Standings,
     CheckpointDue,
     Expired,
     Stopping,
@@ -188,6 +218,9 @@ impl Session {
     async fn next(&mut self) -> Result<Option<SubscribeResponse>, Status> {
         if let Some(page) = self.pages.pop_front() {
             return Ok(Some(page));
+        }
+        if let Some(last_word) = self.last_word.take() {
+            return Err(last_word);
         }
         loop {
             match self.wait().await {
@@ -208,6 +241,11 @@ impl Session {
                 Happened::Policies => {
                     let policy = Some(self.policy());
                     return Ok(Some(SubscribeResponse { policy, ..self.nothing()? }));
+                }
+                Happened::Standings => {
+                    let empty = self.nothing()?;
+                    self.pages = self.standings(&empty);
+                    return Ok(self.pages.pop_front());
                 }
                 Happened::OtherBundles => {
                     let empty = self.nothing()?;
@@ -232,6 +270,7 @@ impl Session {
                 biased;
                 () = self.stop.cancelled() => return Happened::Stopping,
                 () = &mut self.expiry => return Happened::Expired,
+                Ok(()) = self.standings.changed(), if self.began => return Happened::Standings,
                 update = self.subscription.next() => return Happened::Update(update),
                 request = self.requests.message() => return Happened::Request(request),
                 Ok(()) = self.bundle.changed(), if self.began => return Happened::NewBundle,
@@ -253,6 +292,7 @@ impl Session {
         match &request.step {
             Some(Step::Ack(ack)) => {
                 self.subscription.ack(ack.sequence);
+                self.subscription.ack_standings(ack.standings);
                 Ok(())
             }
             Some(Step::Hello(_)) | None => {
@@ -269,6 +309,8 @@ impl Session {
         if is_first {
             let bundles = pages::of_bundles(self.other_bundles(true), &empty);
             pages::append(&mut pages, bundles);
+            let standings = self.standings(&empty);
+            pages::append(&mut pages, standings);
         }
         pages::close(&mut pages);
         let mut first = pages.pop_front().unwrap_or(empty);
@@ -287,6 +329,20 @@ impl Session {
         let difference = now.since(&self.told);
         self.told = now;
         pages::Others { snapshot, difference }
+    }
+
+    /// What the agent does not know yet of how identities stand; all of it at first. If it may not act any
+    /// more as it stands itself, that is the last that it is told.
+    fn standings(&mut self, empty: &SubscribeResponse) -> pages::Pages {
+        self.standings.mark_unchanged();
+        let told = self.stands;
+        let (records, version) = self.shared.storage.standings.since(told.unwrap_or_default());
+        self.stands = Some(version);
+        self.subscription.tell_standings(version);
+        let agent = self.shared.registry.agent(&self.agent.id);
+        let agent = agent.as_ref().unwrap_or(&self.agent);
+        self.last_word = caller::check_standing(&self.shared, agent).err();
+        pages::of_standings(&records, version, told.is_none(), empty)
     }
 
     /// A response that carries the agent's place, a checkpoint and no news.

@@ -8,6 +8,7 @@ mod callers;
 mod entries;
 mod operator;
 mod psks;
+mod standings;
 mod svids;
 mod sync;
 mod tokens;

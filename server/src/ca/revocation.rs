@@ -33,6 +33,7 @@ use super::issued::{self, Issued};
 use super::keys::{KeyFileError, KeyFolder};
 use super::x509::{SignError, date};
 use crate::journal::{Change, CommitError, Journal};
+use crate::standings::Standings;
 use crate::store::{Space, StoreError, Write};
 
 /// Where it is written down.
@@ -104,8 +105,8 @@ impl Revoked {
 /// What became of the SVIDs that identities had.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Withdrawn {
-    /// How many were revoked that were not before.
-    pub revoked: usize,
+    /// How many are on the lists.
+    pub listed: usize,
     /// For how many there was no room on the lists.
     pub left_out: usize,
 }
@@ -196,6 +197,7 @@ impl Revocations {
         let mut next = stored.clone();
         next.revoked.retain(|one| now < one.expires_at);
         let known: HashSet<_> = next.revoked.iter().map(|one| one.serial.clone()).collect();
+        let all = held.len();
         let held = held.into_iter().rev().map(|issued| Revoked::now(issued, now));
         let mut fresh: Vec<_> = held.filter(|one| !known.contains(&one.serial)).collect();
         let room = MAX_REVOKED.saturating_sub(next.revoked.len());
@@ -204,16 +206,59 @@ impl Revocations {
         if left_out > 0 {
             error!(left_out, "the revocation lists are full; SVIDs of quarantined identities lack");
         }
-        let withdrawn = Withdrawn { revoked: fresh.len(), left_out };
+        let withdrawn = Withdrawn { listed: all.saturating_sub(left_out), left_out };
         if fresh.is_empty() {
             return Ok(withdrawn);
         }
         let events = fresh.iter().map(|one| event(one, requester.clone())).collect();
         next.revoked.append(&mut fresh);
         *stored = self.write(next, events).await?;
-        info!(revoked = withdrawn.revoked, "SVIDs of quarantined identities revoked");
+        info!(listed = withdrawn.listed, "SVIDs of quarantined identities revoked");
         self.0.lists.send_replace(self.sign(&stored, now)?);
         Ok(withdrawn)
+    }
+
+    /// Withdraws what all those have that are in quarantine, such as what a server left that stopped before
+    /// it came to that. Gives back up to which change it knows how they stand.
+    ///
+    /// # Errors
+    ///
+    /// [`RevokeError`] if nothing was revoked.
+    pub async fn catch_up(&self, standings: &Standings, seen: u64) -> Result<u64, RevokeError> {
+        let (records, number) = standings.since(seen);
+        let quarantined = records.iter().filter(|record| record.standing.quarantined);
+        let ids: HashSet<_> = quarantined.map(|record| record.id.clone()).collect();
+        if !ids.is_empty() {
+            self.withdraw(&ids, Requester::Server).await?;
+        }
+        Ok(number)
+    }
+
+    /// Withdraws what identities have as they are put in quarantine, after change number `seen` and for as
+    /// long as the server runs.
+    ///
+    /// # Errors
+    ///
+    /// None: what fails is said in the log, and tried again with the next change.
+    pub async fn follow(
+        self,
+        standings: Standings,
+        mut seen: u64,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut version = standings.version();
+        loop {
+            match self.catch_up(&standings, seen).await {
+                Ok(number) => seen = number,
+                Err(error) => {
+                    error!(error = %Chain(&error), "cannot revoke SVIDs of quarantined identities");
+                }
+            }
+            // `standings` holds the sender.
+            if stop.run_until_cancelled(version.changed()).await.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Signs the lists anew from time to time, for as long as the server runs.

@@ -167,6 +167,6 @@ fn of_psk(error: &psk::IssueError) -> Verdict {
         | psk::IssueError::UnknownPeer(_)
         | psk::IssueError::Denied(_) => Verdict::No,
         psk::IssueError::Ledger(LedgerError::Random) => Verdict::Broken,
-        psk::IssueError::Ledger(_) => Verdict::Later,
+        psk::IssueError::Stale(_) | psk::IssueError::Ledger(_) => Verdict::Later,
     }
 }

@@ -2,6 +2,7 @@
 
 mod enclave;
 mod refusals;
+mod standing;
 mod tee;
 mod world;
 

@@ -2,6 +2,7 @@
 //! `storage::tests`.
 
 mod once;
+mod void;
 
 use std::sync::Arc;
 use std::time::Duration;

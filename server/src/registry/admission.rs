@@ -93,7 +93,7 @@ impl Registry {
 
     /// Admits an agent whose evidence was verified, and judged as `appraisal` says. One that was
     /// there before is replaced, and its stream of changes ends; unless it shows again what it showed
-    /// before, which renews it.
+    /// before, which renews it. `seen` is the newest change to how identities stood when it began.
     ///
     /// # Errors
     ///
@@ -102,12 +102,18 @@ impl Registry {
         &self,
         agent: Agent,
         appraisal: Appraisal,
+        seen: u64,
     ) -> Result<Arc<Agent>, AdmitError> {
         let registry = self.clone();
-        self.see_through(async move { registry.enter(agent, appraisal).await }).await?
+        self.see_through(async move { registry.enter(agent, appraisal, seen).await }).await?
     }
 
-    async fn enter(&self, agent: Agent, appraisal: Appraisal) -> Result<Arc<Agent>, AdmitError> {
+    async fn enter(
+        &self,
+        agent: Agent,
+        appraisal: Appraisal,
+        seen: u64,
+    ) -> Result<Arc<Agent>, AdmitError> {
         let _writing = self.0.writing.lock().await;
         self.check_admissible(&agent.id, &agent.svid.key)?;
         let event = Event::AgentAttested {
@@ -117,7 +123,7 @@ impl Registry {
             key: agent.svid.key,
             appraisal: Some(appraisal.clone()),
         };
-        let appraised = Some(Appraised { at: self.0.clock.now(), appraisal });
+        let appraised = Some(Appraised { at: self.0.clock.now(), appraisal, seen });
         let agent = Agent { appraised, ..agent };
         let before = self.agent(&agent.id);
         // It has shown again what it is. As when it renews, its SVID is replaced when the new one is

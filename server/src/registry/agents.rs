@@ -37,6 +37,10 @@ pub struct Appraised {
     pub at: UnixTime,
     /// How.
     pub appraisal: Appraisal,
+    /// The newest change to how identities stood when it began to show its evidence; servers of the
+    /// first versions did not keep it.
+    #[serde(default)]
+    pub seen: u64,
 }
 
 /// The SVID of an agent.
@@ -72,6 +76,12 @@ impl Agent {
     pub(super) fn is_again(&self, now: &Self) -> bool {
         let same = (&self.kind, &self.selectors) == (&now.kind, &now.selectors);
         same && self.reattestable && now.reattestable
+    }
+
+    /// Whether it has shown its evidence since change number `version` to how identities stand.
+    #[must_use]
+    pub fn has_shown_since(&self, version: u64) -> bool {
+        version <= self.appraised.as_ref().map_or(0, |appraised| appraised.seen)
     }
 
     /// Whether one of its SVIDs is for this key.
@@ -120,7 +130,7 @@ mod tests {
         assert_eq!(old.appraised, None);
         assert!(!serde_json::to_string(&old).unwrap().contains("appraised"));
         let appraisal = Appraisal::new("x509pop", Bond::Key);
-        let appraised = Some(Appraised { at: UnixTime::from_secs(7), appraisal });
+        let appraised = Some(Appraised { at: UnixTime::from_secs(7), appraisal, seen: 3 });
         let new = Agent { appraised, ..old };
         let stored = serde_json::to_string(&new).unwrap();
         assert_eq!(serde_json::from_str::<Agent>(&stored).unwrap(), new);

@@ -1,7 +1,10 @@
 //! Telling connected agents what changes for them.
 //!
 //! Each has a bounded queue. One that does not keep up is let go and resumes by its cursor, so a
-//! slow agent costs a bounded amount of memory and delays nobody.
+//! slow agent costs a bounded amount of memory and delays nobody. How identities stand, each stream reads by
+//! itself; here is how far each agent has taken it in ([`standings`]).
+
+mod standings;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -82,6 +85,8 @@ struct Subscriber {
     /// The newest change that was put into the queue.
     enqueued: u64,
     acked: watch::Sender<u64>,
+    /// The newest change to how identities stand that it has taken in.
+    standings: watch::Sender<u64>,
 }
 
 /// The other end of a subscriber.
@@ -91,6 +96,7 @@ pub(super) struct Handset {
     key: Key,
     updates: mpsc::Receiver<Update>,
     acked: watch::Sender<u64>,
+    standings: watch::Sender<u64>,
 }
 
 impl Subscribers {
@@ -103,10 +109,11 @@ impl Subscribers {
         sequence: u64,
     ) -> Handset {
         let (queue, updates) = mpsc::channel(QUEUE);
-        let acked = watch::Sender::new(0);
+        let (acked, standings) = (watch::Sender::new(0), watch::Sender::new(0));
         let number = self.next_number;
         self.next_number = number.saturating_add(1);
-        let acks = acked.clone();
+        let handset =
+            Handset { number, key, updates, acked: acked.clone(), standings: standings.clone() };
         let subscriber = Subscriber {
             number,
             agent,
@@ -115,10 +122,11 @@ impl Subscribers {
             pending: None,
             enqueued: sequence,
             acked,
+            standings,
         };
         self.connected.insert(key, subscriber);
         self.count();
-        Handset { number, key, updates, acked: acks }
+        handset
     }
 
     /// Ends the subscription of an agent, if it has one.
@@ -229,6 +237,8 @@ pub struct Subscription {
     cursor: u64,
     /// When the updates that are not acknowledged yet were made.
     unacked: VecDeque<(u64, Instant)>,
+    /// Up to which change it was told last how identities stand, and when.
+    told: Option<(u64, Instant)>,
 }
 
 impl Subscription {
@@ -239,7 +249,8 @@ impl Subscription {
         handset: Handset,
     ) -> Self {
         let cursor = first.sequence;
-        Self { registry, agent, first: Some(first), handset, cursor, unacked: VecDeque::new() }
+        let (first, unacked, told) = (Some(first), VecDeque::new(), None);
+        Self { registry, agent, first, handset, cursor, unacked, told }
     }
 
     /// The next update: at once the first, then one for every time that something has changed, with

@@ -73,7 +73,7 @@ fn operator() -> Requester {
 
 impl World {
     async fn admit(&self, path: &str, facts: &[&str]) {
-        self.registry.admit(agent(path, facts), appraisal()).await.unwrap();
+        self.registry.admit(agent(path, facts), appraisal(), 0).await.unwrap();
     }
 
     async fn create(&self, entries: Vec<Entry>) {
@@ -306,7 +306,7 @@ async fn whoever_is_thrown_out_hears_nothing_more() {
     assert_eq!(world.served(A), [""; 0]);
     assert!(!world.registry.is_entitled(&id(A), &id("/web")));
     assert_eq!(world.registry.subscribe(&id(A), None).unwrap_err(), NotAnAgent::Banned);
-    let again = world.registry.admit(agent(A, &[]), appraisal()).await.unwrap_err();
+    let again = world.registry.admit(agent(A, &[]), appraisal(), 0).await.unwrap_err();
     assert!(matches!(again, AdmitError::Banned), "{again}");
 
     world.registry.evict(&id(A), operator()).await.unwrap();
@@ -321,17 +321,17 @@ async fn evidence_that_is_believed_once_belongs_to_its_first_key() {
     let world = world().await;
     world.admit(A, &[]).await;
     let thief = Agent { svid: svid(2), ..agent(A, &[]) };
-    let refused = world.registry.admit(thief.clone(), appraisal()).await.unwrap_err();
+    let refused = world.registry.admit(thief.clone(), appraisal(), 0).await.unwrap_err();
     assert!(matches!(refused, AdmitError::Taken), "{refused}");
     // An answer that is lost on the way does not lock the node out.
     world.admit(A, &[]).await;
     world.registry.renew(&id(A), svid(2)).await.unwrap();
-    world.registry.admit(thief, appraisal()).await.unwrap();
+    world.registry.admit(thief, appraisal(), 0).await.unwrap();
 
     let mut again = Agent { reattestable: true, ..agent(B, &[]) };
     for number in [3, 4] {
         again.svid = svid(number);
-        world.registry.admit(again.clone(), appraisal()).await.unwrap();
+        world.registry.admit(again.clone(), appraisal(), 0).await.unwrap();
     }
 }
 
@@ -339,11 +339,11 @@ async fn evidence_that_is_believed_once_belongs_to_its_first_key() {
 async fn showing_the_same_again_renews() {
     let world = world().await;
     let shown = Agent { reattestable: true, ..agent(A, &["tpm:pool:x"]) };
-    world.registry.admit(shown.clone(), appraisal()).await.unwrap();
+    world.registry.admit(shown.clone(), appraisal(), 0).await.unwrap();
     let mut a = world.subscribe(A, None);
     next(&mut a).await;
     let again = Agent { svid: svid(2), ..shown.clone() };
-    world.registry.admit(again, appraisal()).await.unwrap();
+    world.registry.admit(again, appraisal(), 0).await.unwrap();
     world.registry.authenticate(&id(A), &svid(1).serial).await.unwrap();
     world.registry.authenticate(&id(A), &svid(2).serial).await.unwrap();
     let old = world.registry.authenticate(&id(A), &svid(1).serial).await.unwrap_err();
@@ -352,7 +352,7 @@ async fn showing_the_same_again_renews() {
     // Other facts are another agent, and nothing of the old one stays.
     let facts = agent(A, &["tpm:pool:y"]).selectors;
     let other = Agent { svid: svid(3), selectors: facts, ..shown };
-    world.registry.admit(other, appraisal()).await.unwrap();
+    world.registry.admit(other, appraisal(), 0).await.unwrap();
     let old = world.registry.authenticate(&id(A), &svid(2).serial).await.unwrap_err();
     assert!(matches!(old, AuthenticateError::NotAnAgent(NotAnAgent::NotActive)), "{old}");
     assert_eq!(a.next().await, None);
@@ -397,7 +397,7 @@ async fn what_cannot_be_written_does_not_happen() {
     world.store.fail(Fault::Full);
     let one = entry("one", A, "/web", "unix:uid:1");
     world.registry.create(vec![one], &operator()).await.unwrap_err();
-    world.registry.admit(agent(B, &[]), appraisal()).await.unwrap_err();
+    world.registry.admit(agent(B, &[]), appraisal(), 0).await.unwrap_err();
     world.registry.ban(&id(A), operator()).await.unwrap_err();
     assert_eq!((world.registry.entry_count(), world.registry.agent_count()), (0, 1));
     assert_eq!(pending(&mut a).await, None);
@@ -447,7 +447,7 @@ async fn ended_entries_are_removed_as_they_end() {
 async fn there_is_a_limit_on_agents() {
     let world = world_with(Limits { agents: 1, ..Limits::default() }).await;
     world.admit(A, &[]).await;
-    let error = world.registry.admit(agent(B, &[]), appraisal()).await.unwrap_err();
+    let error = world.registry.admit(agent(B, &[]), appraisal(), 0).await.unwrap_err();
     assert!(matches!(error, AdmitError::Full(1)), "{error}");
     world.admit(A, &[]).await;
 }

@@ -85,7 +85,7 @@ impl Standings {
     /// even if whoever asked has gone.
     ///
     /// X.509-SVIDs that an identity in quarantine still has are withdrawn by
-    /// [`crate::ca::revocation::Revocations`].
+    /// [`crate::ca::revocation::Revocations::follow`].
     ///
     /// # Errors
     ///

@@ -22,7 +22,7 @@ pub(super) async fn appraisal(
         .parse()
         .map_err(|error| Status::invalid_argument(format!("agent_id: {error}")))?;
     let agent = shared.registry.agent(&id).ok_or_else(|| Status::not_found("no such agent"))?;
-    let Some(Appraised { at, appraisal }) = agent.appraised.clone() else {
+    let Some(Appraised { at, appraisal, seen: _ }) = agent.appraised.clone() else {
         return Err(Status::failed_precondition(
             "the agent attested to an earlier version, which did not keep how; it will be known when \
              the agent attests again",

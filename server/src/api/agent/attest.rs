@@ -64,6 +64,8 @@ async fn admit(
     node: &mut Conversation,
     caller: Option<IpAddr>,
 ) -> Result<AttestAgentResponse, AttestError> {
+    // What is said of it from now on, this evidence does not answer.
+    let seen = service.shared.storage.standings.number();
     let Some(attest_agent_request::Step::Params(params)) = node.next().await? else {
         return Err(AttestError::Missing("params"));
     };
@@ -106,7 +108,7 @@ async fn admit(
         next: None,
         appraised: None,
     };
-    let agent = registry.admit(agent, attested.appraisal().clone()).await?;
+    let agent = registry.admit(agent, attested.appraisal().clone(), seen).await?;
     let bond = attested.appraisal().bond.name();
     info!(id = %agent.id, kind = agent.kind, bond, "agent attested");
     let result = attest_agent_response::Result {

@@ -10,6 +10,7 @@ use claviger_core::psk::identity::WireIdentity;
 use claviger_core::psk::{PskBinding, PskHash, PskTtl, Purpose, Run};
 
 use super::super::Shared;
+use super::super::fresh::Stale;
 use super::denials::Denials;
 use crate::journal::Change;
 use crate::ledger::LedgerError;
@@ -123,6 +124,9 @@ pub(crate) enum IssueError {
     /// The client is not a workload of the agent's.
     #[error("`{0}` is not an identity of this agent's workloads")]
     NotEntitled(SpiffeId),
+    /// The agent may speak of another client than there is now.
+    #[error(transparent)]
+    Stale(#[from] Stale),
     /// Nobody is registered under that name.
     #[error("no entry gives anybody the identity `{0}`")]
     UnknownPeer(SpiffeId),

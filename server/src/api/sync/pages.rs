@@ -1,13 +1,21 @@
 //! Updates in pages, each well below gRPC's 4 MiB, that are applied together.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use claviger_proto::claviger::agent::v1::{FederatedBundles, SubscribeResponse};
+use claviger_proto::claviger::agent::v1::{
+    FederatedBundles, Standing, Standings, SubscribeResponse,
+};
 use prost::Message as _;
 
 use crate::api::PAGE_BYTES;
 use crate::registry::federation::Difference;
 use crate::registry::subscribers::Update;
+use crate::standings::Record;
+
+/// The most identities in one response of which it says how they stand: of the longest names, two
+/// megabytes.
+const STANDINGS: usize = 1_000;
 
 /// The most entries in one response: with the largest entries well below 4 MiB.
 const PAGE: usize = 500;
@@ -59,12 +67,46 @@ pub(super) fn of_bundles(others: Others, empty: &SubscribeResponse) -> Pages {
     pages.into_iter().map(response).collect()
 }
 
+/// How identities stand up to change number `version`, on top of `empty`; a page at least, because the
+/// number is news too.
+pub(super) fn of_standings(
+    records: &[Arc<Record>],
+    version: u64,
+    snapshot: bool,
+    empty: &SubscribeResponse,
+) -> Pages {
+    let count = records.len().div_ceil(STANDINGS).max(1);
+    let page = |at: usize| {
+        let records = records.iter().skip(at.saturating_mul(STANDINGS)).take(STANDINGS);
+        let standings = Standings {
+            snapshot,
+            upserts: records.map(|record| standing(record)).collect(),
+            version,
+            more: at.saturating_add(1) < count,
+        };
+        SubscribeResponse { standings: Some(standings), ..empty.clone() }
+    };
+    (0..count).map(page).collect()
+}
+
+/// How one identity stands.
+pub(super) fn standing(record: &Record) -> Standing {
+    Standing {
+        spiffe_id: record.id.to_string(),
+        risk: record.standing.risk.percent().into(),
+        quarantined: record.standing.quarantined,
+        changed_at: record.standing.changed_at.as_secs(),
+        version: record.standing.version,
+    }
+}
+
 /// Puts `more` behind `pages`; the two that meet become one if there is room.
 pub(super) fn append(pages: &mut Pages, mut more: Pages) {
     if let (Some(last), Some(next)) = (pages.back_mut(), more.front_mut())
         && last.encoded_len().saturating_add(next.encoded_len()) <= PAGE_BYTES
     {
-        last.federated = next.federated.take();
+        last.federated = last.federated.take().or(next.federated.take());
+        last.standings = last.standings.take().or(next.standings.take());
         more.pop_front();
     }
     pages.append(&mut more);
@@ -94,6 +136,36 @@ mod tests {
             x509_authorities: vec![certificate],
             ..types::Bundle::default()
         })
+    }
+
+    #[test]
+    fn every_standing_arrives_once_and_one_page_at_least_comes() {
+        use claviger_core::grant::Requester;
+        use claviger_core::standing;
+
+        let record = |version: u64| {
+            let id = format!("spiffe://example.org/{version}/{}", "x".repeat(1_900));
+            let standing = standing::Standing { version, ..standing::Standing::default() };
+            Arc::new(Record {
+                id: id.parse().unwrap(),
+                standing,
+                voided: 0,
+                reason: "test".parse().unwrap(),
+                requester: Requester::Server,
+            })
+        };
+        for (count, want) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (2_500, 3)] {
+            let records: Vec<_> = (1..=count).map(record).collect();
+            let pages = of_standings(&records, count, true, &SubscribeResponse::default());
+            assert_eq!(pages.len(), want, "{count}");
+            assert!(pages.iter().all(|page| page.encoded_len() < 3 << 20));
+            let pages: Vec<_> = pages.into_iter().filter_map(|page| page.standings).collect();
+            let more: Vec<_> = pages.iter().map(|page| page.more).collect();
+            assert!(more.iter().enumerate().all(|(at, more)| *more == (at + 1 < want)), "{more:?}");
+            assert!(pages.iter().all(|page| page.snapshot && page.version == count));
+            let versions = pages.iter().flat_map(|page| &page.upserts).map(|one| one.version);
+            assert!(versions.eq(1..=count));
+        }
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use claviger_proto::claviger::admin::v1::WaitForEntriesRequest;
 use claviger_proto::claviger::admin::v1::admin_client::AdminClient;
 use claviger_proto::claviger::agent::v1::agent_sync_client::AgentSyncClient;
 use claviger_proto::claviger::agent::v1::{
-    Ack, Cursor, Hello, SignedCheckpoint, SubscribeRequest, SubscribeResponse,
+    Ack, Cursor, Hello, SignedCheckpoint, Standings, SubscribeRequest, SubscribeResponse,
     subscribe_request::Step,
 };
 use claviger_proto::spire::server::agent::v1::BanAgentRequest;
@@ -42,7 +42,25 @@ impl Stream {
     }
 
     async fn ack(&self, sequence: u64) {
-        let step = Some(Step::Ack(Ack { sequence, standings: 0 }));
+        self.send(Ack { sequence, standings: 0 }).await;
+    }
+
+    /// The next that it is told of how identities stand.
+    pub(super) async fn standings(&mut self) -> Result<Standings, Status> {
+        loop {
+            if let Some(standings) = self.next().await?.standings {
+                return Ok(standings);
+            }
+        }
+    }
+
+    /// Says that it has taken in how identities stand.
+    pub(super) async fn ack_standings(&self, standings: u64) {
+        self.send(Ack { sequence: 0, standings }).await;
+    }
+
+    async fn send(&self, ack: Ack) {
+        let step = Some(Step::Ack(ack));
         self.requests.send(SubscribeRequest { step }).await.unwrap();
     }
 }

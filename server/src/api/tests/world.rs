@@ -193,6 +193,18 @@ impl World {
         events
     }
 
+    /// The server again, over what one has left in `dir`.
+    pub(super) async fn again(
+        dir: tempfile::TempDir,
+        clock: Arc<TestClock>,
+        config: fn(&Path) -> Config,
+    ) -> Self {
+        let tasks = Tasks::default();
+        let shown: Arc<dyn Clock> = Arc::<TestClock>::clone(&clock);
+        let running = Server::start(config(dir.path()), shown, &tasks).await.unwrap();
+        Self { dir, clock, running, tasks }
+    }
+
     /// Stops the server in good order, and gives back what it leaves on disk.
     pub(super) async fn stop(self) -> tempfile::TempDir {
         self.tasks.stop();

@@ -18,6 +18,8 @@ struct World {
     dir: tempfile::TempDir,
     clock: Arc<TestClock>,
     life: Life,
+    /// The key that SVIDs are for.
+    key: Vec<u8>,
 }
 
 impl World {
@@ -25,7 +27,8 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let (clock, store) = (TestClock::at(NOW), Arc::new(MemoryStore::default()));
         let life = Life::over(store, dir.path(), &clock).await.unwrap();
-        Self { dir, clock, life }
+        let key = KeyPair::generate().unwrap().subject_public_key_info();
+        Self { dir, clock, life, key }
     }
 
     async fn open(&self) -> (Rotation, Authority, Revocations) {
@@ -41,18 +44,22 @@ impl World {
         (rotation, authority, revocations)
     }
 
-    fn svid(&self, authority: &Authority) -> Vec<u8> {
-        let act = IssueX509 {
+    fn act(&self, subject: &str) -> IssueX509 {
+        IssueX509 {
             contents: X509SvidContents {
-                subject: "spiffe://example.org/web".parse().unwrap(),
+                subject: subject.parse().unwrap(),
                 dns_names: Vec::new(),
                 ttl: SvidTtl::HOUR,
             },
             serial: fresh_serial().unwrap(),
-            public_key: KeyPair::generate().unwrap().subject_public_key_info(),
+            public_key: self.key.clone(),
             requester: Requester::Server,
             entry: None,
-        };
+        }
+    }
+
+    fn svid(&self, authority: &Authority) -> Vec<u8> {
+        let act = self.act("spiffe://example.org/web");
         let grant = Recorded::assertion(Grant::assertion(act, decided()));
         authority.sign(grant, self.clock.now()).unwrap().chain[0].to_vec()
     }
@@ -159,4 +166,61 @@ async fn a_verifier_that_has_the_list_refuses_what_is_on_it() {
     };
     verify(&good).unwrap();
     assert_eq!(verify(&bad).unwrap_err(), webpki::Error::CertRevoked);
+}
+
+/// What was issued in one life of the server is withdrawn in the next, once, and of nobody else.
+#[tokio::test]
+async fn all_that_an_identity_or_an_agent_has_is_withdrawn() {
+    let world = World::new().await;
+    let agent: SpiffeId = "spiffe://example.org/spire/agent/a".parse().unwrap();
+    let issue = async |subject: &str, by: Requester| {
+        let act = IssueX509 { requester: by, ..world.act(subject) };
+        let serial = act.serial.to_string();
+        let grants = vec![Grant::assertion(act, decided())];
+        let journal = &world.life.storage.journal;
+        drop(journal.record_x509(grants, world.clock.now()).await.unwrap());
+        serial
+    };
+    let ended = issue("spiffe://example.org/web", ME).await;
+    world.clock.set(NOW + 3_000);
+    let mine = [
+        issue("spiffe://example.org/web", ME).await,
+        issue("spiffe://example.org/web", Requester::Agent(agent.clone())).await,
+    ];
+    let agents = issue("spiffe://example.org/db", Requester::Agent(agent.clone())).await;
+    world.clock.set(NOW + 3_601);
+
+    let (_rotation, _authority, revocations) = world.open().await;
+    let web = HashSet::from(["spiffe://example.org/web".parse().unwrap()]);
+    let withdrawn = revocations.withdraw(&web, ME).await.unwrap();
+    assert_eq!(withdrawn, Withdrawn { listed: 2, left_out: 0 });
+    let listed =
+        || -> HashSet<String> { serials(&revocations).concat().iter().map(hex::encode).collect() };
+    assert_eq!(listed(), HashSet::from(mine.clone()));
+    assert!(!listed().contains(&ended), "it has ended by itself");
+    assert_eq!(revocations.withdraw(&web, ME).await.unwrap(), withdrawn);
+    assert_eq!(listed().len(), 2, "once is enough");
+    let agent = HashSet::from([agent]);
+    assert_eq!(revocations.withdraw(&agent, ME).await.unwrap().listed, 2, "one was listed before");
+    assert!(listed().contains(&agents));
+    let nobody = HashSet::from(["spiffe://example.org/nobody".parse().unwrap()]);
+    assert_eq!(revocations.withdraw(&nobody, ME).await.unwrap(), Withdrawn::default());
+}
+
+#[tokio::test]
+async fn lists_that_are_full_take_what_lasts_longest_and_say_what_lacks() {
+    let world = World::new().await;
+    let (_rotation, _authority, revocations) = world.open().await;
+    let journal = &world.life.storage.journal;
+    let grants = (0..=MAX_REVOKED)
+        .map(|_| Grant::assertion(world.act("spiffe://example.org/web"), decided()));
+    let first = world.act("spiffe://example.org/web");
+    let soonest = first.serial.to_string();
+    let first = vec![Grant::assertion(first, decided())];
+    drop(journal.record_x509(first, UnixTime::from_secs(NOW - 60)).await.unwrap());
+    drop(journal.record_x509(grants.collect(), world.clock.now()).await.unwrap());
+    let web = HashSet::from(["spiffe://example.org/web".parse().unwrap()]);
+    let withdrawn = revocations.withdraw(&web, ME).await.unwrap();
+    assert_eq!(withdrawn, Withdrawn { listed: MAX_REVOKED, left_out: 2 });
+    assert!(!serials(&revocations).concat().contains(&hex::decode(soonest).unwrap()));
 }

@@ -30,7 +30,6 @@ use crate::policy::Policies;
 use crate::policy::announce::Announcer;
 use crate::policy::folder::Folder;
 use crate::registry::{Registry, fixture};
-use crate::standings::Standings;
 use crate::storage::Storage;
 use crate::storage::fixture::{NOW, TestClock};
 
@@ -95,7 +94,7 @@ pub(super) struct World {
     _dir: tempfile::TempDir,
     _tasks: Tasks,
     clock: Arc<TestClock>,
-    shared: Shared,
+    pub(super) shared: Shared,
     direct: Direct,
 }
 
@@ -160,7 +159,10 @@ impl World {
         let revocations =
             Revocations::open(keys, journal.clone(), Arc::clone(&clock), bundle).await.unwrap();
         let (set, known) = (PolicySet::compile(source).unwrap(), Arc::new(registry.clone()));
-        let policy = Policies::new(set, domain, known, Standings::default(), Arc::clone(&clock));
+        let policy = {
+            let standings = storage.standings.clone();
+            Policies::new(set, domain, known, standings, Arc::clone(&clock))
+        };
         let issuance = {
             let (policy, standings) = (policy.clone(), storage.standings.clone());
             Issuance { policy, journal, authority, standings, clock: Arc::clone(&clock) }
