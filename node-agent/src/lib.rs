@@ -19,6 +19,8 @@
 //! | the admin socket: why a process has its identities, and no others | `admin`, `explain` |
 //! | SVIDs for those who act for workloads: SPIRE's Delegated Identity, the SPIFFE Broker API | `delegated`, `broker` |
 //! | one-time PSKs | `psk_broker` |
+//! | the policies that the server signed | `policies` |
+//! | decisions by them, and they themselves, for programs on this machine | `policy_desk` |
 //!
 //! Data flows one way: `sync` hears of an entry, `credentials` gets an SVID for it and publishes a
 //! snapshot, and the services answer from the snapshot. No request waits for the server but those
@@ -43,6 +45,8 @@ mod grpc_health;
 mod keys;
 mod metrics;
 mod pem;
+mod policies;
+mod policy_desk;
 mod psk_broker;
 mod sds;
 mod server;
@@ -59,5 +63,6 @@ pub use attestation::OpenAttestorsError;
 pub use files::DataDirError;
 pub use keys::KeyError;
 pub use pem::PemError;
+pub use policies::LoadPoliciesError;
 pub use standings::LoadStandingsError;
 pub use sync::{Alarm, LoadWitnessError};

@@ -46,6 +46,16 @@ pub(crate) fn checkpoint_alarm() {
     counter!("claviger_agent_checkpoint_alarms_total").increment(1);
 }
 
+/// Policies came into force, or went out of it, or were refused.
+pub(crate) fn policies(outcome: &'static str) {
+    counter!("claviger_agent_policies_total", "outcome" => outcome).increment(1);
+}
+
+/// A program's question was decided, or could not be.
+pub(crate) fn decided(verdict: &'static str) {
+    counter!("claviger_agent_decisions_total", "verdict" => verdict).increment(1);
+}
+
 /// A process was looked at.
 pub(crate) fn attested(outcome: &'static str, took: Duration) {
     histogram!("claviger_agent_attestation_seconds", "outcome" => outcome).record(took);

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::credentials::{Applied, Book, Keeper, Outputs};
 use crate::files::{DataDir, DataDirError};
 use crate::identity::{self, EstablishError, Renewal, Standing, doubts};
+use crate::policies::{self, Inbox, LoadPoliciesError, Policies};
 use crate::relay::{self, OpenRelayError};
 use crate::standings::{self, LoadStandingsError, Standings};
 use crate::streams::Desk;
@@ -64,12 +65,16 @@ impl Agent {
         let standing = Standing::new(health.part("identity"), dir.clone());
         let (link, links) = watch::channel(None);
         let (snapshots, current) = watch::channel(None);
+        let places = policies::Places { dir: dir.clone(), link: links.clone() };
+        let (policies, inbox) =
+            follow_policies(&config, places, &standings, &clock, &health, tasks).await?;
         serve_health(&config, &health, tasks).await?;
         let attestation = Attestation::open(&config, current.clone(), &clock, tasks).await?;
         let doors = Doors {
             desk: Desk::new(&config, attestation, current, &clock, tasks),
             link: links.clone(),
             standings: standings.clone(),
+            policies,
             health: health.clone(),
             agent: Arc::default(),
         };
@@ -100,6 +105,7 @@ impl Agent {
             updates,
             applied: cursor,
             standings: standings.clone(),
+            policies: inbox,
             witness,
             dir: dir.clone(),
             believed: None,
@@ -113,18 +119,49 @@ impl Agent {
         brokers.open(&agent.identity, agent.server.bundle(), tasks);
         drop(doors.agent.set(id.clone()));
         let doubts = doubts(standings.clone(), id.clone(), standing.clone());
-        let kept = standings::keep(standings, dir.clone(), tasks.token());
+        follow_standings(standings, dir.clone(), doubts, tasks);
         let renewal = Renewal { agent, config, dir, link, standing, clock };
         tasks.spawn("credentials", |stop| keeper.run(stop));
         tasks.spawn("sync", |stop| sync.run(stop));
-        tasks.spawn("standings", |_stop| async move { Ok(kept.await) });
-        tasks.spawn("doubts", |stop| async move {
-            stop.run_until_cancelled_owned(doubts).await;
-            Ok(())
-        });
         tasks.spawn("renewal", |stop| renewal.run(stop));
         Ok(Running { id, socket, health })
     }
+}
+
+/// Keeps how identities stand, and does what that asks for.
+fn follow_standings(
+    standings: Standings,
+    dir: DataDir,
+    doubts: impl Future<Output = ()> + Send + 'static,
+    tasks: &Tasks,
+) {
+    let kept = standings::keep(standings, dir, tasks.token());
+    tasks.spawn("standings", |_stop| async move {
+        kept.await;
+        Ok(())
+    });
+    tasks.spawn("doubts", |stop| async move {
+        stop.run_until_cancelled_owned(doubts).await;
+        Ok(())
+    });
+}
+
+/// What is decided by, and where the server's word on that is put.
+async fn follow_policies(
+    config: &Config,
+    places: policies::Places,
+    standings: &Standings,
+    clock: &Arc<dyn Clock>,
+    health: &Health,
+    tasks: &Tasks,
+) -> Result<(Policies, Inbox), StartError> {
+    let (trust_domain, clock) = (config.trust_domain.clone(), Arc::clone(clock));
+    let health = health.part("policies");
+    let opened =
+        policies::Keeper::open(places, trust_domain, standings.clone(), clock, health).await?;
+    let (keeper, policies, inbox) = opened;
+    tasks.spawn("policies", |stop| keeper.run(stop));
+    Ok((policies, inbox))
 }
 
 async fn serve_health(config: &Config, health: &Health, tasks: &Tasks) -> Result<(), StartError> {
@@ -156,6 +193,9 @@ pub enum StartError {
     /// What it remembers of who is in quarantine is damaged.
     #[error(transparent)]
     Standings(#[from] LoadStandingsError),
+    /// What it remembers of policies is damaged.
+    #[error(transparent)]
+    Policies(#[from] LoadPoliciesError),
     /// It can't find out about workloads.
     #[error(transparent)]
     Workload(#[from] OpenAttestorsError),

@@ -31,6 +31,7 @@ use crate::credentials::{Applied, Cursor, Update};
 use crate::files::DataDir;
 use crate::identity::{Standing, save_bundle};
 use crate::metrics;
+use crate::policies;
 use crate::server::{Said, Server, is_rejection};
 use crate::standings::{self, Standings};
 
@@ -62,6 +63,8 @@ pub(crate) struct Sync {
     pub(crate) applied: watch::Receiver<Applied>,
     /// How identities stand.
     pub(crate) standings: Standings,
+    /// Who takes in policies.
+    pub(crate) policies: policies::Inbox,
     /// What the server's audit log must not fall behind.
     pub(crate) witness: Witness,
     /// Where it and the bundle are kept.
@@ -200,6 +203,9 @@ impl Sync {
         if let Some(page) = response.standings.take() {
             self.take_in_standings(subscription, page)?;
         }
+        if let Some(announcement) = response.policy.take() {
+            self.policies.announce(announcement.token);
+        }
         let Some(update) = subscription.pages.push(response, self.server.trust_domain())? else {
             return Ok(());
         };
@@ -251,6 +257,7 @@ impl Sync {
         if let Err(error) = save_bundle(&self.dir, &ders).await {
             error!(error = %Chain(&error), "cannot keep the trust bundle");
         }
+        self.policies.believe(&bundle.jwt_authorities);
         self.believed = Some(bundle.clone());
         Ok(())
     }

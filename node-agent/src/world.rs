@@ -30,7 +30,7 @@ use crate::run::{Agent, Running, StartError};
 pub(crate) use client::{Client, ids, with_header, workload};
 use clock::Ahead;
 use fake::FakeServer;
-pub(crate) use fake::Jwts;
+pub(crate) use fake::{Delivery, GOOD_FOR, Jwts, Says, announcement, policies};
 pub(crate) use parent::{Mischief, Parent};
 pub(crate) use token_key::TokenKey;
 
@@ -148,6 +148,11 @@ impl World {
     pub(crate) fn begin_anew(&self) {
         self.server.begin_anew();
         std::fs::write(self.dir.path().join("bundle.pem"), self.server.bundle_pem()).unwrap();
+    }
+
+    /// Where the agent keeps what outlives it.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("agent")
     }
 
     /// Where the agent listens.

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use claviger_core::id::SpiffeId;
+use claviger_proto::claviger::policy::v1::policy_desk_server::PolicyDeskServer;
 use claviger_proto::claviger::psk::v1::psk_broker_server::PskBrokerServer;
 use claviger_proto::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
 use claviger_proto::workload::FILE_DESCRIPTOR_SET;
@@ -24,6 +25,8 @@ use crate::broker::Broker;
 use crate::config::Config;
 use crate::delegated::Delegates;
 use crate::grpc_health::GrpcHealth;
+use crate::policies::Policies;
+use crate::policy_desk::PolicyDesk;
 use crate::psk_broker::PskBroker;
 use crate::sds::Sds;
 use crate::standings::Standings;
@@ -57,6 +60,8 @@ pub(super) struct Doors {
     pub(super) link: watch::Receiver<Option<Channel>>,
     /// How identities stand.
     pub(super) standings: Standings,
+    /// What is decided by.
+    pub(super) policies: Policies,
     /// How the agent is.
     pub(super) health: Health,
     /// Who it is, once it is somebody.
@@ -100,6 +105,8 @@ impl Doors {
         });
         let workload_api = WorkloadApi { desk: desk.clone(), tokens };
         let (link, standings) = (self.link.clone(), self.standings.clone());
+        let (policies, same) = (self.policies.clone(), standings.clone());
+        let policy_desk = PolicyDesk { desk: desk.clone(), policies, standings: same };
         let broker = PskBroker { desk: desk.clone(), link, standings };
         let health = GrpcHealth { health: self.health.clone(), stop: desk.stop.clone() };
         // Of the Workload API alone: it must not look extended (SPIFFE Workload Endpoint §7).
@@ -117,6 +124,7 @@ impl Doors {
             )
             .add_optional_service(sds)
             .add_service(PskBrokerServer::new(broker).max_decoding_message_size(MAX_REQUEST))
+            .add_service(PolicyDeskServer::new(policy_desk).max_decoding_message_size(MAX_REQUEST))
             .add_service(HealthServer::new(health).max_decoding_message_size(MAX_REQUEST))
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?))

@@ -4,6 +4,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Mutex;
 
+use claviger_proto::claviger::policy::v1::policy_desk_client::PolicyDeskClient;
+use claviger_proto::claviger::policy::v1::{
+    AuthorizeRequest, AuthorizeResponse, WatchRequest, WatchResponse,
+};
 use claviger_proto::claviger::psk::v1::psk_broker_client::PskBrokerClient;
 use claviger_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use claviger_proto::workload::{
@@ -25,6 +29,7 @@ pub(crate) struct Client {
     pub(crate) channel: Channel,
     pub(crate) api: SpiffeWorkloadApiClient<Channel>,
     pub(crate) psk: PskBrokerClient<Channel>,
+    pub(crate) policy: PolicyDeskClient<Channel>,
 }
 
 /// Connects to the agent as this process.
@@ -38,7 +43,22 @@ impl Client {
     fn over(channel: Channel) -> Self {
         let api = SpiffeWorkloadApiClient::new(channel.clone());
         let psk = PskBrokerClient::new(channel.clone());
-        Self { channel, api, psk }
+        let policy = PolicyDeskClient::new(channel.clone()).max_decoding_message_size(8 << 20);
+        Self { channel, api, psk, policy }
+    }
+
+    /// What is decided by, and whenever it changes.
+    pub(crate) async fn watch_policies(&self) -> Result<Stream<WatchResponse>, Status> {
+        let request = with_header(WatchRequest {});
+        Ok(Stream(within(self.policy.clone().watch(request)).await?.into_inner()))
+    }
+
+    pub(crate) async fn authorize(
+        &self,
+        request: AuthorizeRequest,
+    ) -> Result<AuthorizeResponse, Status> {
+        let answer = within(self.policy.clone().authorize(with_header(request))).await?;
+        Ok(answer.into_inner())
     }
 
     /// Speaks over a connection that somebody else has made.

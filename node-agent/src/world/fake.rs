@@ -5,7 +5,9 @@
 //! |---|---|
 //! | attestation, the stream of changes, PSKs | here |
 //! | SVIDs of every kind | `svids` |
+//! | policies | `policies` |
 
+mod policies;
 mod svids;
 
 use std::collections::{BTreeMap, HashMap};
@@ -26,6 +28,7 @@ use claviger_core::psk::identity::Serial;
 use claviger_core::secret::Secret;
 use claviger_core::time::{Clock, SystemClock};
 use claviger_proto::claviger::agent::v1 as wire;
+use claviger_proto::claviger::agent::v1::agent_policy_server::AgentPolicyServer;
 use claviger_proto::claviger::agent::v1::agent_psk_server::{AgentPsk, AgentPskServer};
 use claviger_proto::claviger::agent::v1::agent_sync_server::{AgentSync, AgentSyncServer};
 use claviger_proto::spire::server::agent::v1 as agent;
@@ -45,6 +48,8 @@ use super::machine::Machine;
 use super::token_key::TokenKey;
 use crate::server::Reason;
 
+use policies::FakePolicies;
+pub(crate) use policies::{Delivery, GOOD_FOR, Says, announcement, policies};
 pub(crate) use svids::Jwts;
 
 const SERVER: &str = "spiffe://example.org/spire/server";
@@ -87,6 +92,7 @@ struct FakeState {
     psks: HashMap<String, wire::IssuePskRequest>,
     /// How identities stand, in the order in which they were told of.
     standings: Vec<wire::Standing>,
+    policies: FakePolicies,
 }
 
 /// How often the server was asked for what.
@@ -98,6 +104,7 @@ pub(crate) struct Counts {
     pub(crate) jwts: usize,
     pub(crate) wits: usize,
     pub(crate) snapshots: usize,
+    pub(crate) fetched: usize,
 }
 
 impl FakeServer {
@@ -120,6 +127,7 @@ impl FakeServer {
             jwt_ttl: Duration::from_secs(300),
             psks: HashMap::new(),
             standings: Vec::new(),
+            policies: FakePolicies::default(),
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -145,6 +153,7 @@ impl FakeServer {
             .add_service(AgentServer::new(server.clone()))
             .add_service(SvidServer::new(server.clone()))
             .add_service(AgentSyncServer::new(server.clone()))
+            .add_service(AgentPolicyServer::new(server.clone()))
             .add_service(AgentPskServer::new(server));
         tasks.spawn("fake server", |stop| async move {
             Ok(router.serve_with_incoming_shutdown(incoming, stop.cancelled()).await?)
@@ -307,6 +316,9 @@ impl FakeServer {
             let upserts = state.standings.iter().skip(skip).cloned().collect();
             let snapshot = told.standings.is_none();
             response.standings = Some(wire::Standings { snapshot, upserts, version, more: false });
+        }
+        if told.policies != state.policies.edition {
+            response.policy = state.announced();
         }
         if bundle_version != state.bundle_version {
             response.bundle = Some(state.bundle());
@@ -504,6 +516,7 @@ struct Told {
     at: Option<u64>,
     bundle_version: u64,
     standings: Option<u64>,
+    policies: u64,
 }
 
 impl Told {
@@ -528,6 +541,7 @@ impl Told {
                         response.standings.as_ref().map(|told| told.version).or(self.standings);
                     self.at = response.cursor.as_ref().map(|cursor| cursor.sequence);
                     self.bundle_version = self.server.state().bundle_version;
+                    self.policies = self.server.state().policies.edition;
                     return Ok(Some(response));
                 }
             }
@@ -556,6 +570,7 @@ impl AgentSync for FakeServer {
             at: hello.cursor.map(|cursor| cursor.sequence),
             bundle_version: 0,
             standings: None,
+            policies: 0,
         };
         let responses = futures_util::stream::try_unfold(told, |mut told| async move {
             Ok(told.next().await?.map(|response| (response, told)))

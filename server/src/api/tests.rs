@@ -7,6 +7,7 @@ mod bundles;
 mod callers;
 mod entries;
 mod operator;
+mod policies;
 mod psks;
 mod standings;
 mod svids;
