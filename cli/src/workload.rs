@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::path::Path;
 
+use claviger_proto::claviger::policy::v1::policy_desk_client::PolicyDeskClient;
 use claviger_proto::claviger::psk::v1::psk_broker_client::PskBrokerClient;
 use claviger_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use tonic::metadata::MetadataValue;
@@ -40,6 +41,10 @@ impl Agent {
 
     pub(crate) fn workload_api(&self) -> SpiffeWorkloadApiClient<Headed> {
         SpiffeWorkloadApiClient::with_interceptor(self.channel(), SecurityHeader)
+    }
+
+    pub(crate) fn policy_desk(&self) -> PolicyDeskClient<Headed> {
+        PolicyDeskClient::with_interceptor(self.channel(), SecurityHeader)
     }
 
     pub(crate) fn psk_broker(&self) -> PskBrokerClient<Headed> {

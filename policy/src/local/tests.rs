@@ -2,6 +2,7 @@ use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use claviger_core::decision::{Action, Context, Verdict};
+use claviger_core::jose::key::Jwk;
 use claviger_core::jose::{Algorithm, PublicKey};
 use claviger_core::policies::{PoliciesContents, PolicyTtl};
 use claviger_core::standing::Risk;
@@ -213,4 +214,25 @@ fn both_ends_count_by_how_they_stand() {
     let mut asked = question();
     asked.principal.risk = Risk::MAX;
     assert_eq!(calm.decide(asked, at(1_000)).unwrap().decision.verdict, Verdict::Permit);
+}
+
+/// Computed with Python's `json`, `hashlib` and `cryptography`; see `tests/vectors/policies.py`.
+#[test]
+fn another_implementation_signs_and_writes_the_same() {
+    let vector: serde_json::Value =
+        serde_json::from_str(include_str!("../../../tests/vectors/policies.json")).unwrap();
+    let text = |name: &str| vector[name].as_str().unwrap().to_owned();
+    let public_key: Jwk = serde_json::from_value(vector["public_key"].clone()).unwrap();
+    let public_key = PublicKey::from_jwk(&public_key).unwrap();
+    let key_id = "k".to_owned();
+    let key = TokenAuthority { key_id, public_key, expires_at: None, tainted: false };
+    let says = Announcement::verify(&text("token"), &domain(), &[key]).unwrap();
+    assert_eq!((says.version, says.issued_at), (1_800_000_000, at(1_800_000_000)));
+    assert_eq!(says.expires_at, at(1_800_003_600));
+    assert_eq!(says.policy.to_string(), text("policy"));
+    let bytes = text("policies").into_bytes();
+    assert_eq!(says.sha256, policies::sha256(&bytes));
+    let source = Source::from_bytes(&bytes).unwrap();
+    assert_eq!(source.files().len(), 2);
+    assert_eq!(source.to_bytes(), bytes);
 }

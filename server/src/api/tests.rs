@@ -2,12 +2,12 @@
 
 mod admins;
 mod agents;
+mod announcements;
 mod appraisals;
 mod bundles;
 mod callers;
 mod entries;
 mod operator;
-mod policies;
 mod psks;
 mod standings;
 mod svids;
