@@ -17,6 +17,8 @@
 //! | who reaches whom | [`reach`], [`diff`], [`graph`] |
 //! | what must hold whatever changes | [`invariants`] |
 //! | why something is denied, and what would help | [`explain`] |
+//! | deciding again what is on record | [`replay`] |
+//! | policies by which what was denied would be permitted | [`suggest`] |
 //!
 //! Invariants:
 //!
@@ -38,10 +40,12 @@ pub mod load;
 pub mod local;
 mod policy;
 pub mod reach;
+pub mod replay;
 pub mod rule;
 pub mod set;
 pub mod situation;
 pub mod source;
+pub mod suggest;
 pub mod table;
 mod toml_file;
 pub mod tools;
