@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::path::Path;
 
 use claviger_proto::claviger::admin::v1::admin_client::AdminClient;
+use claviger_proto::claviger::admin::v1::control_client::ControlClient;
 use claviger_proto::claviger::admin::v1::revocation_client::RevocationClient;
 use claviger_proto::spire::server::agent::v1::agent_client::AgentClient;
 use claviger_proto::spire::server::bundle::v1::bundle_client::BundleClient;
@@ -48,6 +49,10 @@ impl Server {
 
     pub(crate) fn revocation(&self) -> RevocationClient<Channel> {
         RevocationClient::new(self.channel())
+    }
+
+    pub(crate) fn control(&self) -> ControlClient<Channel> {
+        ControlClient::new(self.channel())
     }
 
     pub(crate) fn svids(&self) -> SvidClient<Channel> {

@@ -64,6 +64,10 @@ enum Command {
     Wit(wit::Command),
     #[command(subcommand)]
     Psk(psk::Command),
+    #[command(subcommand)]
+    Quarantine(crate::commands::quarantine::Command),
+    #[command(subcommand)]
+    Risk(crate::commands::risk::Command),
     #[cfg(feature = "ci")]
     #[command(subcommand)]
     Ci(crate::commands::ci::Command),
@@ -110,6 +114,8 @@ impl Command {
             Self::Jwt(command) => command.run(console).await,
             Self::Wit(command) => command.run(console).await,
             Self::Psk(command) => command.run(console).await,
+            Self::Quarantine(command) => command.run(console).await,
+            Self::Risk(command) => command.run(console).await,
             #[cfg(feature = "ci")]
             Self::Ci(command) => command.run(console).await,
             Self::Audit(command) => command.run(console).await,
@@ -166,6 +172,20 @@ mod tests {
         parse("claviger agent evict --spiffeID spiffe://a.org/spire/agent/x").unwrap();
         parse("claviger token generate --spiffeID spiffe://a.org/n --ttl 5").unwrap();
         parse("claviger entry show --entryID e1 --output json").unwrap();
+    }
+
+    #[test]
+    fn standings_are_said_with_a_reason() {
+        let id = "spiffe://a.org/x";
+        parse(&format!("claviger quarantine add {id} --reason x --wait 2s")).unwrap();
+        parse(&format!("claviger risk set {id} 40 --reason x")).unwrap();
+        let kind = |line: String| parse(&line).unwrap_err().kind();
+        let mute = kind(format!("claviger quarantine lift {id}"));
+        assert_eq!(mute, ErrorKind::MissingRequiredArgument);
+        for risk in ["101", "-1", "high"] {
+            let odd = kind(format!("claviger risk set {id} --reason x -- {risk}"));
+            assert_eq!(odd, ErrorKind::ValueValidation, "{risk}");
+        }
     }
 
     #[test]

@@ -16,8 +16,10 @@ pub(crate) mod evidence;
 pub(crate) mod healthcheck;
 pub(crate) mod jwt;
 pub(crate) mod psk;
+pub(crate) mod quarantine;
 #[cfg(feature = "evidence")]
 pub(crate) mod references;
+pub(crate) mod risk;
 #[cfg(feature = "server")]
 pub(crate) mod server;
 pub(crate) mod svid;
