@@ -216,6 +216,8 @@ pub enum Requester {
     },
     /// An identity that an entry or the configuration lets administrate, by its SVID.
     Admin(SpiffeId),
+    /// An identity that policies let speak of others, by its SVID.
+    Peer(SpiffeId),
     /// The server itself.
     Server,
     /// Whoever presented this evidence to the server: a node that becomes an agent, or a program

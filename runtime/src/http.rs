@@ -1,5 +1,5 @@
-//! HTTP/1.1 for supervisors and strangers: one request for each connection, with small headers, a
-//! small body if any, and a deadline.
+//! HTTP/1.1 for supervisors, strangers and gateways: small headers, a small body if any, and a deadline.
+//! Strangers have one request for each connection; those who are known may ask again on the same.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -47,6 +47,46 @@ pub async fn answer_one<A, B>(
         .serve_connection(TokioIo::new(stream), service);
     let served = tokio::time::timeout(DEADLINE, connection);
     if let Some(Ok(Err(error))) = stop.run_until_cancelled(served).await {
+        debug!(endpoint, error = %Chain(&error), "request not answered");
+    }
+}
+
+/// How long a connection serves one request after the other. Then it ends, so that whoever is at the other
+/// end shows its certificate again.
+pub const LIFE: Duration = Duration::from_secs(600);
+
+/// Answers the requests on `stream`, one after the other, with what `answer` makes of each, until it is
+/// idle for [`DEADLINE`] or [`LIFE`] is over. Each has the time that [`answer_one`] gives; one that takes
+/// longer ends the connection without an answer.
+pub async fn answer_each<A, B>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    endpoint: &'static str,
+    answer: impl Fn(Request<Incoming>) -> A,
+    stop: CancellationToken,
+) where
+    A: Future<Output = Response<B>>,
+    B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
+{
+    let service = service_fn(|request| tokio::time::timeout(DEADLINE, answer(request)));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(DEADLINE)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let until = async {
+        let _over = stop.run_until_cancelled(tokio::time::sleep(LIFE)).await;
+    };
+    let mut served = tokio::select! {
+        served = connection.as_mut() => Some(served),
+        () = until => None,
+    };
+    if served.is_none() {
+        // Whoever is being answered has that answer; nobody else is.
+        connection.as_mut().graceful_shutdown();
+        served = tokio::time::timeout(DEADLINE, connection).await.ok();
+    }
+    if let Some(Err(error)) = served {
         debug!(endpoint, error = %Chain(&error), "request not answered");
     }
 }
@@ -118,6 +158,41 @@ mod tests {
         };
         tokio::join!(serving, asking);
         answer.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned())
+    }
+
+    /// What a server answers to all of `requests`, sent at once and not followed by more.
+    async fn each(requests: &str, stop: CancellationToken) -> String {
+        let (mut client, server) = tokio::io::duplex(1 << 12);
+        let answer = async |request: Request<Incoming>| {
+            if request.uri().path() == "/slow" {
+                std::future::pending::<()>().await;
+            }
+            Response::new(Full::new(Bytes::from(format!("<{}>", request.uri().path()))))
+        };
+        let serving = answer_each(server, "test", answer, stop);
+        let mut answers = String::new();
+        let asking = async {
+            client.write_all(requests.as_bytes()).await.unwrap();
+            client.read_to_string(&mut answers).await.unwrap();
+        };
+        tokio::join!(serving, asking);
+        answers
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_serves_one_request_after_the_other_until_it_is_idle() {
+        let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+        let begun = tokio::time::Instant::now();
+        let answers = each(&(get("/a") + &get("/b")), CancellationToken::new()).await;
+        assert!(answers.contains("</a>") && answers.contains("</b>"), "{answers}");
+        assert!(begun.elapsed() < DEADLINE * 2, "{:?}", begun.elapsed());
+        // One that is not answered in time ends it.
+        let answers = each(&(get("/slow") + &get("/b")), CancellationToken::new()).await;
+        assert_eq!(answers, "");
+        // So does the end of the server.
+        let stop = CancellationToken::new();
+        stop.cancel();
+        assert!(!each("", stop).await.contains("</"));
     }
 
     #[tokio::test]

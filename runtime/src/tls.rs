@@ -9,6 +9,7 @@
 //! | [`local_tls`]                        | one end, over a Unix socket                            |
 //! | [`web_server_config`]                | the exception: serving strangers, who know no SPIFFE   |
 //! | [`own_web_server_config`]            | the same for strangers who have our bundle, both ends  |
+//! | [`mutual_web_server_config`]         | HTTP/1.1 for those who have an SVID, both ends         |
 //!
 //! What is not offered cannot be attacked: no TLS 1.2, no session resumption in either direction
 //! (a resumed session would skip the validation), no early data.
@@ -32,7 +33,7 @@ mod fixture;
 
 pub use authority::AuthorityError;
 pub use bundle::{BundleError, TrustBundle};
-pub use config::{client_config, server_config};
+pub use config::{client_config, mutual_web_server_config, server_config};
 pub use connect::{ConnectError, connector};
 pub use handshake::HandshakeError;
 pub use identity::{Identity, Svid, SvidKeyError};
@@ -42,6 +43,6 @@ pub use local::{LocalTlsPeer, LocalTlsStream, local_tls};
 pub use stream::{Accepted, TlsPeer, TlsStream};
 pub use svid::{SvidError, verify_svid, verify_svid_by};
 pub use web::{
-    WebCertificate, WebCertificateError, own_web_client_config, own_web_server_config,
-    web_server_config,
+    WebCertificate, WebCertificateError, mutual_web_client_config, own_web_client_config,
+    own_web_server_config, web_server_config,
 };

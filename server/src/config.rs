@@ -27,6 +27,9 @@
 //! organization = "Claviger"
 //! country = "US"                        # none by default
 //!
+//! [control]
+//! listen = "0.0.0.0:8444"               # decisions for gateways; nowhere by default
+//!
 //! [health]
 //! listen = "127.0.0.1:8082"             # no endpoint by default
 //!
@@ -109,6 +112,8 @@ pub struct Config {
     pub attestors: AttestorsConfig,
     /// The signing authorities.
     pub ca: CaConfig,
+    /// Where gateways ask for decisions; nowhere if unset.
+    pub control: Option<SocketAddr>,
     /// Where health checks are answered; nowhere if unset.
     pub health: Option<SocketAddr>,
     /// What strangers are told; nothing if unset.
@@ -214,6 +219,7 @@ impl Config {
             policy_ttl: PolicyTtl::HOUR,
             attestors: AttestorsConfig::default(),
             ca: CaConfig::default(),
+            control: None,
             health: None,
             public: None,
             log: LogConfig::default(),
@@ -263,7 +269,8 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let log = root.value("log").unwrap_or_default();
     let attestors = root.table("attestors", attestors::read);
     let ca = root.table("ca", ca);
-    let health = root.table("health", health);
+    let control = root.table("control", address);
+    let health = root.table("health", address);
     let public = root.table("public", |section| public::read(section, jwt_issuer.as_deref()));
     if public.as_ref().is_some_and(|public| public.direct)
         && attestors == AttestorsConfig::default()
@@ -283,8 +290,15 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         .filter_map(|(key, ttl)| cut_short(key, ttl, &ca))
         .chain(shared_issuer(jwt_issuer.as_deref(), wit_issuer.as_deref()))
         .collect();
-    if trust_domain.is_some() && health == Some(listen) && listen.port() != 0 {
-        root.problem("health.listen", &listen, "is taken by `listen`; choose another port");
+    for (key, other) in [("health.listen", health), ("control.listen", control)] {
+        if trust_domain.is_some() && other == Some(listen) && listen.port() != 0 {
+            root.problem(key, &listen, "is taken by `listen`; choose another port");
+        }
+    }
+    if let (Some(control), true) = (control, control == health)
+        && control.port() != 0
+    {
+        root.problem("control.listen", &control, "is taken by `health.listen`; choose another port");
     }
     Some(Config {
         trust_domain: trust_domain?,
@@ -302,6 +316,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         policy_ttl,
         attestors,
         ca,
+        control,
         health,
         public,
         log,
@@ -407,7 +422,8 @@ fn ca(section: &mut Section<'_>) -> CaConfig {
     CaConfig { ttl, organization, country }
 }
 
-fn health(section: &mut Section<'_>) -> Option<SocketAddr> {
+/// Where something listens.
+fn address(section: &mut Section<'_>) -> Option<SocketAddr> {
     section.value("listen")
 }
 
@@ -488,6 +504,7 @@ mod tests {
             policy-ttl = "10m"
             ca = { ttl = "2h", organization = "Acme", country = "DE" }
             health = { listen = "127.0.0.1:2" }
+            control = { listen = "127.0.0.1:3" }
             log = { level = "debug", format = "json" }
             [limits]
             entries = 1
@@ -513,6 +530,7 @@ mod tests {
         };
         assert_eq!(config.ca, ca);
         assert_eq!(config.health.map(|addr| addr.port()), Some(2));
+        assert_eq!(config.control.map(|addr| addr.port()), Some(3));
         let limits = config.limits;
         assert_eq!((limits.entries, limits.agents, limits.streams_per_connection), (1, 2, 3));
         assert_eq!((limits.connections.connections, limits.connections.handshakes_per_ip), (4, 5));

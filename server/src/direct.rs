@@ -22,19 +22,19 @@
 //! `docs/direct-attestation.md` is for those who call.
 
 mod attested;
-mod call;
+pub(crate) mod call;
 mod challenge;
 mod fault;
 mod jwt;
 mod openapi;
-mod problem;
+pub(crate) mod problem;
 mod psk;
 mod refusal;
-mod reply;
+pub(crate) mod reply;
 mod sealed;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 mod x509;
 
 use std::error::Error;

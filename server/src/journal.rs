@@ -49,6 +49,15 @@ pub struct Change {
     pub events: Vec<Event>,
 }
 
+impl Change {
+    /// Makes what `other` says happen, too, or neither. Its requirements are counted after these.
+    pub fn join(&mut self, other: Self) {
+        self.require.extend(other.require);
+        self.writes.extend(other.writes);
+        self.events.extend(other.events);
+    }
+}
+
 /// A condition: a key has this value, or none.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Require {

@@ -86,6 +86,9 @@ pub enum LedgerError {
     /// A new epoch began meanwhile.
     #[error("a new epoch began meanwhile; try again")]
     Fenced,
+    /// A condition that was met is met no more: its approval was used meanwhile.
+    #[error("the approval that it takes was used meanwhile")]
+    Unmet,
     /// The operating system gives no random bytes.
     #[error("the system gives no random bytes")]
     Random,

@@ -8,10 +8,12 @@
 //! | who is registered, and telling agents what changes | [`registry`] |
 //! | the kinds of evidence that are judged | [`verifiers`] |
 //! | who may get what | [`policy`] |
+//! | how often something may be done, and what a human has to approve of | [`limits`], [`approvals`] |
 //! | how much identities are risked, and which are in quarantine | [`standings`] |
 //! | the signing authorities: the only code that signs | [`ca`] |
 //! | what strangers are told: keys, over HTTPS | [`public`] |
 //! | what programs without an agent are given, through the same door | [`direct`] |
+//! | decisions for gateways, and signals of risk, over HTTPS between SVIDs | `control` |
 //! | what may happen once: PSKs and join tokens | [`ledger`] |
 //! | the one task that writes | [`journal`] |
 //! | the audit log, and checkpoints of it | [`audit`] |
@@ -20,13 +22,16 @@
 //! | every metric by name | [`metrics`] |
 
 pub mod api;
+pub mod approvals;
 pub mod audit;
 pub mod ca;
 pub mod config;
+mod control;
 pub mod direct;
 pub mod epoch;
 pub mod journal;
 pub mod ledger;
+pub mod limits;
 pub mod metrics;
 pub mod policy;
 pub mod public;

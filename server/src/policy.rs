@@ -4,6 +4,8 @@
 //! |---|---|
 //! | from what is to be done to the question whether it may be | `question` |
 //! | what is known of identities and agents meanwhile | [`known`] |
+//! | what they demand beside that they permit | `conditions` |
+//! | what gateways ask, and signals of risk | `gateway` |
 //! | the folder they lie in, and putting in force what lies there now | [`folder`] |
 //! | telling agents which are in force | [`announce`] |
 //!
@@ -13,6 +15,8 @@
 pub mod announce;
 mod changes;
 pub mod folder;
+mod conditions;
+mod gateway;
 pub mod known;
 mod question;
 
@@ -30,7 +34,10 @@ use claviger_policy::PolicySet;
 use tokio::sync::watch;
 use tracing::warn;
 
+use crate::approvals::Approvals;
+use crate::limits::Limits;
 use crate::standings::Standings;
+pub use conditions::Met;
 use known::Known;
 
 /// The policies in force. Clones are handles to the same.
@@ -43,6 +50,8 @@ struct Inner {
     known: Arc<dyn Known>,
     standings: Standings,
     clock: Arc<dyn Clock>,
+    limits: Limits,
+    approvals: Approvals,
     current: watch::Sender<Arc<PolicySet>>,
 }
 
@@ -57,7 +66,10 @@ impl Policies {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let current = watch::Sender::new(Arc::new(set));
-        Self(Arc::new(Inner { trust_domain, known, standings, clock, current }))
+        let (limits, approvals) = (Limits::default(), Approvals::default());
+        let inner =
+            Inner { trust_domain, known, standings, clock, limits, approvals, current };
+        Self(Arc::new(inner))
     }
 
     /// Those in force now.
@@ -167,16 +179,17 @@ impl Policies {
         let verdict = decision.verdict;
         let decided = Box::new(Decided { question, decision });
         match verdict {
-            Verdict::Permit | Verdict::Observe => Ok(decided),
+            Verdict::Permit | Verdict::Observe => conditions::check(decided),
             Verdict::Deny => Err(Denied { decided, why: Why::Policy }),
         }
     }
 
-    /// Whoever of the two ends is in quarantine.
+    /// Whoever of the two ends is in quarantine. Of those in quarantine others may speak.
     fn in_quarantine(&self, question: &Question) -> Option<SpiffeId> {
+        let speaks = matches!(question.action, Action::Ask | Action::Signal);
         let other = match &question.resource {
-            Resource::Identity(party) => Some(&party.id),
-            Resource::TrustDomain(_) | Resource::Tool(_) => None,
+            Resource::Identity(party) if !speaks => Some(&party.id),
+            Resource::Identity(_) | Resource::TrustDomain(_) | Resource::Tool(_) => None,
         };
         let mut ends = std::iter::once(&question.principal.id).chain(other);
         ends.find(|id| self.0.standings.of(id).quarantined).cloned()

@@ -25,7 +25,9 @@ use claviger_proto::spire::server::svid::v1::svid_server::SvidServer;
 use claviger_runtime::health::{self, Endpoint, Health, State};
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::telemetry::{InitMetricsError, Metrics};
-use claviger_runtime::tls::{self, BundleError, TlsIncoming, TrustBundle, server_config};
+use claviger_runtime::tls::{
+    self, BundleError, TlsIncoming, TrustBundle, mutual_web_server_config, server_config,
+};
 use claviger_runtime::unix;
 use rustls_pki_types::CertificateDer;
 use tonic::transport::server::{Router, Server as Grpc};
@@ -38,6 +40,7 @@ use crate::api::{self, MAX_REQUEST, Shared};
 use crate::ca::revocation::{Revocations, RevokeError};
 use crate::ca::rotation::{Rotation, RotationError};
 use crate::config::Config;
+use crate::control;
 use crate::direct::Direct;
 use crate::metrics;
 use crate::policy::announce::{AnnounceError, Announcer};
@@ -45,6 +48,7 @@ use crate::policy::{Policies, folder};
 use crate::public::{self, PublicError, Shown};
 use crate::registry::{self, Registry};
 use crate::storage::{OpenError, Storage};
+use crate::store::StoreError;
 use crate::verifiers::{OpenVerifierError, Verifiers};
 use identity::{OwnIdentity, OwnIdentityError};
 
@@ -65,6 +69,9 @@ pub struct Running {
     /// Where strangers are told what they may know, with the port that was chosen if 0 was asked
     /// for; none if that is nowhere, or a socket.
     pub public: Option<SocketAddr>,
+    /// Where gateways ask for decisions, with the port that was chosen if 0 was asked for; none if
+    /// that is nowhere.
+    pub control: Option<SocketAddr>,
     /// The authorities of the moment, as PEM.
     pub bundle_pem: String,
     /// How it is.
@@ -98,6 +105,8 @@ impl Server {
         let known = Arc::new(registry.clone());
         let domain = registry.trust_domain().clone();
         let policy = Policies::new(set, domain, known, standings, Arc::clone(&clock));
+        let loaded = policy.approvals().load(&storage.journal, &storage.epochs).await;
+        loaded.map_err(StartError::Approvals)?;
         let following = opened.with(policy.clone(), journal.clone(), Arc::clone(&clock));
         let folder = following.folder.clone();
         let issuance = {
@@ -190,6 +199,10 @@ async fn serve(
         None => None,
     };
 
+    let control = match config.control {
+        Some(listen) => Some(serve_gateways(listen, &shared, own, &bundle, tasks).await?),
+        None => None,
+    };
     let streams = config.limits.streams_per_connection;
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     reporter.set_service_status("", ServingStatus::Serving).await;
@@ -207,9 +220,21 @@ async fn serve(
         address,
         admin_socket: config.admin_socket.clone(),
         public,
+        control,
         bundle_pem: String::new(),
         health: health.clone(),
     })
+}
+
+async fn serve_gateways(
+    listen: SocketAddr,
+    shared: &Shared,
+    own: &OwnIdentity,
+    bundle: &TrustBundle,
+    tasks: &Tasks,
+) -> Result<SocketAddr, tls::BindError> {
+    let tls = mutual_web_server_config(own.identity(), bundle, Arc::clone(&shared.clock));
+    control::serve(listen, tls, shared.clone(), tasks).await
 }
 
 /// The admin socket's directory is often on a file system that is empty after a restart.
@@ -334,6 +359,9 @@ pub enum StartError {
     /// The policies are wrong.
     #[error(transparent)]
     Policy(#[from] folder::OpenError),
+    /// What was approved of can't be loaded.
+    #[error("cannot take up what was approved of")]
+    Approvals(#[source] StoreError),
     /// The signing authorities are not usable.
     #[error(transparent)]
     Authority(#[from] RotationError),

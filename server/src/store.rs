@@ -43,6 +43,8 @@ pub enum Space {
     Authorities,
     /// How identities stand, by SPIFFE ID.
     Standings,
+    /// Approvals that are given and not used, by what exactly is approved of.
+    Approvals,
     /// X.509-SVIDs that were issued: the second at which one ends at the latest (eight big-endian
     /// bytes), then its serial number. What ends first comes first. There are no more than are issued
     /// within the longest life of an SVID.
@@ -51,7 +53,7 @@ pub enum Space {
 
 impl Space {
     /// Every space.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Meta,
         Self::Entries,
         Self::Agents,
@@ -61,6 +63,7 @@ impl Space {
         Self::Once,
         Self::Authorities,
         Self::Standings,
+        Self::Approvals,
         Self::Issued,
     ];
 
@@ -77,6 +80,7 @@ impl Space {
             Self::Once => "once",
             Self::Authorities => "authorities",
             Self::Standings => "standings",
+            Self::Approvals => "approvals",
             Self::Issued => "issued",
         }
     }

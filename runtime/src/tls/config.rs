@@ -18,7 +18,10 @@ use super::bundle::TrustBundle;
 use super::identity::Identity;
 use super::verifier::{ClientVerifier, ServerVerifier};
 
-/// HTTP/2, the only protocol spoken inside.
+/// HTTP/1.1.
+pub(super) const HTTP: &[u8] = b"http/1.1";
+
+/// HTTP/2, the only protocol spoken between servers and agents.
 pub(super) const H2: &[u8] = b"h2";
 
 /// How a server that is `identity` takes connections. A client may present an SVID that `bundle`
@@ -29,19 +32,40 @@ pub fn server_config(
     bundle: &TrustBundle,
     clock: Arc<dyn Clock>,
 ) -> Arc<ServerConfig> {
+    Arc::new(between_svids(identity, ClientVerifier { bundle: bundle.clone(), mandatory: false }, clock))
+}
+
+/// The same for programs that speak HTTP/1.1, and that have to present an SVID.
+#[must_use]
+pub fn mutual_web_server_config(
+    identity: &Identity,
+    bundle: &TrustBundle,
+    clock: Arc<dyn Clock>,
+) -> Arc<ServerConfig> {
+    let verifier = ClientVerifier { bundle: bundle.clone(), mandatory: true };
+    let mut config = between_svids(identity, verifier, clock);
+    config.alpn_protocols = vec![HTTP.to_vec()];
+    Arc::new(config)
+}
+
+fn between_svids(
+    identity: &Identity,
+    verifier: ClientVerifier,
+    clock: Arc<dyn Clock>,
+) -> ServerConfig {
     #[expect(clippy::expect_used, reason = "our provider has TLS 1.3 suites; every test shows it")]
     let builder = ServerConfig::builder_with_details(provider(), Arc::new(RustlsTime(clock)))
         .with_protocol_versions(&[&TLS13])
         .expect("TLS 1.3");
     let mut config = builder
-        .with_client_cert_verifier(Arc::new(ClientVerifier { bundle: bundle.clone() }))
+        .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(identity.clone()));
     config.alpn_protocols = vec![H2.to_vec()];
     // A resumed session would vouch for a certificate that nobody looked at again.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    Arc::new(config)
+    config
 }
 
 /// How to connect to the server `expected` of the bundle's trust domain: as `identity`, or as

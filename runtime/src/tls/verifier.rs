@@ -66,16 +66,18 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
-/// Believes clients of the trust domain, and lets those in who present nothing: whoever attests
-/// for the first time has no certificate yet. What a stranger may do is not decided here.
+/// Believes clients of the trust domain.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
     pub(super) bundle: TrustBundle,
+    /// Whether those are turned away who present nothing. If not, what a stranger may do is decided
+    /// elsewhere: whoever attests for the first time has no certificate yet.
+    pub(super) mandatory: bool,
 }
 
 impl ClientCertVerifier for ClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
-        false
+        self.mandatory
     }
 
     /// None: the bundle may change at any time, and a client has one SVID anyway.

@@ -21,11 +21,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, InconsistentKeys, ServerConfig};
 
 use super::bundle::TrustBundle;
-use super::config::{any_version, client_config, provider};
+use super::config::{HTTP, any_version, client_config, provider};
 use super::identity::Identity;
-
-/// HTTP/1.1.
-const HTTP: &[u8] = b"http/1.1";
 
 /// The longest chain that is served.
 const MAX_CHAIN: usize = 16;
@@ -110,6 +107,21 @@ fn for_http(mut config: ServerConfig) -> Arc<ServerConfig> {
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
+    Arc::new(config)
+}
+
+/// The other end of [`super::mutual_web_server_config`]: how to connect, as `identity`, to the server
+/// `expected` of the bundle's trust domain.
+#[must_use]
+pub fn mutual_web_client_config(
+    identity: &Identity,
+    bundle: &TrustBundle,
+    expected: SpiffeId,
+    clock: Arc<dyn Clock>,
+) -> Arc<ClientConfig> {
+    let mut config =
+        ClientConfig::clone(&client_config(Some(identity), bundle, expected, clock));
+    config.alpn_protocols = vec![HTTP.to_vec()];
     Arc::new(config)
 }
 

@@ -76,6 +76,6 @@ impl control_server::Control for Service {
         request: Request<ListApprovalsRequest>,
     ) -> Result<Response<ListApprovalsResponse>, Status> {
         caller::operator(&request)?;
-        approvals::list(self, request.into_inner()).await.map(Response::new)
+        approvals::list(self).map(Response::new)
     }
 }

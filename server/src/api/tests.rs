@@ -7,6 +7,8 @@ mod appraisals;
 mod bundles;
 mod callers;
 mod entries;
+mod flaws;
+mod gateways;
 mod operator;
 mod psks;
 mod standings;

@@ -45,6 +45,7 @@ pub(crate) fn note(act: &IssueX509, now: UnixTime) -> Write {
         Requester::Agent(agent) => Some(agent.clone()),
         Requester::Operator { .. }
         | Requester::Admin(_)
+        | Requester::Peer(_)
         | Requester::Server
         | Requester::Evidence { .. } => None,
     };

@@ -146,6 +146,13 @@ impl Revocations {
         self.0.lists.subscribe()
     }
 
+    /// Whether the X.509-SVID of `subject` with this serial number, big-endian, is revoked.
+    pub(crate) async fn is_revoked(&self, subject: &SpiffeId, serial: &[u8]) -> bool {
+        let serial = hex::encode(serial);
+        let stored = self.0.stored.lock().await;
+        stored.revoked.iter().any(|one| one.serial == serial && one.subject == *subject)
+    }
+
     /// Revokes the X.509-SVID `certificate` (DER), which one of our authorities signed. To revoke it
     /// again changes nothing.
     ///

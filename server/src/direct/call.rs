@@ -98,7 +98,7 @@ impl Evidence {
 }
 
 /// Whether the one `Content-Type` is JSON, with whatever parameters.
-fn is_json(headers: &HeaderMap) -> bool {
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(one), None) = (types.next(), types.next()) else { return false };
     let essence = one.to_str().ok().and_then(|text| text.split(';').next());

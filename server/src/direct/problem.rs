@@ -1,4 +1,4 @@
-//! Problem details (RFC 9457): what a caller is told when there is no credential.
+//! Problem details (RFC 9457): what a caller is told when there is no answer.
 
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
@@ -12,7 +12,7 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 
 /// One problem.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     /// The last part of its type's URI.
     name: &'static str,
     status: StatusCode,
@@ -34,7 +34,7 @@ struct Document<'a> {
 }
 
 impl Problem {
-    pub(super) fn new(
+    pub(crate) fn new(
         (name, status): (&'static str, StatusCode),
         title: &'static str,
         detail: impl Into<String>,
@@ -43,16 +43,16 @@ impl Problem {
     }
 
     /// A part of the request is not what it should be.
-    pub(super) fn malformed(field: &str, why: &str) -> Self {
+    pub(crate) fn malformed(field: &str, why: &str) -> Self {
         let kind = ("malformed-request", StatusCode::BAD_REQUEST);
         Self::new(kind, "The request is malformed", format!("{field}: {why}"))
     }
 
-    pub(super) fn with(self, name: HeaderName, value: &'static str) -> Self {
+    pub(crate) fn with(self, name: HeaderName, value: &'static str) -> Self {
         Self { header: Some((name, HeaderValue::from_static(value))), ..self }
     }
 
-    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
         let document = Document {
             r#type: format!("urn:claviger:problem:{}", self.name),
             title: self.title,

@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 /// Room for everything in an answer that has a bound of its own.
 const ROOM: usize = 4_096;
 
-pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The answer that is good; `large` is about the size of what has no bound in it.
 pub(super) fn json(
@@ -33,7 +33,7 @@ pub(super) fn text(answer: &impl Serialize, large: usize) -> Result<Zeroizing<Ve
 }
 
 /// A response that nobody keeps.
-pub(super) fn response(
+pub(crate) fn response(
     status: StatusCode,
     kind: HeaderValue,
     body: Bytes,

@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::psk::{AttemptId, Minted};
 use crate::audit::check::check_all;
 use crate::epoch::Doubt;
+use crate::policy::Met;
 use crate::storage::fixture::{Life, NOW, TestClock, binding, issue, redemption};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -159,7 +160,7 @@ impl World {
     fn mint(&mut self, ttl: u64) {
         let ledger = &self.life().storage.ledger;
         let ttl = ledger.now().as_secs() - NOW + ttl;
-        let minted = self.runtime.block_on(ledger.mint(issue(binding(ttl)))).unwrap();
+        let minted = self.runtime.block_on(ledger.mint(issue(binding(ttl)), Met::nothing())).unwrap();
         self.psks.push(Psk { minted, ttl, void: false, spent_by: None });
     }
 

@@ -14,6 +14,7 @@ use metrics::counter;
 use super::{Ledger, LedgerError, random};
 use crate::epoch::Epoch;
 use crate::journal::{Change, CommitError, Require};
+use crate::policy::Met;
 use crate::standings::Standings;
 use crate::store::{Space, StoreError, Write, json, parse};
 
@@ -124,12 +125,13 @@ impl Refused {
 }
 
 impl Ledger {
-    /// Mints the PSK that `grant` permits. It is recorded before it is derived.
+    /// Mints the PSK that `grant` permits, on the conditions that are `met`. It is recorded before it
+    /// is derived.
     ///
     /// # Errors
     ///
     /// [`LedgerError`]; then there is no such PSK.
-    pub async fn mint(&self, grant: Grant<IssuePsk>) -> Result<Minted, LedgerError> {
+    pub async fn mint(&self, grant: Grant<IssuePsk>, met: Met) -> Result<Minted, LedgerError> {
         let binding = grant.act().binding.clone();
         let not_after = binding.not_after;
         self.check_lifetime(not_after, (*PskTtl::SECS.end()).into())?;
@@ -151,22 +153,26 @@ impl Ledger {
             policy: grant.policy(),
             decided: Some(Box::new(grant.decided().clone())),
         };
-        let change = Change {
+        let mut change = Change {
             require: vec![epoch.in_force(), Require::absent(Space::Psks, serial.to_key())],
             writes: vec![Write::put(Space::Psks, serial.to_key(), json(&record))],
             events: vec![issued],
         };
+        change.join(met.change());
         let journal = self.0.journal.clone();
         let record = async move { journal.record(grant, change).await };
         let recorded = self.make(|ledger| &ledger.psks, record).await?;
+        let recorded = recorded.inspect_err(|error| met.heed(error));
         let recorded = recorded.map_err(|error| match error {
-            // 96 random bits do not collide: it is the epoch.
-            CommitError::Conflict { .. } => LedgerError::Fenced,
+            // 96 random bits do not collide: it is the epoch, or what the conditions require.
+            CommitError::Conflict { unmet: 0 | 1 } => LedgerError::Fenced,
+            CommitError::Conflict { .. } => LedgerError::Unmet,
             error @ (CommitError::Overloaded | CommitError::Stopped | CommitError::Store(_)) => {
                 LedgerError::Commit(error)
             }
         })?;
 
+        met.keep();
         counter!("claviger_psk_issued_total").increment(1);
         let IssuePsk { binding, requester: _ } = recorded.into_inner().into_act();
         Ok(Minted { identity, base: epoch.keys.base(identity), not_after: binding.not_after })

@@ -21,6 +21,7 @@ use super::*;
 use crate::audit;
 use crate::epoch::Doubt;
 use crate::journal::{Change, Require};
+use crate::policy::Met;
 use crate::storage::fixture::{Life, NOW, TestClock, binding, issue, redemption, requester};
 use crate::store::memory::{Fault, MemoryStore};
 use crate::store::{Write, json};
@@ -75,7 +76,7 @@ async fn redeem(
 #[tokio::test]
 async fn both_ends_derive_from_the_same_base() {
     let world = world().await;
-    let minted = world.ledger().mint(issue(binding(60))).await.unwrap();
+    let minted = world.ledger().mint(issue(binding(60)), Met::nothing()).await.unwrap();
     let proof = proof(&minted.base, &binding(60));
     let redeemed = redeem(world.ledger(), &minted, proof, 1).await.unwrap();
     assert!(redeemed.base.0.ct_eq(&minted.base.0));
@@ -88,7 +89,7 @@ async fn one_of_a_thousand_concurrent_attempts_succeeds() {
     let dir = tempfile::tempdir().unwrap();
     let life = Life::embedded(dir.path(), &TestClock::at(NOW)).await.unwrap();
     let ledger = life.storage.ledger.clone();
-    let minted = Arc::new(ledger.mint(issue(binding(60))).await.unwrap());
+    let minted = Arc::new(ledger.mint(issue(binding(60)), Met::nothing()).await.unwrap());
     let proof = proof(&minted.base, &binding(60));
     let mut attempts = tokio::task::JoinSet::new();
     for n in 0..1_000_u16 {
@@ -115,7 +116,7 @@ async fn one_of_a_thousand_concurrent_attempts_succeeds() {
 #[tokio::test]
 async fn the_same_attempt_gets_the_same_answer() {
     let world = world().await;
-    let minted = world.ledger().mint(issue(binding(60))).await.unwrap();
+    let minted = world.ledger().mint(issue(binding(60)), Met::nothing()).await.unwrap();
     let proof = proof(&minted.base, &binding(60));
     for _ in 0..3 {
         let redeemed = redeem(world.ledger(), &minted, proof, 1).await.unwrap();
@@ -128,7 +129,7 @@ async fn the_same_attempt_gets_the_same_answer() {
 #[tokio::test]
 async fn the_same_attempt_with_another_client_hello_is_a_replay() {
     let world = world().await;
-    let minted = world.ledger().mint(issue(binding(60))).await.unwrap();
+    let minted = world.ledger().mint(issue(binding(60)), Met::nothing()).await.unwrap();
     let first = proof(&minted.base, &binding(60));
     redeem(world.ledger(), &minted, first, 1).await.unwrap();
     let transcript = [8; 32];
@@ -143,7 +144,7 @@ async fn the_same_attempt_with_another_client_hello_is_a_replay() {
 #[tokio::test]
 async fn a_wrong_binder_spends_nothing() {
     let world = world().await;
-    let minted = world.ledger().mint(issue(binding(60))).await.unwrap();
+    let minted = world.ledger().mint(issue(binding(60)), Met::nothing()).await.unwrap();
     let wrong = PskProof::Binder { transcript: [7; 32], binder: [0; 32] };
     let refused = redeem(world.ledger(), &minted, wrong, 1).await.unwrap_err();
     assert!(matches!(refused, Refused::WrongBinder), "{refused}");
@@ -154,7 +155,7 @@ async fn a_wrong_binder_spends_nothing() {
 #[tokio::test]
 async fn a_replay_is_audited_once() {
     let world = world().await;
-    let minted = world.ledger().mint(issue(binding(60))).await.unwrap();
+    let minted = world.ledger().mint(issue(binding(60)), Met::nothing()).await.unwrap();
     let proof = proof(&minted.base, &binding(60));
     redeem(world.ledger(), &minted, proof, 1).await.unwrap();
     for attempt in 2..9 {
@@ -169,7 +170,7 @@ async fn a_replay_is_audited_once() {
 #[tokio::test]
 async fn an_expired_psk_is_refused() {
     let world = world().await;
-    let minted = world.ledger().mint(issue(binding(60))).await.unwrap();
+    let minted = world.ledger().mint(issue(binding(60)), Met::nothing()).await.unwrap();
     let proof = proof(&minted.base, &binding(60));
     world.clock.advance(60);
     redeem(world.ledger(), &minted, proof, 1).await.unwrap();
@@ -187,7 +188,7 @@ async fn a_clock_set_back_far_begins_a_new_epoch() {
     let world = world().await;
     world.clock.advance(3_600);
     let end = NOW + 3_660 - NOW;
-    let minted = world.ledger().mint(issue(binding(end))).await.unwrap();
+    let minted = world.ledger().mint(issue(binding(end)), Met::nothing()).await.unwrap();
     world.clock.set(NOW);
     assert_eq!(world.ledger().now().as_secs(), NOW + 3_600);
     world.sweep().await;
@@ -195,14 +196,14 @@ async fn a_clock_set_back_far_begins_a_new_epoch() {
     assert_eq!(world.ledger().now().as_secs(), NOW);
     let refused = world.ledger().find(minted.identity).await.unwrap_err();
     assert!(matches!(refused, Refused::Unknown), "{refused}");
-    world.ledger().mint(issue(binding(60))).await.unwrap();
+    world.ledger().mint(issue(binding(60)), Met::nothing()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_fence_voids_what_was_found_before_it() {
     let world = world().await;
-    let minted = world.ledger().mint(issue(binding(60))).await.unwrap();
-    let spent = world.ledger().mint(issue(binding(60))).await.unwrap();
+    let minted = world.ledger().mint(issue(binding(60)), Met::nothing()).await.unwrap();
+    let spent = world.ledger().mint(issue(binding(60)), Met::nothing()).await.unwrap();
     redeem(world.ledger(), &spent, PskProof::IdentityOnly, 1).await.unwrap();
     let found = world.ledger().find(minted.identity).await.unwrap();
     let found_spent = world.ledger().find(spent.identity).await.unwrap();
@@ -231,7 +232,7 @@ async fn a_fence_that_another_has_made_is_not_made_again() {
 #[tokio::test]
 async fn the_grant_has_to_be_for_what_was_found() {
     let world = world().await;
-    let minted = world.ledger().mint(issue(binding(60))).await.unwrap();
+    let minted = world.ledger().mint(issue(binding(60)), Met::nothing()).await.unwrap();
     let found = world.ledger().find(minted.identity).await.unwrap();
     let grant = redemption(binding(61), PskProof::IdentityOnly);
     let attempt = AttemptId::from_bytes([1; 16]);
@@ -243,11 +244,11 @@ async fn the_grant_has_to_be_for_what_was_found() {
 async fn no_psk_lives_too_long_or_not_at_all() {
     let world = world().await;
     for ttl in [301, 1 << 40] {
-        let refused = world.ledger().mint(issue(binding(ttl))).await.unwrap_err();
+        let refused = world.ledger().mint(issue(binding(ttl)), Met::nothing()).await.unwrap_err();
         assert!(matches!(refused, LedgerError::Lifetime { .. }), "{refused}");
     }
     world.clock.advance(61);
-    let refused = world.ledger().mint(issue(binding(60))).await.unwrap_err();
+    let refused = world.ledger().mint(issue(binding(60)), Met::nothing()).await.unwrap_err();
     assert!(matches!(refused, LedgerError::Lifetime { .. }), "{refused}");
 }
 
@@ -265,11 +266,11 @@ async fn garbage_is_turned_away() {
 #[tokio::test]
 async fn nothing_is_acknowledged_that_was_not_written() {
     let world = world().await;
-    let minted = world.ledger().mint(issue(binding(60))).await.unwrap();
+    let minted = world.ledger().mint(issue(binding(60)), Met::nothing()).await.unwrap();
     let proof = proof(&minted.base, &binding(60));
     let before = *world.life.storage.journal.head().borrow();
     world.store.fail(Fault::Full);
-    let refused = world.ledger().mint(issue(binding(60))).await.unwrap_err();
+    let refused = world.ledger().mint(issue(binding(60)), Met::nothing()).await.unwrap_err();
     assert!(matches!(refused, LedgerError::Commit(CommitError::Store(_))), "{refused}");
     let refused = redeem(world.ledger(), &minted, proof, 1).await.unwrap_err();
     assert!(matches!(refused, Refused::Commit(CommitError::Store(_))), "{refused}");
@@ -285,9 +286,9 @@ async fn nothing_is_acknowledged_that_was_not_written() {
 async fn what_has_expired_is_dropped_and_nothing_else() {
     let world = world().await;
     for ttl in [30, 60, 239] {
-        world.ledger().mint(issue(binding(ttl))).await.unwrap();
+        world.ledger().mint(issue(binding(ttl)), Met::nothing()).await.unwrap();
     }
-    let kept = world.ledger().mint(issue(binding(300))).await.unwrap();
+    let kept = world.ledger().mint(issue(binding(300)), Met::nothing()).await.unwrap();
     world.sweep().await;
     assert_eq!(world.ledger().0.psks.used(), 4);
     world.clock.advance(299);
@@ -300,7 +301,7 @@ async fn what_has_expired_is_dropped_and_nothing_else() {
 #[tokio::test]
 async fn more_than_one_batch_is_dropped_in_one_round() {
     let world = world().await;
-    let mints = (0..2_500).map(|_| world.ledger().mint(issue(binding(30))));
+    let mints = (0..2_500).map(|_| world.ledger().mint(issue(binding(30)), Met::nothing()));
     for minted in futures_util::future::join_all(mints).await {
         minted.unwrap();
     }
@@ -410,13 +411,13 @@ async fn the_count_is_right_though_a_caller_hangs_up() {
     let world = world().await;
     let (ledger, token) = (world.ledger(), "t1".parse().unwrap());
     {
-        let minting = ledger.mint(issue(binding(60)));
+        let minting = ledger.mint(issue(binding(60)), Met::nothing());
         assert!(futures_util::poll!(std::pin::pin!(minting)).is_pending());
         let creating = ledger.create_token(new(&token, 600), Change::default());
         assert!(futures_util::poll!(std::pin::pin!(creating)).is_pending());
     }
     // The journal takes one after the other.
-    ledger.mint(issue(binding(60))).await.unwrap();
+    ledger.mint(issue(binding(60)), Met::nothing()).await.unwrap();
     assert_eq!(count(&*world.store, Space::Psks).await.unwrap(), 2);
     assert_eq!(count(&*world.store, Space::Tokens).await.unwrap(), 1);
     assert_eq!((ledger.0.psks.used(), ledger.0.tokens.used()), (2, 1));

@@ -97,6 +97,7 @@ impl Policies {
             Requester::Agent(_) => "agent",
             Requester::Operator { .. } => "operator",
             Requester::Admin(_) => "admin",
+            Requester::Peer(_) => "peer",
             Requester::Server => "server",
             Requester::Evidence { .. } => "evidence",
         };
@@ -120,7 +121,10 @@ impl Policies {
                 Some(EvidenceShown { kind, bond, tier, age_seconds: 0 })
             }
             Requester::Agent(agent) => self.0.known.evidence(agent, self.now()),
-            Requester::Operator { .. } | Requester::Admin(_) | Requester::Server => None,
+            Requester::Operator { .. }
+            | Requester::Admin(_)
+            | Requester::Peer(_)
+            | Requester::Server => None,
         }
     }
 

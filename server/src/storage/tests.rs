@@ -15,6 +15,7 @@ use crate::audit::check::check_all;
 use crate::audit::{AuditRecord, Verdict, read};
 use crate::ledger::psk::{AttemptId, Minted, Redeemed, Refused};
 use crate::ledger::token::NewToken;
+use crate::policy::Met;
 use crate::store::Write;
 use crate::store::memory::{Fault, MemoryStore};
 
@@ -43,7 +44,7 @@ fn killed<T>(path: &Path, clock: &Arc<TestClock>, task: impl AsyncFnOnce(&Storag
 }
 
 async fn mint(storage: &Storage) -> Minted {
-    storage.ledger.mint(issue(binding(60))).await.unwrap()
+    storage.ledger.mint(issue(binding(60)), Met::nothing()).await.unwrap()
 }
 
 async fn redeem(storage: &Storage, minted: &Minted, attempt: u8) -> Result<Redeemed, Refused> {
@@ -254,7 +255,7 @@ fn expired_stays_expired_when_the_clock_is_set_back_over_a_restart() {
 }
 
 async fn mint_later(storage: &Storage) {
-    storage.ledger.mint(issue(binding(120))).await.unwrap();
+    storage.ledger.mint(issue(binding(120)), Met::nothing()).await.unwrap();
 }
 
 #[test]

@@ -134,7 +134,9 @@ fn open(path: PathBuf, reserve: u64) -> Result<EmbeddedStore, OpenStoreError> {
 fn is_younger(space: Space, known: &BTreeMap<Space, Keyspace>) -> fjall::Result<bool> {
     match (space, known.get(&Space::Meta)) {
         (Space::Once, Some(meta)) => Ok(!meta.contains_key(meta::SINCE)?),
-        (Space::Standings | Space::Issued, Some(meta)) => Ok(!meta.contains_key(meta::STANDINGS)?),
+        (Space::Standings | Space::Approvals | Space::Issued, Some(meta)) => {
+            Ok(!meta.contains_key(meta::STANDINGS)?)
+        }
         (_, _) => Ok(false),
     }
 }
@@ -184,6 +186,7 @@ fn options(space: Space) -> KeyspaceCreateOptions {
         | Space::Once
         | Space::Authorities
         | Space::Standings
+        | Space::Approvals
         | Space::Issued => MIB,
     };
     KeyspaceCreateOptions::default().max_memtable_size(buffer)

@@ -167,9 +167,10 @@ fn to_wire(record: &Record) -> Standing {
 
 fn by(requester: &Requester) -> String {
     match requester {
-        Requester::Agent(id) | Requester::Admin(id) | Requester::Evidence { id, .. } => {
-            id.to_string()
-        }
+        Requester::Agent(id)
+        | Requester::Admin(id)
+        | Requester::Peer(id)
+        | Requester::Evidence { id, .. } => id.to_string(),
         Requester::Operator { uid } => format!("uid {uid}"),
         Requester::Server => "the server".to_owned(),
     }

@@ -83,11 +83,23 @@ impl Issuer {
             run: asked.run.clone(),
         };
         let act = IssuePsk { binding: binding.clone(), requester };
-        let grant = match self.shared.policy.issue_psk(act) {
-            Ok(grant) => grant,
+        let policy = &self.shared.policy;
+        let granted = policy.issue_psk(act).and_then(|grant| {
+            let met = policy.meet(grant.decided())?;
+            Ok((grant, met))
+        });
+        let (grant, met) = match granted {
+            Ok(granted) => granted,
             Err(denied) => return Err(self.denied(asked, denied).await),
         };
-        let minted = ledger.mint(grant).await?;
+        let decided = Box::new(grant.decided().clone());
+        let minted = match ledger.mint(grant, met).await {
+            Ok(minted) => minted,
+            Err(LedgerError::Unmet) => {
+                return Err(self.denied(asked, policy.unmet(decided)).await);
+            }
+            Err(error) => return Err(error.into()),
+        };
         Ok(Issued { identity: minted.identity, base: minted.base, binding })
     }
 
