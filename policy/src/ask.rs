@@ -27,8 +27,8 @@ type Field = (String, RestrictedExpression);
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) request: Request,
-    /// The principal, the resource, the action and the trust domains.
-    pub(crate) entities: Vec<Entity>,
+    /// The principal, the resource and the action.
+    entities: Vec<Entity>,
     pub(crate) principal: Lineage,
     pub(crate) action: Lineage,
     pub(crate) resource: Lineage,
@@ -71,12 +71,15 @@ impl Asked {
         Ok(Self { request, entities, principal, action, resource })
     }
 
-    /// With these entities, too, unless they are already there.
+    /// Its entities, and these, too, unless they are already there. It has none from then on.
     ///
     /// Checking them against the schema would take longer than all the rest; the tests do it.
-    pub(crate) fn entities_and(&self, others: Vec<&Entity>) -> Result<Entities, MalformedQuestion> {
+    pub(crate) fn take_entities_and(
+        &mut self,
+        others: Vec<&Entity>,
+    ) -> Result<Entities, MalformedQuestion> {
         let mut there: Vec<EntityUid> = self.entities.iter().map(Entity::uid).collect();
-        let mut entities = self.entities.clone();
+        let mut entities = std::mem::take(&mut self.entities);
         for other in others {
             let uid = other.uid();
             if !there.contains(&uid) {

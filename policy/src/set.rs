@@ -124,9 +124,9 @@ impl PolicySet {
         &self,
         question: &Question,
     ) -> Result<(Request, Entities), MalformedQuestion> {
-        let asked = Asked::new(question, &self.schema, &self.known)?;
-        let entities =
-            asked.entities_and(self.policies.iter().flat_map(Policy::looks_at).collect())?;
+        let mut asked = Asked::new(question, &self.schema, &self.known)?;
+        let looked_at = self.policies.iter().flat_map(Policy::looks_at);
+        let entities = asked.take_entities_and(looked_at.collect())?;
         Ok((asked.request, entities))
     }
 
@@ -158,13 +158,13 @@ impl PolicySet {
     }
 
     fn matching(&self, question: &Question) -> Result<Matching<'_>, MalformedQuestion> {
-        let asked = Asked::new(question, &self.schema, &self.known)?;
+        let mut asked = Asked::new(question, &self.schema, &self.known)?;
         let fitting = self.index.fitting(&asked.principal, &asked.action, &asked.resource);
         let facts = self.facts(question, &asked);
         let policies = fitting.into_iter().filter_map(|place| self.policies.get(place));
         let policies: Vec<_> = policies.filter(|policy| !policy.is_out(&facts)).collect();
         let looked_at = policies.iter().flat_map(|policy| policy.looks_at());
-        let entities = asked.entities_and(looked_at.collect())?;
+        let entities = asked.take_entities_and(looked_at.collect())?;
         let mut matching = Matching::default();
         for policy in policies {
             matching.add(policy.rule(), policy.matches(&asked.request, &entities));

@@ -14,7 +14,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tracing::debug;
+use tracing::{debug, error};
 
 /// Tells when something in a folder changes.
 #[derive(Debug)]
@@ -60,7 +60,11 @@ impl Watch {
             drop(ready);
             if matters {
                 // A name may lead elsewhere now.
-                return self.follow();
+                if let Err(error) = self.follow() {
+                    error!(%error, dir = %self.dir.display(), "the policy folder is not watched \
+                        any more; run `claviger policy reload` after each change");
+                }
+                return Ok(());
             }
         }
     }
@@ -75,7 +79,7 @@ impl Watch {
                 Ok(number) => numbers.push((number, name.map(Path::to_owned))),
                 // Removed meanwhile: a folder above it tells when it is there again. One above may
                 // be closed to us.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP) => {
                     debug!(folder = %folder.display(), "cannot be watched");
                 }
                 Err(errno) => return Err(errno.into()),
