@@ -15,7 +15,7 @@ async fn change(life: &Life, id: &SpiffeId, how: How) {
 }
 
 async fn minted(world: &World) -> (Minted, PskProof) {
-    let minted = world.ledger().mint(issue(binding(60))).await.unwrap();
+    let minted = world.ledger().mint(issue(binding(60)), Met::nothing()).await.unwrap();
     let proof = proof(&minted.base, &binding(60));
     (minted, proof)
 }
