@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "server")]
 use crate::commands::server;
 use crate::commands::{
-    agent, audit, bundle, conformance, entry, healthcheck, jwt, psk, svid, token, why, wit,
+    agent, approval, audit, bundle, conformance, entry, healthcheck, jwt, psk, svid, token, why, wit,
 };
 use crate::console::{Console, Format};
 use crate::failure::Failure;
@@ -65,6 +65,8 @@ enum Command {
     #[command(subcommand)]
     Psk(psk::Command),
     #[command(subcommand)]
+    Approval(approval::Command),
+    #[command(subcommand)]
     Quarantine(crate::commands::quarantine::Command),
     #[command(subcommand)]
     Risk(crate::commands::risk::Command),
@@ -114,6 +116,7 @@ impl Command {
             Self::Jwt(command) => command.run(console).await,
             Self::Wit(command) => command.run(console).await,
             Self::Psk(command) => command.run(console).await,
+            Self::Approval(command) => command.run(console).await,
             Self::Quarantine(command) => command.run(console).await,
             Self::Risk(command) => command.run(console).await,
             #[cfg(feature = "ci")]

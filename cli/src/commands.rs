@@ -1,6 +1,7 @@
 //! What can be asked for: one file for each noun.
 
 pub(crate) mod agent;
+pub(crate) mod approval;
 pub(crate) mod audit;
 pub(crate) mod bundle;
 #[cfg(feature = "ci")]

@@ -41,7 +41,7 @@ pub(crate) async fn run(
     let place = Directory::claim(dir)?;
     let ended = tokio::select! {
         started = console.watch("starting", Box::pin(start(&place, trust_domain, policy, console, &tasks))) => {
-            match started.and_then(|()| announce(&place)) {
+            match started.and_then(|server| announce(&place, &server)) {
                 Ok(()) => until_stopped(&mut signals, &tasks).await,
                 Err(failure) => Err(failure),
             }
@@ -52,7 +52,7 @@ pub(crate) async fn run(
 }
 
 /// What a shell takes in, and the word that scripts wait for.
-fn announce(place: &Directory) -> Result<(), Failure> {
+fn announce(place: &Directory, running: &Running) -> Result<(), Failure> {
     let quoted = |path: &Path| path.display().to_string().replace('\'', r"'\''");
     let (agent, server) = (quoted(&place.agent_socket()), quoted(&place.server_socket()));
     let admin = quoted(&place.agent_admin_socket());
@@ -60,6 +60,9 @@ fn announce(place: &Directory) -> Result<(), Failure> {
     console::line(format_args!("export SPIFFE_ENDPOINT_SOCKET='unix://{agent}'"))?;
     console::line(format_args!("export CLAVIGER_SERVER_SOCKET='{server}'"))?;
     console::line(format_args!("export CLAVIGER_AGENT_SOCKET='{admin}'"))?;
+    if let Some(control) = running.control {
+        console::line(format_args!("export CLAVIGER_CONTROL='https://{control}'"))?;
+    }
     console::line("ready")
 }
 
@@ -70,10 +73,11 @@ async fn start(
     policy: Option<PathBuf>,
     console: Console,
     tasks: &Tasks,
-) -> Result<(), Failure> {
+) -> Result<Running, Failure> {
     let attestors = AttestorsConfig::default();
     let server = start_server(place, trust_domain.clone(), policy, attestors, tasks).await?;
-    start_agent(place, trust_domain, &server, None, console, tasks).await
+    start_agent(place, trust_domain, &server, None, console, tasks).await?;
+    Ok(server)
 }
 
 /// Starts the server, which judges evidence as `attestors` say. Without a folder of policies, it permits
@@ -92,6 +96,7 @@ pub(crate) async fn start_server(
     let config = ServerConfig {
         // The kernel chooses a free port.
         listen: ([127, 0, 0, 1], 0).into(),
+        control: Some(([127, 0, 0, 1], 0).into()),
         admin_socket: place.server_socket(),
         policy_dir: Some(policy_dir),
         attestors,

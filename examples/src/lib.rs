@@ -6,6 +6,7 @@
 //! | How do I accept connections authenticated by one-time keys? | `psk_server` |
 //! | How do I open one? | `psk_client` |
 //! | How do I get one in an enclave, without an agent? | `enclave_psk` |
+//! | May this be done? | `authorize` |
 //!
 //! Start `claviger dev`, copy the exports it prints, and run `cargo run -p claviger-examples
 //! --example fetch_svid`.
