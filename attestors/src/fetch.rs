@@ -18,8 +18,8 @@ pub(crate) mod fixture;
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Method, StatusCode, redirect};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method, RequestBuilder, StatusCode, redirect};
 use rustls::crypto::aws_lc_rs;
 use zeroize::Zeroizing;
 
@@ -126,14 +126,37 @@ impl Fetch {
         self.request(Method::PUT, endpoint, headers).await.map(|answer| answer.body)
     }
 
+    /// The same, of a POST of JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`] as for [`get`](Self::get).
+    pub async fn post_json(
+        &self,
+        endpoint: &Endpoint,
+        json: Vec<u8>,
+    ) -> Result<Zeroizing<Vec<u8>>, FetchError> {
+        let request = self.client.request(Method::POST, endpoint.url().clone());
+        let request = request.header(CONTENT_TYPE, "application/json").body(json);
+        self.send(endpoint, answer(request)).await.map(|answer| answer.body)
+    }
+
     async fn request(
         &self,
         method: Method,
         endpoint: &Endpoint,
         headers: &[(&'static str, &str)],
     ) -> Result<Answer, FetchError> {
+        self.send(endpoint, self.ask(method, endpoint, headers)).await
+    }
+
+    async fn send(
+        &self,
+        endpoint: &Endpoint,
+        answer: impl Future<Output = Result<Answer, Problem>>,
+    ) -> Result<Answer, FetchError> {
         let failed = |problem| FetchError { endpoint: endpoint.to_string(), problem };
-        match tokio::time::timeout(self.deadline, self.ask(method, endpoint, headers)).await {
+        match tokio::time::timeout(self.deadline, answer).await {
             Ok(answer) => answer.map_err(failed),
             Err(_elapsed) => Err(failed(Problem::Late(self.deadline))),
         }
@@ -152,21 +175,26 @@ impl Fetch {
             value.set_sensitive(true);
             request = request.header(HeaderName::from_static(name), value);
         }
-        let mut answer = request.send().await?;
-        if answer.status() != StatusCode::OK {
-            return Err(Problem::Status(answer.status()));
-        }
-        // What the server says about the length is a hint. Room for it keeps a secret in one place.
-        let announced = answer.content_length().and_then(|length| usize::try_from(length).ok());
-        let mut body = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(0).min(MAX_BODY)));
-        while let Some(chunk) = answer.chunk().await? {
-            if MAX_BODY.saturating_sub(body.len()) < chunk.len() {
-                return Err(Problem::Length);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Answer { headers: std::mem::take(answer.headers_mut()), body })
+        answer(request).await
     }
+}
+
+/// What `request` is answered.
+async fn answer(request: RequestBuilder) -> Result<Answer, Problem> {
+    let mut answer = request.send().await?;
+    if answer.status() != StatusCode::OK {
+        return Err(Problem::Status(answer.status()));
+    }
+    // What the server says about the length is a hint. Room for it keeps a secret in one place.
+    let announced = answer.content_length().and_then(|length| usize::try_from(length).ok());
+    let mut body = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(0).min(MAX_BODY)));
+    while let Some(chunk) = answer.chunk().await? {
+        if MAX_BODY.saturating_sub(body.len()) < chunk.len() {
+            return Err(Problem::Length);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { headers: std::mem::take(answer.headers_mut()), body })
 }
 
 /// A 200.
@@ -184,6 +212,18 @@ pub struct FetchError {
     /// What was wrong.
     #[source]
     problem: Problem,
+}
+
+impl FetchError {
+    /// Whether the server understood, and does not want it: to send the same again is of no use.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        const AGAIN: [StatusCode; 2] = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+        match &self.problem {
+            Problem::Status(status) => status.is_client_error() && !AGAIN.contains(status),
+            Problem::Late(_) | Problem::Length | Problem::Header(_) | Problem::Http(_) => false,
+        }
+    }
 }
 
 /// What was wrong with an answer.

@@ -42,6 +42,12 @@
 //! hosts = ["spiffe.example.org"]        # beside that of `jwt-issuer`
 //! direct = false                        # true: credentials for evidence, without an agent
 //!
+//! [events]                              # events go nowhere by default; any of
+//! file = "/var/log/claviger/events.jsonl" # lines of JSON,
+//! syslog = "udp:log.example.org:514"    # RFC 5424; also unix:/dev/log, tcp:HOST:PORT,
+//! otlp = "https://otel.example.org:4318" # and log records of OpenTelemetry
+//! # otlp-ca-file = "/etc/claviger/otel.pem" # this machine's authorities by default
+//!
 //! [log]
 //! level = "info"                        # error, warn, info, debug, trace
 //! format = "text"                       # text, json
@@ -59,6 +65,7 @@
 
 mod admins;
 mod attestors;
+mod events;
 mod public;
 
 use std::collections::BTreeSet;
@@ -74,6 +81,8 @@ use claviger_runtime::settings::{self, AbsolutePath, Section};
 use claviger_runtime::telemetry::LogConfig;
 use claviger_runtime::tls;
 use serde::{Deserialize, Deserializer};
+
+use crate::events::EventsConfig;
 
 pub use attestors::AttestorsConfig;
 pub use claviger_runtime::settings::{Problem, Problems};
@@ -118,6 +127,8 @@ pub struct Config {
     pub health: Option<SocketAddr>,
     /// What strangers are told; nothing if unset.
     pub public: Option<PublicConfig>,
+    /// Where events go; nowhere by default.
+    pub events: EventsConfig,
     /// How to log.
     pub log: LogConfig,
     /// How much of everything there may be.
@@ -222,6 +233,7 @@ impl Config {
             control: None,
             health: None,
             public: None,
+            events: EventsConfig::default(),
             log: LogConfig::default(),
             limits: Limits::default(),
             warnings: Vec::new(),
@@ -278,6 +290,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         let advice = "judges no evidence yet; configure a kind, such as `[attestors.oidc]`";
         root.problem("public.direct", &true, advice);
     }
+    let events = root.table("events", events::read);
     let limits = root.table("limits", limits);
     let lifetimes = [
         ("x509-svid-ttl", x509_svid_ttl),
@@ -319,6 +332,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         control,
         health,
         public,
+        events,
         log,
         limits,
         warnings,

@@ -29,10 +29,12 @@ use claviger_core::grant::{Grant, IssueEar, IssueJwt, IssueWit, IssueX509, Issue
 use claviger_core::policies::PoliciesContents;
 use claviger_core::time::UnixTime;
 use claviger_runtime::tasks::Tasks;
+use metrics::counter;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::ca::issued;
 use crate::epoch::LedgerTime;
+use crate::metrics as names;
 use crate::storage::directory::DataDirectory;
 use crate::store::{Space, Store, StoreError, Write};
 use witness::Witness;
@@ -172,6 +174,7 @@ impl Journal {
         change: Change,
     ) -> Result<Recorded<Grant<T>>, CommitError> {
         self.commit(change).await?;
+        counter!(names::ISSUED_WITH_DECISION).increment(1);
         Ok(Recorded::assertion(grant))
     }
 
@@ -270,6 +273,8 @@ impl Journal {
     ) -> Result<Vec<Recorded<Grant<T>>>, CommitError> {
         let events = grants.iter().map(event).collect();
         self.commit(Change { writes, events, ..Change::default() }).await?;
+        let count = grants.len().try_into().unwrap_or(u64::MAX);
+        counter!(names::ISSUED_WITH_DECISION).increment(count);
         Ok(grants.into_iter().map(Recorded::assertion).collect())
     }
 

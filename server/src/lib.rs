@@ -17,6 +17,7 @@
 //! | what may happen once: PSKs and join tokens | [`ledger`] |
 //! | the one task that writes | [`journal`] |
 //! | the audit log, and checkpoints of it | [`audit`] |
+//! | what other systems are told of what is in it | [`events`] |
 //! | the spans of time for which the ledger is complete | [`epoch`] |
 //! | where all of it is kept | [`store`], [`storage`] |
 //! | every metric by name | [`metrics`] |
@@ -29,6 +30,7 @@ pub mod config;
 mod control;
 pub mod direct;
 pub mod epoch;
+pub mod events;
 pub mod journal;
 pub mod ledger;
 pub mod limits;

@@ -63,6 +63,21 @@ pub const STALE: &str = "claviger_server_stale_evidence_total";
 pub const LIMITS_FULL: &str = "claviger_server_limits_full_total";
 /// Requests to the control door, by what and outcome.
 pub const CONTROL_REQUESTS: &str = "claviger_server_control_requests_total";
+/// Decisions of the policies, by verdict and action. Those with the verdict `deny` are the attempts
+/// that were blocked.
+pub const DECISIONS: &str = "claviger_server_decisions_total";
+/// Credentials issued with the decision behind them on record.
+pub const ISSUED_WITH_DECISION: &str = "claviger_server_issued_with_decision_total";
+/// Denials and anomalies that are not on record because too many came at once, or the journal failed.
+pub const DECISIONS_UNWRITTEN: &str = "claviger_server_decisions_unwritten_total";
+/// What stood out among decisions, by kind.
+pub const ANOMALIES: &str = "claviger_server_anomalies_total";
+/// Events sent to other systems, by exporter.
+pub const EVENTS_SENT: &str = "claviger_server_events_sent_total";
+/// Events that no room was left for because an exporter did not keep up, by exporter.
+pub const EVENTS_DROPPED: &str = "claviger_server_events_dropped_total";
+/// Failed attempts to send events, by exporter.
+pub const EVENTS_FAILED: &str = "claviger_server_events_failed_total";
 
 /// Describes all of them, for whoever reads `/metrics`.
 pub fn describe() {
@@ -108,6 +123,13 @@ pub fn describe() {
         POLICIES_REFUSED,
         "1 while what lies in the policy folder is wrong and older policies are in force"
     );
+    describe_counter!(DECISIONS, "Decisions of the policies, by verdict and action");
+    describe_counter!(ISSUED_WITH_DECISION, "Credentials issued with the decision on record");
+    describe_counter!(DECISIONS_UNWRITTEN, "Denials and anomalies that are not on record");
+    describe_counter!(ANOMALIES, "What stood out among decisions, by kind");
+    describe_counter!(EVENTS_SENT, "Events sent to other systems, by exporter");
+    describe_counter!(EVENTS_DROPPED, "Events dropped because an exporter did not keep up");
+    describe_counter!(EVENTS_FAILED, "Failed attempts to send events, by exporter");
     describe_gauge!(STANDINGS, "Identities that are risked or in quarantine, or were lately");
     describe_gauge!(QUARANTINED, "Identities in quarantine");
     describe_counter!(STANDINGS_CHANGED, "Changes to risk and quarantine, by what was changed");

@@ -8,17 +8,23 @@
 //! | what gateways ask, and signals of risk | `gateway` |
 //! | the folder they lie in, and putting in force what lies there now | [`folder`] |
 //! | telling agents which are in force | [`announce`] |
+//! | what becomes of a decision: metrics, the audit log, what stands out | [`record`], `news`, `anomalies` |
+//! | those that were in force, by their digests | [`kept`] |
 //!
 //! What policies are and how they decide is in `claviger_policy`. An identity in quarantine is denied
 //! whatever they say.
 
+mod anomalies;
 pub mod announce;
 mod changes;
 pub mod folder;
 mod conditions;
 mod gateway;
+pub mod kept;
 pub mod known;
+pub(crate) mod news;
 mod question;
+pub mod record;
 
 use std::fmt;
 use std::sync::Arc;
@@ -39,6 +45,7 @@ use crate::limits::Limits;
 use crate::standings::Standings;
 pub use conditions::Met;
 use known::Known;
+pub use record::{Asked, Record};
 
 /// The policies in force. Clones are handles to the same.
 #[derive(Clone, Debug)]
@@ -52,11 +59,12 @@ struct Inner {
     clock: Arc<dyn Clock>,
     limits: Limits,
     approvals: Approvals,
+    record: Record,
     current: watch::Sender<Arc<PolicySet>>,
 }
 
 impl Policies {
-    /// Puts `set` in force for `trust_domain`.
+    /// Puts `set` in force for `trust_domain`. What is decided goes to `record`.
     #[must_use]
     pub fn new(
         set: PolicySet,
@@ -64,11 +72,12 @@ impl Policies {
         known: Arc<dyn Known>,
         standings: Standings,
         clock: Arc<dyn Clock>,
+        record: Record,
     ) -> Self {
         let current = watch::Sender::new(Arc::new(set));
         let (limits, approvals) = (Limits::default(), Approvals::default());
         let inner =
-            Inner { trust_domain, known, standings, clock, limits, approvals, current };
+            Inner { trust_domain, known, standings, clock, limits, approvals, record, current };
         Self(Arc::new(inner))
     }
 
@@ -95,7 +104,7 @@ impl Policies {
     ///
     /// [`Denied`] unless a policy permits it.
     pub fn issue_x509(&self, act: IssueX509) -> Result<Grant<IssueX509>, Denied> {
-        let decided = self.ask(self.about_x509(&act))?;
+        let decided = self.ask_for(self.about_x509(&act), &Asked::by(&act.requester))?;
         Ok(Grant::assertion(act, decided))
     }
 
@@ -105,7 +114,7 @@ impl Policies {
     ///
     /// [`Denied`] unless a policy permits it.
     pub fn issue_x509_ca(&self, act: IssueX509Ca) -> Result<Grant<IssueX509Ca>, Denied> {
-        let decided = self.ask(self.about_x509_ca(&act))?;
+        let decided = self.ask_for(self.about_x509_ca(&act), &Asked::default())?;
         Ok(Grant::assertion(act, decided))
     }
 
@@ -115,7 +124,7 @@ impl Policies {
     ///
     /// [`Denied`] unless a policy permits it.
     pub fn issue_jwt(&self, act: IssueJwt) -> Result<Grant<IssueJwt>, Denied> {
-        let decided = self.ask(self.about_jwt(&act))?;
+        let decided = self.ask_for(self.about_jwt(&act), &Asked::by(&act.requester))?;
         Ok(Grant::assertion(act, decided))
     }
 
@@ -125,7 +134,7 @@ impl Policies {
     ///
     /// [`Denied`] unless a policy permits it.
     pub fn issue_wit(&self, act: IssueWit) -> Result<Grant<IssueWit>, Denied> {
-        let decided = self.ask(self.about_wit(&act))?;
+        let decided = self.ask_for(self.about_wit(&act), &Asked::by(&act.requester))?;
         Ok(Grant::assertion(act, decided))
     }
 
@@ -135,7 +144,7 @@ impl Policies {
     ///
     /// [`Denied`] unless a policy permits it.
     pub fn issue_ear(&self, act: IssueEar) -> Result<Grant<IssueEar>, Denied> {
-        let decided = self.ask(self.about_ear(&act))?;
+        let decided = self.ask_for(self.about_ear(&act), &Asked::by(&act.requester))?;
         Ok(Grant::assertion(act, decided))
     }
 
@@ -145,7 +154,7 @@ impl Policies {
     ///
     /// [`Denied`] unless a policy permits it.
     pub fn issue_psk(&self, act: IssuePsk) -> Result<Grant<IssuePsk>, Denied> {
-        let decided = self.ask(self.about_psk(&act))?;
+        let decided = self.ask_for(self.about_psk(&act), &Asked::by(&act.requester))?;
         Ok(Grant::assertion(act, decided))
     }
 
@@ -156,14 +165,37 @@ impl Policies {
     ///
     /// [`Denied`] unless policies permit it.
     pub fn redeem_psk(&self, act: RedeemPsk) -> Result<Grant<RedeemPsk>, Denied> {
-        let mut decided = self.ask(self.about_redeeming(Action::RedeemPsk, &act))?;
+        let asked = Asked::by(&act.requester);
+        let question = self.about_redeeming(Action::RedeemPsk, &act);
+        let mut decided = self.ask_for(question, &asked)?;
         match act.proof {
             PskProof::Binder { .. } => {}
             PskProof::IdentityOnly => {
-                decided = self.ask(self.about_redeeming(Action::RedeemPskByIdentity, &act))?;
+                let question = self.about_redeeming(Action::RedeemPskByIdentity, &act);
+                decided = self.ask_for(question, &asked)?;
             }
         }
         Ok(Grant::assertion(act, decided))
+    }
+
+    /// Decides, and takes note of it.
+    fn ask_for(&self, question: Question, asked: &Asked) -> Result<Box<Decided>, Denied> {
+        let answer = self.ask(question);
+        let (decided, why) = match &answer {
+            Ok(decided) => (decided, None),
+            Err(denied) => (&denied.decided, Some(&denied.why)),
+        };
+        let (known, now) = (&*self.0.known, self.now());
+        self.0.record.decided(decided, why, asked, known, now);
+        answer
+    }
+
+    /// Takes note of a denial for a reason beyond the policies, after they were asked.
+    #[must_use]
+    pub fn noted(&self, denied: Denied, asked: &Asked) -> Denied {
+        let (known, now) = (&*self.0.known, self.now());
+        self.0.record.decided(&denied.decided, Some(&denied.why), asked, known, now);
+        denied
     }
 
     fn ask(&self, question: Question) -> Result<Box<Decided>, Denied> {
@@ -267,6 +299,10 @@ mod tests {
             Selectors::new()
         }
 
+        fn is_registered(&self, _id: &SpiffeId) -> bool {
+            false
+        }
+
         fn evidence(&self, _agent: &SpiffeId, _now: UnixTime) -> Option<EvidenceShown> {
             None
         }
@@ -279,7 +315,8 @@ mod tests {
     fn policies(source: Source, now: u64) -> Policies {
         let set = PolicySet::compile(source).unwrap();
         let domain = "example.org".parse().unwrap();
-        Policies::new(set, domain, Arc::new(Nobody), Standings::default(), TestClock::at(now))
+        let (standings, clock) = (Standings::default(), TestClock::at(now));
+        Policies::new(set, domain, Arc::new(Nobody), standings, clock, Record::default())
     }
 
     fn x509(subject: &str) -> IssueX509 {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use claviger_attestors::fetch::RootsError;
 use claviger_core::bundle::Bundle;
 use claviger_core::time::Clock;
 use claviger_proto::claviger::admin::v1::admin_server::AdminServer;
@@ -42,9 +43,10 @@ use crate::ca::rotation::{Rotation, RotationError};
 use crate::config::Config;
 use crate::control;
 use crate::direct::Direct;
+use crate::events;
 use crate::metrics;
 use crate::policy::announce::{AnnounceError, Announcer};
-use crate::policy::{Policies, folder};
+use crate::policy::{Policies, Record, folder};
 use crate::public::{self, PublicError, Shown};
 use crate::registry::{self, Registry};
 use crate::storage::{OpenError, Storage};
@@ -92,6 +94,7 @@ impl Server {
         let trust_domain = config.trust_domain.clone();
         let storage =
             Storage::open(&config.data_dir, Arc::clone(&clock), &trust_domain, tasks).await?;
+        events::start(&config.events, &storage.journal, tasks).map_err(StartError::Events)?;
         let policy_dir = config.policy_dir.as_deref();
         let (set, opened) = folder::open(policy_dir, &storage.journal, clock.now()).await?;
 
@@ -104,7 +107,8 @@ impl Server {
         let standings = storage.standings.clone();
         let known = Arc::new(registry.clone());
         let domain = registry.trust_domain().clone();
-        let policy = Policies::new(set, domain, known, standings, Arc::clone(&clock));
+        let record = Record::start(journal.clone(), tasks);
+        let policy = Policies::new(set, domain, known, standings, Arc::clone(&clock), record);
         let loaded = policy.approvals().load(&storage.journal, &storage.epochs).await;
         loaded.map_err(StartError::Approvals)?;
         let following = opened.with(policy.clone(), journal.clone(), Arc::clone(&clock));
@@ -356,6 +360,9 @@ pub enum StartError {
     /// What it remembers can't be opened.
     #[error(transparent)]
     Storage(#[from] OpenError),
+    /// Nobody can vouch for the collector of events.
+    #[error("cannot send events to the collector in `events.otlp`")]
+    Events(#[source] RootsError),
     /// The policies are wrong.
     #[error(transparent)]
     Policy(#[from] folder::OpenError),

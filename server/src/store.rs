@@ -49,11 +49,13 @@ pub enum Space {
     /// bytes), then its serial number. What ends first comes first. There are no more than are issued
     /// within the longest life of an SVID.
     Issued,
+    /// The policies that were in force, by their digests; and in which order they came into force.
+    Policies,
 }
 
 impl Space {
     /// Every space.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Entries,
         Self::Agents,
@@ -65,6 +67,7 @@ impl Space {
         Self::Standings,
         Self::Approvals,
         Self::Issued,
+        Self::Policies,
     ];
 
     /// Its name on disk.
@@ -82,6 +85,7 @@ impl Space {
             Self::Standings => "standings",
             Self::Approvals => "approvals",
             Self::Issued => "issued",
+            Self::Policies => "policies",
         }
     }
 }

@@ -4,14 +4,12 @@
 //! |---|---|
 //! | redeeming, and what agents say and are told | here |
 //! | issuing, for agents and for programs without one | `issue` |
-//! | refusals that are on record already | `denials` |
 //!
 //! A redemption checks, in this order: the agent, the key's existence, that the acceptor is the one
 //! the key names, that its client is still registered, and the policy of the moment; then the ledger
 //! verifies the binder and spends the key, durably, before the answer leaves. Every refusal looks
 //! the same.
 
-mod denials;
 mod issue;
 
 use claviger_core::grant::{PskProof, RedeemPsk};

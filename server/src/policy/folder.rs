@@ -18,8 +18,8 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::Policies;
 use super::changes::Watch;
+use super::{Policies, kept};
 use crate::journal::{Change, CommitError, Journal};
 use crate::metrics as names;
 
@@ -198,10 +198,12 @@ async fn read(dir: PathBuf) -> Result<PolicySet, LoadError> {
     reading.unwrap_or_else(|panic| Err(LoadError::Read { path, source: io::Error::other(panic) }))
 }
 
-/// Writes down that `set` is about to be in force.
+/// Writes down that `set` is about to be in force, and keeps it.
 async fn record(journal: &Journal, set: &PolicySet) -> Result<(), CommitError> {
+    let kept = kept::keep(&**journal.store(), set.source()).await;
+    let writes = kept.map_err(|error| CommitError::Store(Arc::new(error)))?;
     let loaded = Event::PolicyLoaded { policy: set.digest(), policies: set.count() };
-    let change = Change { events: vec![loaded], ..Change::default() };
+    let change = Change { writes, events: vec![loaded], ..Change::default() };
     journal.commit(change).await.map(|_head| ())
 }
 

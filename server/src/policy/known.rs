@@ -14,6 +14,9 @@ pub trait Known: fmt::Debug + Send + Sync {
     /// What was attested of whoever has the identity: what the entries that give it all ask for.
     fn selectors(&self, id: &SpiffeId) -> Selectors;
 
+    /// Whether anybody has the identity.
+    fn is_registered(&self, id: &SpiffeId) -> bool;
+
     /// What the agent was admitted by, at `now`.
     fn evidence(&self, agent: &SpiffeId, now: UnixTime) -> Option<EvidenceShown>;
 }
@@ -21,6 +24,10 @@ pub trait Known: fmt::Debug + Send + Sync {
 impl Known for Registry {
     fn selectors(&self, id: &SpiffeId) -> Selectors {
         self.selectors_of(id)
+    }
+
+    fn is_registered(&self, id: &SpiffeId) -> bool {
+        self.is_registered(id)
     }
 
     fn evidence(&self, agent: &SpiffeId, now: UnixTime) -> Option<EvidenceShown> {

@@ -187,7 +187,8 @@ fn options(space: Space) -> KeyspaceCreateOptions {
         | Space::Authorities
         | Space::Standings
         | Space::Approvals
-        | Space::Issued => MIB,
+        | Space::Issued
+        | Space::Policies => MIB,
     };
     KeyspaceCreateOptions::default().max_memtable_size(buffer)
 }

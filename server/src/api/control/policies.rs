@@ -1,6 +1,9 @@
 //! The policies in force, and reading them again.
 
-use claviger_policy::PolicySet;
+use std::error::Error;
+
+use claviger_core::grant::PolicyDigest;
+use claviger_policy::{PolicySet, Source};
 use claviger_proto::claviger::admin::v1::{GetPoliciesRequest, GetPoliciesResponse};
 use claviger_runtime::telemetry::Chain;
 use tonic::Status;
@@ -9,6 +12,7 @@ use tracing::error;
 use super::Service;
 use crate::api::not_committed;
 use crate::policy::folder::ReloadError;
+use crate::policy::kept;
 
 /// The policies that are asked for: those in force, or older ones by their digest.
 pub(super) async fn kept(
@@ -19,7 +23,30 @@ pub(super) async fn kept(
     if request.digest.is_empty() || request.digest == current.digest().to_string() {
         return in_force(service, &current);
     }
-    Err(Status::not_found("no policies with this digest were ever in force"))
+    let digest = request.digest.parse::<PolicyDigest>().map_err(|_no_digest| {
+        Status::invalid_argument("digest: it is not 64 hexadecimal digits")
+    })?;
+    older(service, digest).await
+}
+
+/// Policies that are in force no more.
+async fn older(service: &Service, digest: PolicyDigest) -> Result<GetPoliciesResponse, Status> {
+    let unreadable = |error: &(dyn Error + 'static)| {
+        error!(error = %Chain(error), %digest, "cannot read policies that were in force");
+        Status::internal("the policies cannot be read; see the server's log")
+    };
+    let store = service.shared.storage.journal.store();
+    let found = kept::find(&**store, digest).await.map_err(|error| unreadable(&error))?;
+    let bytes = found.ok_or_else(|| {
+        Status::not_found("no policies with this digest were in force, or too many were since")
+    })?;
+    let source = Source::from_bytes(&bytes).map_err(|error| unreadable(&error))?;
+    let policies = serde_json::to_vec(source.files()).map_err(|error| unreadable(&error))?;
+    Ok(GetPoliciesResponse {
+        digest: digest.to_string(),
+        policies,
+        ..GetPoliciesResponse::default()
+    })
 }
 
 /// Reads the folder again.

@@ -1,8 +1,5 @@
 //! A one-time PSK for a client that was identified before: by its agent, or by its own evidence.
 
-use std::sync::Arc;
-
-use claviger_core::audit::Event;
 use claviger_core::grant::{IssuePsk, Requester};
 use claviger_core::id::SpiffeId;
 use claviger_core::psk::derive::PskBase;
@@ -11,16 +8,13 @@ use claviger_core::psk::{PskBinding, PskHash, PskTtl, Purpose, Run};
 
 use super::super::Shared;
 use super::super::fresh::Stale;
-use super::denials::Denials;
-use crate::journal::Change;
 use crate::ledger::LedgerError;
-use crate::policy::Denied;
+use crate::policy::{self, Denied};
 
-/// Issues PSKs. Clones share what they remember of refusals.
+/// Issues PSKs.
 #[derive(Clone, Debug)]
 pub(crate) struct Issuer {
     pub(crate) shared: Shared,
-    denials: Arc<Denials>,
 }
 
 /// What a client asks for.
@@ -51,8 +45,8 @@ pub(crate) struct Issued {
 
 impl Issuer {
     /// An issuer over what the services share.
-    pub(crate) fn new(shared: Shared) -> Self {
-        Self { shared, denials: Arc::default() }
+    pub(crate) const fn new(shared: Shared) -> Self {
+        Self { shared }
     }
 
     /// Issues what is `asked` for, on the word of `requester`. Whether the client is who it says is
@@ -84,37 +78,16 @@ impl Issuer {
         };
         let act = IssuePsk { binding: binding.clone(), requester };
         let policy = &self.shared.policy;
-        let granted = policy.issue_psk(act).and_then(|grant| {
-            let met = policy.meet(grant.decided())?;
-            Ok((grant, met))
-        });
-        let (grant, met) = match granted {
-            Ok(granted) => granted,
-            Err(denied) => return Err(self.denied(asked, denied).await),
-        };
+        let by = policy::Asked::by(&act.requester);
+        let grant = policy.issue_psk(act)?;
         let decided = Box::new(grant.decided().clone());
+        let met = policy.meet(&decided).map_err(|denied| policy.noted(denied, &by))?;
         let minted = match ledger.mint(grant, met).await {
             Ok(minted) => minted,
-            Err(LedgerError::Unmet) => {
-                return Err(self.denied(asked, policy.unmet(decided)).await);
-            }
+            Err(LedgerError::Unmet) => return Err(policy.noted(policy.unmet(decided), &by).into()),
             Err(error) => return Err(error.into()),
         };
         Ok(Issued { identity: minted.identity, base: minted.base, binding })
-    }
-
-    /// The operator wants to read in the audit log who asked for what in vain.
-    async fn denied(&self, asked: Asked, denied: Denied) -> IssueError {
-        let Asked { client, server, purpose, ttl, run } = asked;
-        if !self.denials.is_news(&client, &server, &purpose, self.shared.now()) {
-            return IssueError::Denied(denied);
-        }
-        let event = Event::PskDenied { client, server, purpose, ttl, run, policy: denied.policy() };
-        let change = Change { events: vec![event], ..Change::default() };
-        match self.shared.storage.journal.commit(change).await {
-            Ok(_head) => IssueError::Denied(denied),
-            Err(error) => IssueError::Ledger(LedgerError::Commit(error)),
-        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! One-time PSKs.
 
+use claviger_core::anomaly::Anomaly;
 use claviger_core::audit::Event;
+use claviger_core::decision::{Action, Why};
 use claviger_core::id::SpiffeId;
 use claviger_core::psk::derive::PskBase;
 use claviger_core::psk::{PskBinding, PskHash, binder};
@@ -188,8 +190,16 @@ async fn what_the_policy_refuses_is_on_record_once_a_minute() {
         let denied = issue(&web, ask(WEB, DB)).await.map(drop);
         refused(denied, Code::PermissionDenied, "not permitted");
     }
-    let events = world.events().await;
-    let denials = events.iter().filter(|event| matches!(event, Event::PskDenied { .. })).count();
+    let denied = |event: &Event| {
+        let Event::Denied { decided, why, times, .. } = event else { return false };
+        let asked = decided.question.action == Action::IssuePsk;
+        asked && *why == Why::Policy && *times == 1
+    };
+    world.recorded(denied).await;
+    let unexpected = Anomaly::UnexpectedPath;
+    let stands_out = |event: &Event| matches!(event, Event::AnomalyFound { anomaly, .. } if *anomaly == unexpected);
+    world.recorded(stands_out).await;
+    let denials = world.events().await.into_iter().filter(|event| denied(event)).count();
     assert_eq!(denials, 1);
 }
 

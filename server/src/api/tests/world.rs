@@ -205,6 +205,23 @@ impl World {
         Self { dir, clock, running, tasks }
     }
 
+    /// Waits until there is such a record in the audit log, which is written a moment after a denial.
+    pub(super) async fn recorded(&self, wanted: impl Fn(&Event) -> bool) -> Event {
+        let request = ReadAuditRequest { follow: true, ..ReadAuditRequest::default() };
+        let records = AdminClient::new(self.operator()).read_audit(request).await.unwrap();
+        let mut records = records.into_inner();
+        let found = async {
+            loop {
+                let record = records.next().await.unwrap().unwrap();
+                let event = serde_json::from_slice::<Body>(&record.body).unwrap().event;
+                if wanted(&event) {
+                    return event;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), found).await.unwrap()
+    }
+
     /// Stops the server in good order, and gives back what it leaves on disk.
     pub(super) async fn stop(self) -> tempfile::TempDir {
         self.tasks.stop();

@@ -26,9 +26,9 @@ use crate::ca::revocation::Revocations;
 use crate::ca::rotation::Rotation;
 use crate::config::Config;
 use crate::epoch::Doubt;
-use crate::policy::Policies;
 use crate::policy::announce::Announcer;
 use crate::policy::folder::Folder;
+use crate::policy::{Policies, Record};
 use crate::registry::{Registry, fixture};
 use crate::storage::Storage;
 use crate::storage::fixture::{NOW, TestClock};
@@ -160,8 +160,9 @@ impl World {
             Revocations::open(keys, journal.clone(), Arc::clone(&clock), bundle).await.unwrap();
         let (set, known) = (PolicySet::compile(source).unwrap(), Arc::new(registry.clone()));
         let policy = {
-            let standings = storage.standings.clone();
-            Policies::new(set, domain, known, standings, Arc::clone(&clock))
+            let (standings, clock) = (storage.standings.clone(), Arc::clone(&clock));
+            let record = Record::start(storage.journal.clone(), &tasks);
+            Policies::new(set, domain, known, standings, clock, record)
         };
         let issuance = {
             let (policy, standings) = (policy.clone(), storage.standings.clone());

@@ -7,6 +7,7 @@ use super::*;
 use crate::audit::read;
 use crate::ca::rotation::Rotation;
 use crate::config::Config;
+use crate::policy::Record;
 use crate::policy::known::Known;
 use crate::standings::Standings;
 use crate::storage::fixture::{Life, NOW, TestClock};
@@ -19,6 +20,10 @@ struct Nobody;
 impl Known for Nobody {
     fn selectors(&self, _id: &SpiffeId) -> Selectors {
         Selectors::new()
+    }
+
+    fn is_registered(&self, _id: &SpiffeId) -> bool {
+        false
     }
 
     fn evidence(&self, _agent: &SpiffeId, _now: UnixTime) -> Option<EvidenceShown> {
@@ -40,8 +45,9 @@ impl World {
         let life = Life::over(store, dir.path(), &clock).await.unwrap();
         let domain = "example.org".parse().unwrap();
         let shown: Arc<dyn Clock> = Arc::<TestClock>::clone(&clock);
-        let policies =
-            Policies::new(set("one"), domain, Arc::new(Nobody), Standings::default(), shown);
+        let (known, standings) = (Arc::new(Nobody), Standings::default());
+        let record = Record::default();
+        let policies = Policies::new(set("one"), domain, known, standings, shown, record);
         Self { dir, clock, life, policies }
     }
 
