@@ -20,6 +20,9 @@ use crate::failure::Failure;
 use crate::socket::AdminSocket;
 use crate::status::{self, Peer};
 
+/// The most bytes of an answer with policies: 4 MiB of them, whose JSON may be twice as long.
+const MAX_POLICIES: usize = 10 << 20;
+
 /// A connection to a server's admin socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Server(Connection);
@@ -52,7 +55,7 @@ impl Server {
     }
 
     pub(crate) fn control(&self) -> ControlClient<Channel> {
-        ControlClient::new(self.channel())
+        ControlClient::new(self.channel()).max_decoding_message_size(MAX_POLICIES)
     }
 
     pub(crate) fn svids(&self) -> SvidClient<Channel> {

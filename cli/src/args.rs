@@ -5,7 +5,8 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "server")]
 use crate::commands::server;
 use crate::commands::{
-    agent, approval, audit, bundle, conformance, entry, healthcheck, jwt, psk, svid, token, why, wit,
+    agent, approval, audit, bundle, conformance, entry, healthcheck, jwt, psk, svid, token, why,
+    wit,
 };
 use crate::console::{Console, Format};
 use crate::failure::Failure;
@@ -74,6 +75,8 @@ enum Command {
     #[command(subcommand)]
     Ci(crate::commands::ci::Command),
     #[command(subcommand)]
+    Policy(crate::commands::policy::Command),
+    #[command(subcommand)]
     Audit(audit::Command),
     #[cfg(feature = "evidence")]
     #[command(subcommand)]
@@ -121,6 +124,7 @@ impl Command {
             Self::Risk(command) => command.run(console).await,
             #[cfg(feature = "ci")]
             Self::Ci(command) => command.run(console).await,
+            Self::Policy(command) => Box::pin(command.run(console)).await,
             Self::Audit(command) => command.run(console).await,
             #[cfg(feature = "evidence")]
             Self::Evidence(command) => command.run(console),

@@ -16,6 +16,7 @@ pub(crate) mod entry;
 pub(crate) mod evidence;
 pub(crate) mod healthcheck;
 pub(crate) mod jwt;
+pub(crate) mod policy;
 pub(crate) mod psk;
 pub(crate) mod quarantine;
 #[cfg(feature = "evidence")]

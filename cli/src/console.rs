@@ -99,6 +99,19 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -
     table.trim_fmt()
 }
 
+/// A number as people read it: `1,000`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (left, digit) in (1..=digits.len()).rev().zip(digits.chars()) {
+        text.push(digit);
+        if left % 3 == 1 && left != 1 {
+            text.push(',');
+        }
+    }
+    text
+}
+
 /// How many there are: `{"count":2}`, or `2 agents`.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Count {

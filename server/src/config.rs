@@ -311,7 +311,11 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     if let (Some(control), true) = (control, control == health)
         && control.port() != 0
     {
-        root.problem("control.listen", &control, "is taken by `health.listen`; choose another port");
+        root.problem(
+            "control.listen",
+            &control,
+            "is taken by `health.listen`; choose another port",
+        );
     }
     Some(Config {
         trust_domain: trust_domain?,

@@ -104,3 +104,6 @@ fn is_routine(body: &[u8]) -> bool {
             .any(|routine| name.starts_with(routine))
     })
 }
+
+#[cfg(test)]
+mod tests;

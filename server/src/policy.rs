@@ -14,11 +14,11 @@
 //! What policies are and how they decide is in `claviger_policy`. An identity in quarantine is denied
 //! whatever they say.
 
-mod anomalies;
 pub mod announce;
+mod anomalies;
 mod changes;
-pub mod folder;
 mod conditions;
+pub mod folder;
 mod gateway;
 pub mod kept;
 pub mod known;

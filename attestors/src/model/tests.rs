@@ -235,7 +235,7 @@ async fn a_file_is_read_once_whoever_asks() {
     let process = ourselves();
     let loaded = world.attestor.look(&process).await.unwrap();
     let [file] = loaded.as_slice() else { panic!("one file is open: {loaded:?}") };
-    let asked = (0..100).map(|_| world.attestor.digests.digest(file));
+    let asked = (0..100).map(|_| world.attestor.digests.digest(file, None));
     let digests = futures_util::future::join_all(asked).await;
     assert!(digests.iter().all(|found| hex::encode(found.as_ref().unwrap()) == sha256(ONE)));
     assert_eq!(world.attestor.digests.reads(), 1);

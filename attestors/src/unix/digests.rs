@@ -262,7 +262,7 @@ mod tests {
         let (_file, program) = open(&path);
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, b"other").unwrap();
-        let error = Digests::new(9, later()).read(&open(&path).0, &program).unwrap_err();
+        let error = Digests::new(9, later()).read(&open(&path).0, &program, None).unwrap_err();
         assert!(matches!(error, AttestError::ProgramWritten), "{error}");
     }
 
@@ -274,7 +274,7 @@ mod tests {
         for size in 0..REMEMBERED + 10 {
             std::fs::write(&path, vec![0; size]).unwrap();
             let id = FileId::of(&std::fs::metadata(&path).unwrap());
-            memory.remember(id, Digest::default());
+            memory.remember(id, (Digest::default(), Instant::now()));
         }
         assert_eq!((memory.digests.len(), memory.order.len()), (REMEMBERED, REMEMBERED));
     }

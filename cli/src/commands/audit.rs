@@ -1,7 +1,10 @@
 //! `claviger audit`: what happened, and proof that nobody changed it.
 
+mod decisions;
 mod export;
+mod phrases;
 mod record;
+mod replay;
 mod tail;
 mod verify;
 
@@ -34,6 +37,15 @@ pub(crate) enum Command {
         hashed, byte for byte.\n\n\
         Example:\n  claviger audit export --file audit.jsonl")]
     Export(export::Export),
+    /// Decides again what was decided, and tells what differs
+    #[command(
+        long_about = "Decides again what the log says was decided, by the same policies, which the \
+        server keeps by their digests: verdict, policies and obligations have to be the same, byte \
+        for byte. With --against it tells instead which answers would change with the policies in a \
+        folder.\n\n\
+        Example:\n  claviger audit replay --last 10000"
+    )]
+    Replay(replay::Replay),
 }
 
 impl Command {
@@ -42,9 +54,11 @@ impl Command {
             Self::Verify(verify) => verify.run(console).await,
             Self::Tail(tail) => tail.run(console).await,
             Self::Export(export) => export.run(console).await,
+            Self::Replay(replay) => replay.run(console).await,
         }
     }
 }
 
+pub(crate) use decisions::{Decisions, Part};
 #[cfg(all(feature = "server", feature = "agent", feature = "shim"))]
 pub(crate) use verify::{Verified, verify_online};

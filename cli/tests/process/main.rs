@@ -11,6 +11,7 @@ mod federation;
 mod files;
 mod kill;
 mod outage;
+mod quarantine;
 mod revocation;
 mod tokens;
 mod why;

@@ -56,7 +56,10 @@ fn a_table_that_makes_no_sense_is_refused_with_its_line() {
         (case("expect = \"allow\""), "`a.test.toml`, line 6"),
         (case("expect = \"deny\"\nbecuase = \"x\""), "becuase"),
         (case("expect = \"deny\"\ncontext = { rsk = 1 }"), "rsk"),
-        (case("expect = \"deny\"").replace("spiffe://example.org/db", "db"), "a SPIFFE ID, not `db`"),
+        (
+            case("expect = \"deny\"").replace("spiffe://example.org/db", "db"),
+            "a SPIFFE ID, not `db`",
+        ),
         (case("expect = \"deny\"").replace("connect", "conect"), "there is no such action"),
         ("[[cases]]\n".to_owned(), "cases"),
     ] {

@@ -32,7 +32,11 @@ pub fn server_config(
     bundle: &TrustBundle,
     clock: Arc<dyn Clock>,
 ) -> Arc<ServerConfig> {
-    Arc::new(between_svids(identity, ClientVerifier { bundle: bundle.clone(), mandatory: false }, clock))
+    Arc::new(between_svids(
+        identity,
+        ClientVerifier { bundle: bundle.clone(), mandatory: false },
+        clock,
+    ))
 }
 
 /// The same for programs that speak HTTP/1.1, and that have to present an SVID.

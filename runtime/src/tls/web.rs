@@ -119,8 +119,7 @@ pub fn mutual_web_client_config(
     expected: SpiffeId,
     clock: Arc<dyn Clock>,
 ) -> Arc<ClientConfig> {
-    let mut config =
-        ClientConfig::clone(&client_config(Some(identity), bundle, expected, clock));
+    let mut config = ClientConfig::clone(&client_config(Some(identity), bundle, expected, clock));
     config.alpn_protocols = vec![HTTP.to_vec()];
     Arc::new(config)
 }

@@ -160,7 +160,8 @@ impl World {
     fn mint(&mut self, ttl: u64) {
         let ledger = &self.life().storage.ledger;
         let ttl = ledger.now().as_secs() - NOW + ttl;
-        let minted = self.runtime.block_on(ledger.mint(issue(binding(ttl)), Met::nothing())).unwrap();
+        let minted =
+            self.runtime.block_on(ledger.mint(issue(binding(ttl)), Met::nothing())).unwrap();
         self.psks.push(Psk { minted, ttl, void: false, spent_by: None });
     }
 

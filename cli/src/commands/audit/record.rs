@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use claviger_core::audit::Link;
+use claviger_core::decision::Decided;
 use claviger_core::evidence::Appraisal;
 use claviger_proto::claviger::admin::v1::AuditRecord;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::phrases;
 use crate::failure::Failure;
 use crate::times;
 
@@ -54,8 +56,22 @@ impl fmt::Display for Line {
         let event = body.remove("event").unwrap_or_default();
         let event = event.as_str().unwrap_or("unknown");
         write!(f, "{:>5}  {}  {event:<20}", self.seq, times::show_unsigned(time))?;
+        // What is issued says itself what was asked for.
+        let is_issue = body.contains_key("policy") && body.contains_key("decided");
         for (name, value) in body {
             // In place of the JSON, which nobody reads.
+            if name == "decided"
+                && let Ok(decided) = serde_json::from_value::<Decided>(value.clone())
+            {
+                let answer = phrases::answer(&decided.decision);
+                if is_issue {
+                    write!(f, " {name}=\"{answer}\"")?;
+                } else {
+                    let question = phrases::question(&decided.question);
+                    write!(f, " {name}=\"{question}: {answer}\"")?;
+                }
+                continue;
+            }
             if name == "appraisal"
                 && let Ok(appraisal) = serde_json::from_value::<Appraisal>(value.clone())
             {
@@ -142,6 +158,25 @@ mod tests {
         let newer = r#"{"time":0,"event":"x","appraisal":{"kind":1}}"#;
         let line = Line::try_from(wire(newer)).unwrap().to_string();
         assert!(line.ends_with(r#" appraisal={"kind":1}"#), "{line}");
+    }
+
+    #[test]
+    fn a_decision_is_read_in_words() {
+        let policy = "0".repeat(64);
+        let decided = format!(
+            r#"{{"question":{{"principal":{{"id":"spiffe://x/a"}},"action":"connect","resource":{{"identity":{{"id":"spiffe://x/b"}}}},"context":{{"purpose":"read"}}}},"decision":{{"verdict":"deny","policy":"{policy}","policies":["a.cedar#b"]}}}}"#
+        );
+        let denied = format!(r#"{{"time":0,"event":"denied","decided":{decided},"times":3}}"#);
+        let line = Line::try_from(wire(&denied)).unwrap().to_string();
+        assert!(
+            line.ends_with(
+                r#" decided="spiffe://x/a connect spiffe://x/b for read: deny by a.cedar#b" times=3"#
+            ),
+            "{line}"
+        );
+        let issued = format!(r#"{{"time":0,"event":"x","decided":{decided},"policy":"{policy}"}}"#);
+        let line = Line::try_from(wire(&issued)).unwrap().to_string();
+        assert!(line.contains(r#" decided="deny by a.cedar#b" policy=0"#), "{line}");
     }
 
     #[test]
