@@ -67,14 +67,14 @@ enum Both {
 }
 
 impl Both {
-    fn old(&self) -> Target {
+    fn before(&self) -> Target {
         match self {
             Self::Classes(old, _) => Target::Class(*old),
             Self::Tool(tool) => tool.clone(),
         }
     }
 
-    fn new(&self) -> Target {
+    fn after(&self) -> Target {
         match self {
             Self::Classes(_, new) => Target::Class(*new),
             Self::Tool(tool) => tool.clone(),
@@ -106,7 +106,7 @@ impl Together {
         for ((before, after), names) in &self.0 {
             for target in &targets {
                 let (then, now) =
-                    (was.of_pair(*before, &target.old()), is.of_pair(*after, &target.new()));
+                    (was.of_pair(*before, &target.before()), is.of_pair(*after, &target.after()));
                 if then.is_none() && now.is_none() {
                     continue;
                 }
@@ -127,7 +127,7 @@ impl Together {
                     way,
                 };
                 differences.extend(
-                    changed(then, now)
+                    changed(&then, &now)
                         .into_iter()
                         .map(|(gained, purpose, way)| difference(gained, purpose, way)),
                 );
@@ -166,12 +166,12 @@ impl<'a> Paths<'a> {
 }
 
 /// What is there in one only: whether it is new, its purpose and its way.
-fn changed(then: Option<Pair<'_>>, now: Option<Pair<'_>>) -> Vec<(bool, Option<Purpose>, Way)> {
+fn changed(then: &Option<Pair<'_>>, now: &Option<Pair<'_>>) -> Vec<(bool, Option<Purpose>, Way)> {
     let spoken_of = |pair: &Option<Pair<'_>>| {
         let purposes = pair.iter().flat_map(|(_, purposes)| purposes.iter().copied());
         purposes.cloned().collect::<BTreeSet<Purpose>>()
     };
-    let purposes = spoken_of(&then).union(&spoken_of(&now)).cloned().map(Some).collect::<Vec<_>>();
+    let purposes = spoken_of(then).union(&spoken_of(now)).cloned().map(Some).collect::<Vec<_>>();
     let there = |pair: &Option<Pair<'_>>, way: &Way, purpose: &Option<Purpose>| {
         let Some((ways, asked)) = pair else { return false };
         let Some(open) = ways.get(way) else { return false };
@@ -184,7 +184,7 @@ fn changed(then: Option<Pair<'_>>, now: Option<Pair<'_>>) -> Vec<(bool, Option<P
     let mut changed = Vec::new();
     for way in [Way::Connect, Way::Psk, Way::Call] {
         for purpose in purposes.iter().chain([&None]) {
-            let (was, is) = (there(&then, &way, purpose), there(&now, &way, purpose));
+            let (was, is) = (there(then, &way, purpose), there(now, &way, purpose));
             if was != is {
                 changed.push((is, purpose.clone(), way.clone()));
             }

@@ -17,7 +17,7 @@ use crate::set::PolicySet;
 use crate::vocabulary::Vocabulary;
 
 /// A decision, and what stands behind it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Explanation {
     /// What was asked.
     pub question: Question,
@@ -39,7 +39,7 @@ pub struct Text {
 }
 
 /// The smallest change that was found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Remedy {
     /// What to do, one or two things.
     pub changes: Vec<String>,

@@ -303,19 +303,8 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         .filter_map(|(key, ttl)| cut_short(key, ttl, &ca))
         .chain(shared_issuer(jwt_issuer.as_deref(), wit_issuer.as_deref()))
         .collect();
-    for (key, other) in [("health.listen", health), ("control.listen", control)] {
-        if trust_domain.is_some() && other == Some(listen) && listen.port() != 0 {
-            root.problem(key, &listen, "is taken by `listen`; choose another port");
-        }
-    }
-    if let (Some(control), true) = (control, control == health)
-        && control.port() != 0
-    {
-        root.problem(
-            "control.listen",
-            &control,
-            "is taken by `health.listen`; choose another port",
-        );
+    if trust_domain.is_some() {
+        one_port_each(root, listen, health, control);
     }
     Some(Config {
         trust_domain: trust_domain?,
@@ -341,6 +330,29 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         limits,
         warnings,
     })
+}
+
+/// Every door has an address of its own. The kernel chooses another port for each that asks for 0.
+fn one_port_each(
+    root: &mut Section<'_>,
+    listen: SocketAddr,
+    health: Option<SocketAddr>,
+    control: Option<SocketAddr>,
+) {
+    let taken = [
+        ("health.listen", health, "listen", Some(listen)),
+        ("control.listen", control, "listen", Some(listen)),
+        ("control.listen", control, "health.listen", health),
+    ];
+    for (key, address, other, at) in taken {
+        if let Some(address) = address
+            && Some(address) == at
+            && address.port() != 0
+        {
+            let advice = format!("is taken by `{other}`; choose another port");
+            root.problem(key, &address, advice);
+        }
+    }
 }
 
 fn svid_ttl(root: &mut Section<'_>, key: &'static str, default: SvidTtl) -> SvidTtl {

@@ -104,17 +104,17 @@ impl Server {
         let registry =
             Registry::open(trust_domain, config.limits, journal.clone(), Arc::clone(&clock), tasks)
                 .await?;
-        let standings = storage.standings.clone();
+        let stands = storage.standings.clone();
         let known = Arc::new(registry.clone());
         let domain = registry.trust_domain().clone();
         let record = Record::start(journal.clone(), tasks);
-        let policy = Policies::new(set, domain, known, standings, Arc::clone(&clock), record);
+        let policy = Policies::new(set, domain, known, stands.clone(), Arc::clone(&clock), record);
         let loaded = policy.approvals().load(&storage.journal, &storage.epochs).await;
         loaded.map_err(StartError::Approvals)?;
         let following = opened.with(policy.clone(), journal.clone(), Arc::clone(&clock));
         let folder = following.folder.clone();
         let issuance = {
-            let (policy, standings) = (policy.clone(), storage.standings.clone());
+            let (policy, standings) = (policy.clone(), stands.clone());
             Issuance { policy, journal, authority, standings, clock: Arc::clone(&clock) }
         };
         let announcer = {
@@ -132,7 +132,6 @@ impl Server {
         )
         .await?;
         let (revoking, withdrawing) = (revocations.clone(), revocations.clone());
-        let stands = storage.standings.clone();
         let seen = revocations.catch_up(&stands, 0).await?;
         let admin_ids = Arc::new(config.admin_ids.clone());
         let verifiers = {

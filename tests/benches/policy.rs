@@ -8,6 +8,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::use_debug,
     reason = "a benchmark stops at the first surprise, and prints what it found"
 )]
 

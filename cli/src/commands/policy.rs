@@ -143,7 +143,7 @@ impl Command {
             Self::Authorize(authorize) => authorize.run(console).await,
             Self::Status(status) => status.run(console).await,
             Self::Reload(reload) => reload.run(console).await,
-            Self::Suggest(suggest) => suggest.run(console).await,
+            Self::Suggest(suggest) => Box::pin(suggest.run(console)).await,
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::socket::AdminSocket;
 use change::Target;
+pub(crate) use listing::standings;
 
 /// Puts identities in quarantine, and lifts it
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,11 @@
 //! The binary as its users meet it: started, asked, stopped and killed from outside.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics is a test that fails"
+)]
 
 mod ci;
 mod conformance;

@@ -198,7 +198,7 @@ async fn cut(line: &mut Line) {
     let (client, server) = timeout(PATIENCE, both).await.unwrap();
     let errors = [client.unwrap_err(), server.unwrap_err()];
     let told = |error: &&std::io::Error| error.kind() == std::io::ErrorKind::ConnectionAborted;
-    let why = errors.iter().find(told).expect("nobody was told to end").to_string();
+    let why = errors.iter().find(told).unwrap().to_string();
     assert!(why.contains("is in quarantine"), "{why}");
 }
 

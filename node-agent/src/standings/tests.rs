@@ -127,7 +127,8 @@ async fn who_is_in_quarantine_is_known_after_a_restart() {
     let dir = DataDir::open(&parent.path().join("agent")).unwrap();
     let standings = Standings::load(&dir).await.unwrap();
     let (stop, keeps) = (tokio_util::sync::CancellationToken::new(), standings.clone());
-    let keeping = tokio::spawn(keep(keeps, dir.clone(), stop.clone()));
+    let mut keeping = tokio::task::JoinSet::new();
+    keeping.spawn(keep(keeps, dir.clone(), stop.clone()));
     tokio::task::yield_now().await;
     let harmless = wire::Standing { risk: 0, ..wire("b", 2, false) };
     standings.apply(update(page(true, 2, vec![wire("a", 1, true), harmless]))).unwrap();
@@ -144,7 +145,7 @@ async fn who_is_in_quarantine_is_known_after_a_restart() {
     assert!(known.of(&id("a")).quarantined);
     assert_eq!(names(&known.since(None)), ["/a"]);
     stop.cancel();
-    keeping.await.unwrap();
+    keeping.join_all().await;
 
     dir.write("standings.json", b"[]".to_vec().into()).await.unwrap();
     let error = Standings::load(&dir).await.unwrap_err();

@@ -183,7 +183,7 @@ fn a_digest_that_does_not_match_refuses() {
 fn what_is_announced_anew_need_not_be_compiled_again() {
     let signer = Signer::new();
     let (one, two) = (signer.signed(PERMIT, 1), signer.signed(CALM, 2));
-    assert!(one.renewed(two.announcement.clone()).is_none());
+    assert!(one.renewed(two.announcement).is_none());
     let later = Announcement { version: 3, expires_at: at(5_000), ..one.announcement.clone() };
     let renewed = one.renewed(later).unwrap();
     assert!(std::ptr::eq(renewed.set(), one.set()));

@@ -161,9 +161,9 @@ impl Contexts {
                 );
                 (name.clone(), value)
             };
-            Context::from_pairs(shape.iter().map(field))
+            Ok(Context::from_pairs(shape.iter().map(field))?)
         };
-        Ok(self.shapes.iter().filter(fits).map(context).collect::<Result<_, _>>()?)
+        self.shapes.iter().filter(fits).map(context).collect()
     }
 }
 

@@ -82,7 +82,7 @@ impl Search<'_> {
             for (number, class) in self.classes.iter().enumerate() {
                 let Some(known) = class.known.first() else { continue };
                 if rule.admits_principal(known)
-                    && self.may(&rule.alone, step, (End::Known(known), End::Anyone), For::Any)?
+                    && may(&rule.alone, &step.around, (End::Known(known), End::Anyone), For::Any)?
                 {
                     froms.push(number);
                 }
@@ -108,7 +108,7 @@ impl Search<'_> {
         for (number, class) in self.classes.iter().enumerate() {
             let Some(known) = class.known.first() else { continue };
             if rule.admits_resource(known)
-                && self.may(&rule.alone, step, (End::Anyone, End::Known(known)), For::Any)?
+                && may(&rule.alone, &step.around, (End::Anyone, End::Known(known)), For::Any)?
             {
                 tos.push(Target::Class(number));
             }
@@ -128,7 +128,7 @@ impl Search<'_> {
             steps.iter().map(|step| self.slice(step, &from, &to)).collect::<Result<Vec<_>, _>>()?;
         let may = |purpose: For<'_>| {
             for (step, (_, slice)) in steps.iter().zip(&slices) {
-                if !self.may(slice, step, (End::Known(&from), End::Known(&to)), purpose)? {
+                if !may(slice, &step.around, (End::Known(&from), End::Known(&to)), purpose)? {
                     return Ok::<_, ReachError>(false);
                 }
             }
@@ -252,16 +252,6 @@ impl Search<'_> {
     fn question(&self, from: &Known, action: &Action, to: &Known) -> Result<Question, ReachError> {
         let (from, to) = (from.party()?.id, to.resource()?);
         Ok(population::ordinary(self.set, &from, action, &to)?)
-    }
-
-    fn may(
-        &self,
-        policies: &CedarPolicies,
-        step: &Step<'_>,
-        ends: (End<'_>, End<'_>),
-        purpose: For<'_>,
-    ) -> Result<bool, ReachError> {
-        Ok(may(policies, &step.around, ends, purpose)?)
     }
 }
 

@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn pieces_make_up_the_whole() {
         for length in [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
-            let whole = Bytes::from((0..length).map(|at| (at % 251) as u8).collect::<Vec<_>>());
+            let whole = Bytes::from((0..=250).cycle().take(length).collect::<Vec<u8>>());
             let pieces: Vec<_> = pieces(whole.clone()).map(|piece| piece.bytes).collect();
             assert!(pieces.iter().all(|piece| (1..=PIECE).contains(&piece.len())));
             assert_eq!(pieces.concat(), whole);

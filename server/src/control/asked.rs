@@ -42,7 +42,7 @@ pub(super) struct Unfit {
 }
 
 impl Unfit {
-    fn new(field: &'static str, why: impl ToString) -> Self {
+    fn new(field: &'static str, why: &(impl ToString + ?Sized)) -> Self {
         Self { field, why: why.to_string() }
     }
 }
@@ -96,7 +96,7 @@ fn deed(verb: &Verb, entity: &Entity) -> Result<(Action, Resource), Unfit> {
         return Err(Unfit::new("resource.type", "is not `tool`"));
     }
     bare(entity, "resource")?;
-    let tool: ToolName = entity.id.parse().map_err(|e| Unfit::new("resource.id", e))?;
+    let tool: ToolName = entity.id.parse().map_err(|e| Unfit::new("resource.id", &e))?;
     let named = match verb.name.strip_prefix(Action::CALL) {
         Some(name) => name,
         None if verb.name == "call" => tool.as_str(),
@@ -113,7 +113,7 @@ fn identity(entity: &Entity, field: &'static str) -> Result<SpiffeId, Unfit> {
         return Err(Unfit::new(field, "its type is not `identity`"));
     }
     bare(entity, field)?;
-    entity.id.parse().map_err(|error| Unfit::new(field, error))
+    entity.id.parse().map_err(|error| Unfit::new(field, &error))
 }
 
 /// Nothing is claimed of it.
@@ -129,14 +129,14 @@ fn bare(entity: &Entity, field: &'static str) -> Result<(), Unfit> {
 
 fn nothing_else<T>(field: &'static str, rest: &BTreeMap<String, T>) -> Result<(), Unfit> {
     match rest.keys().next() {
-        Some(name) => Err(Unfit::new(field, format!("`{name}` is not understood"))),
+        Some(name) => Err(Unfit::new(field, &format!("`{name}` is not understood"))),
         None => Ok(()),
     }
 }
 
 fn told(Members(context): Members) -> Result<Told, Unfit> {
     let context = Value::Object(context.into_iter().collect());
-    Told::deserialize(context).map_err(|error| Unfit::new("context", error))
+    Told::deserialize(context).map_err(|error| Unfit::new("context", &error))
 }
 
 fn parameters(
@@ -150,7 +150,7 @@ fn parameters(
         Ok(parameter) => Ok((name, parameter)),
         Err(_untagged) => {
             let why = format!("`{name}` is no flag, whole number, text or list of texts");
-            Err(Unfit::new("action.properties", why))
+            Err(Unfit::new("action.properties", &why))
         }
     };
     given.into_iter().map(parameter).collect()

@@ -1,6 +1,6 @@
 use std::io::Read as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use claviger_core::anomaly::{Anomaly, Origin};
 use claviger_core::audit::{Event, Head};
@@ -13,6 +13,7 @@ use claviger_core::psk::{PskBinding, PskHash};
 use claviger_core::time::UnixTime;
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
+use tokio::time::Instant;
 
 use super::*;
 use crate::journal::Change;
@@ -28,10 +29,12 @@ fn schema() -> jsonschema::Validator {
 
 fn decided(action: Action, verdict: Verdict) -> Box<Decided> {
     let party = |id: &str| Party::new(id.parse().unwrap());
-    let resource = match &action {
-        Action::Call(tool) => Resource::Tool(tool.clone()),
-        Action::IssueX509 => Resource::TrustDomain("example.org".parse().unwrap()),
-        _other => Resource::Identity(party("spiffe://example.org/db")),
+    let resource = if let Action::Call(tool) = &action {
+        Resource::Tool(tool.clone())
+    } else if action == Action::IssueX509 {
+        Resource::TrustDomain("example.org".parse().unwrap())
+    } else {
+        Resource::Identity(party("spiffe://example.org/db"))
     };
     let question = Question {
         principal: party("spiffe://example.org/web"),
@@ -71,6 +74,7 @@ fn denied(why: Why) -> Event {
 }
 
 /// One of every kind of record of which something is told.
+#[expect(clippy::too_many_lines, reason = "there are many kinds")]
 fn told() -> Vec<Event> {
     let id = || "spiffe://example.org/web".parse().unwrap();
     let (requester, reason) = (Requester::Operator { uid: 0 }, || "seen abroad".parse().unwrap());
@@ -313,6 +317,9 @@ fn message(text: &str) -> Value {
     serde_json::from_str(parts[7]).unwrap()
 }
 
+/// Takes one datagram; its length.
+type Receive<'a> = &'a dyn Fn(&mut [u8]) -> usize;
+
 #[tokio::test]
 async fn syslog_is_told_over_udp_and_unix_sockets() {
     let dir = tempfile::tempdir().unwrap();
@@ -321,7 +328,7 @@ async fn syslog_is_told_over_udp_and_unix_sockets() {
     let unix = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
     let from_udp = |buffer: &mut [u8]| udp.recv(buffer).unwrap();
     let from_unix = |buffer: &mut [u8]| unix.recv(buffer).unwrap();
-    let ways: [(String, &dyn Fn(&mut [u8]) -> usize); 2] = [
+    let ways: [(String, Receive<'_>); 2] = [
         (format!("udp:{}", udp.local_addr().unwrap()), &from_udp),
         (format!("unix:{}", path.display()), &from_unix),
     ];

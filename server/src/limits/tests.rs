@@ -63,9 +63,12 @@ fn risk_leaves_fewer_turns_and_at_last_none() {
     let at = |risk: u8, of_the_peer: bool| {
         let (limits, mut question) = (Limits::default(), question("a", "read", 1_000));
         let risk = Risk::try_from(risk).unwrap();
-        match &mut question.resource {
-            Resource::Identity(peer) if of_the_peer => peer.risk = risk,
-            _ => question.principal.risk = risk,
+        if let Resource::Identity(peer) = &mut question.resource
+            && of_the_peer
+        {
+            peer.risk = risk;
+        } else {
+            question.principal.risk = risk;
         }
         used(&limits, &question, 9)
     };

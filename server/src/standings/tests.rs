@@ -173,6 +173,7 @@ async fn time_does_not_run_backwards() {
 }
 
 /// Whatever order they come in, the log has one, and its last word counts.
+#[expect(clippy::wildcard_enum_match_arm, reason = "nothing else is on record")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_contradictory_commands_at_once_the_last_that_is_written_counts() {
     let world = Arc::new(world().await);

@@ -77,7 +77,7 @@ fn record(wire: wire::Standing) -> Result<(SpiffeId, Standing), Malformed> {
     let risk = u8::try_from(risk).ok().and_then(|percent| Risk::try_from(percent).ok());
     let risk = risk.ok_or(Malformed::Record)?;
     let changed_at = UnixTime::from_secs(changed_at);
-    Ok((id, Standing { risk, quarantined, changed_at, version, ..Standing::default() }))
+    Ok((id, Standing { risk, quarantined, changed_at, version }))
 }
 
 /// What the agent says of identities is not understood.

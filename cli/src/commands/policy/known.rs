@@ -58,7 +58,7 @@ impl Known {
             None if self.live => {
                 let server = Server::connect(&self.socket, console).await?;
                 let entries = entries(&server).await?;
-                entries.into_iter().filter_map(|entry| id(entry.spiffe_id?)).collect()
+                entries.into_iter().filter_map(|entry| id(entry.spiffe_id.as_ref()?)).collect()
             }
             None => BTreeSet::new(),
         };
@@ -76,6 +76,6 @@ async fn entries(server: &Server) -> Result<Vec<types::Entry>, Failure> {
     .await
 }
 
-fn id(wire: types::Spiffeid) -> Option<SpiffeId> {
+fn id(wire: &types::Spiffeid) -> Option<SpiffeId> {
     SpiffeId::new(wire.trust_domain.parse().ok()?, &wire.path).ok()
 }

@@ -11,12 +11,12 @@ use claviger_core::time::{Clock as _, SystemClock};
 use claviger_policy::Source;
 use claviger_policy::replay::Past;
 use claviger_policy::suggest::{LeftOut, People, Suggestion, Wish, suggest};
-use claviger_proto::claviger::admin::v1::ListStandingsRequest;
 use claviger_proto::spire::server::entry::v1::ListEntriesRequest;
 use serde::Serialize;
 
 use crate::admin::{self, Server};
 use crate::commands::audit::{Decisions, Part};
+use crate::commands::quarantine::standings;
 use crate::console::{self, Console};
 use crate::failure::Failure;
 use crate::socket::AdminSocket;
@@ -46,7 +46,8 @@ impl Suggest {
             let wishes = wishes(&server, self.part).await?;
             Ok::<_, Failure>((wishes, registered(&server).await?, quarantined(&server).await?))
         };
-        let (wishes, known, shunned) = console.watch("reading the audit log", reading).await?;
+        let (wishes, known, shunned) =
+            Box::pin(console.watch("reading the audit log", reading)).await?;
         if wishes.len() == MOST {
             console::remark(format_args!(
                 "only the first {} records are taken into account; go on with --from",
@@ -99,9 +100,7 @@ async fn registered(server: &Server) -> Result<BTreeSet<SpiffeId>, Failure> {
 }
 
 async fn quarantined(server: &Server) -> Result<BTreeSet<SpiffeId>, Failure> {
-    let request = ListStandingsRequest { quarantined: true };
-    let answer = server.ask("list quarantines", server.control().list_standings(request)).await?;
-    let ids = answer.standings.into_iter().map(|standing| {
+    let ids = standings(server, true).await?.into_iter().map(|standing| {
         standing.spiffe_id.parse().map_err(|_malformed| {
             Failure::failed(format_args!("the server sent `{}` for an id", standing.spiffe_id))
         })

@@ -1,7 +1,7 @@
 //! Changing how an identity stands, and seeing it arrive.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use claviger_core::id::SpiffeId;
@@ -11,6 +11,8 @@ use claviger_proto::claviger::admin::v1::{SetStandingRequest, SetStandingRespons
 use serde::Serialize;
 
 use super::listing::Standing;
+use tokio::time::Instant;
+
 use crate::admin::Server;
 use crate::console::{self, Console};
 use crate::failure::Failure;

@@ -58,12 +58,20 @@ async fn fetch(
     console: Console,
 ) -> Result<Vec<Standing>, Failure> {
     let server = Server::connect(socket, console).await?;
+    Ok(standings(&server, quarantined).await?.into_iter().map(Standing::from).collect())
+}
+
+/// How identities stand of whom something was said; or only those in quarantine.
+pub(crate) async fn standings(
+    server: &Server,
+    quarantined: bool,
+) -> Result<Vec<wire::Standing>, Failure> {
     let (mut all, mut after) = (Vec::new(), 0);
     loop {
         let request = ListStandingsRequest { quarantined, after };
         let mut control = server.control();
         let page = server.ask("list how identities stand", control.list_standings(request)).await?;
-        all.extend(page.standings.into_iter().map(Standing::from));
+        all.extend(page.standings);
         // The numbers rise, so there is an end.
         if page.next <= after {
             return Ok(all);

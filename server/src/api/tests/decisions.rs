@@ -1,6 +1,7 @@
 //! Decisions on record: whole, with the policies that made them, and decided again.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use claviger_core::audit::Event;
@@ -86,8 +87,8 @@ async fn what_was_decided_under_changing_policies_is_decided_again_alike() {
     for record in records {
         let Some(past) = Past::on_record(&record.body).unwrap() else { continue };
         let digest = past.decided.decision.policy;
-        if !sets.contains_key(&digest) {
-            sets.insert(digest, policies(&world, digest).await);
+        if let Entry::Vacant(unknown) = sets.entry(digest) {
+            unknown.insert(policies(&world, digest).await);
         }
         assert_eq!(past.differs(&sets[&digest]), None, "{}", past.event);
         verdicts.push((past.event.clone(), past.verdict()));

@@ -66,7 +66,7 @@ async fn desk(policies: &str) -> Desk {
     Desk { world, gateway }
 }
 
-fn call(tool: &str, parameters: Value) -> Value {
+fn call(tool: &str, parameters: &Value) -> Value {
     json!({
         "subject": { "type": "identity", "id": BOT },
         "action": { "name": format!("call:{tool}"), "properties": parameters },
@@ -76,7 +76,7 @@ fn call(tool: &str, parameters: Value) -> Value {
 }
 
 fn trade(amount: i64) -> Value {
-    call("execute_trade", json!({ "symbol": "AAPL", "amount": amount }))
+    call("execute_trade", &json!({ "symbol": "AAPL", "amount": amount }))
 }
 
 impl Desk {
@@ -98,7 +98,7 @@ impl Desk {
 #[tokio::test]
 async fn a_constrained_parameter_that_is_left_out_misspelt_or_of_another_type_is_denied() {
     let desk = desk(TRADERS).await;
-    assert_eq!(desk.decision(&call("quote", json!({ "symbol": "AAPL" }))).await, (true, None));
+    assert_eq!(desk.decision(&call("quote", &json!({ "symbol": "AAPL" }))).await, (true, None));
     for parameters in [
         json!({}),
         json!({ "Symbol": "AAPL" }),
@@ -108,7 +108,7 @@ async fn a_constrained_parameter_that_is_left_out_misspelt_or_of_another_type_is
         json!({ "symbol": "far too long" }),
         Value::Null,
     ] {
-        let question = call("quote", parameters);
+        let question = call("quote", &parameters);
         assert_eq!(desk.decision(&question).await, (false, None), "{question}");
     }
     // Not even a human is asked for what no policy permits.
@@ -120,10 +120,10 @@ async fn a_constrained_parameter_that_is_left_out_misspelt_or_of_another_type_is
         json!({ "symbol": "AAPL", "amount": 0 }),
         json!({ "symbol": "GME", "amount": 5 }),
     ] {
-        let question = call("execute_trade", parameters);
+        let question = call("execute_trade", &parameters);
         assert_eq!(desk.decision(&question).await, (false, None), "{question}");
     }
-    assert_eq!(desk.decision(&call("unheard_of", json!({}))).await, (false, None));
+    assert_eq!(desk.decision(&call("unheard_of", &json!({}))).await, (false, None));
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn what_needs_a_human_is_not_done_without_one_nor_twice_nor_otherwise() {
 #[tokio::test]
 async fn of_fifty_calls_at_once_five_are_let_through() {
     let desk = desk(TRADERS).await;
-    let question = call("quote", json!({ "symbol": "AAPL" }));
+    let question = call("quote", &json!({ "symbol": "AAPL" }));
     let replies = desk.world.fifty(&desk.gateway, &question).await;
     assert_eq!(replies.iter().filter(|reply| reply.decision().0).count(), 5);
     desk.world.clock.set(NOW + 59);
@@ -186,10 +186,10 @@ async fn an_identity_is_looked_at_anew_each_time() {
 async fn a_denial_is_on_record_and_quarantines_nobody() {
     let desk = desk(TRADERS).await;
     for _ in 0..3 {
-        let denied = call("execute_trade", json!({ "symbol": "AAPL", "amount": 999 }));
+        let denied = call("execute_trade", &json!({ "symbol": "AAPL", "amount": 999 }));
         assert_eq!(desk.decision(&denied).await, (false, None));
     }
-    assert_eq!(desk.decision(&call("quote", json!({ "symbol": "A" }))).await, (true, None));
+    assert_eq!(desk.decision(&call("quote", &json!({ "symbol": "A" }))).await, (true, None));
     let records = desk.records().await;
     assert_eq!(records.len(), 2, "the same denial once a minute: {records:?}");
     assert!(matches!(&records[0], Event::AccessDecided { why: Some(Why::Policy), .. }));
@@ -203,16 +203,16 @@ async fn the_record_says_as_much_of_parameters_as_the_policies_want() {
     let mut denied = trade(999);
     denied["context"]["purpose"] = json!("gamble");
     desk.ask(&denied).await;
-    desk.ask(&call("quote", json!({ "symbol": "MSFT" }))).await;
+    desk.ask(&call("quote", &json!({ "symbol": "MSFT" }))).await;
     let records = desk.records().await;
     let [detailed, standard, full] = &records[..] else { panic!("{records:?}") };
-    let parts = |event: &Event| match event {
-        Event::AccessDecided { params, params_hash, decided, origin, .. } => {
-            assert_eq!(origin.prompt_id.as_deref(), Some("p-1"));
-            assert_eq!(params_hash.as_ref().unwrap().len(), 64);
-            (params.clone(), decided.question.context.parameters.clone())
-        }
-        _ => panic!("{event:?}"),
+    let parts = |event: &Event| {
+        let Event::AccessDecided { params, params_hash, decided, origin, .. } = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!(origin.prompt_id.as_deref(), Some("p-1"));
+        assert_eq!(params_hash.as_ref().unwrap().len(), 64);
+        (params.clone(), decided.question.context.parameters.clone())
     };
     assert_eq!(parts(detailed), (vec!["amount".into(), "symbol".into()], [].into()));
     assert_eq!(parts(standard), (vec![], [].into()), "nothing that a policy of calls permits");

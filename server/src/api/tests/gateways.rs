@@ -233,9 +233,9 @@ async fn gateways_are_answered_on_every_path_and_it_is_on_record() {
     assert_eq!(found["policy_decision_point"], "https://server");
     assert_eq!(found["access_evaluation_endpoint"], "https://server/access/v1/evaluation");
 
-    let decided = |event| match event {
-        Event::AccessDecided { decided, why, .. } => Some((decided.decision.policies, why)),
-        _ => None,
+    let decided = |event| {
+        let Event::AccessDecided { decided, why, .. } = event else { return None };
+        Some((decided.decision.policies, why))
     };
     let events: Vec<_> = world.events().await.into_iter().filter_map(decided).collect();
     // Each permit, and the same denial once a minute.

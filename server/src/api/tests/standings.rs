@@ -126,9 +126,9 @@ async fn a_quarantine_is_in_force_and_everywhere_before_it_is_answered() {
     assert_eq!((again.unchanged, again.revoked, again.standing.unwrap().version), (true, 1, 1));
     let events = world.events().await;
     assert!(events.iter().any(|event| matches!(event, Event::Quarantined { version: 1, .. })));
-    let issued = events.iter().filter_map(|event| match event {
-        Event::X509SvidIssued { serial, .. } => *serial,
-        _ => None,
+    let issued = events.iter().filter_map(|event| {
+        let Event::X509SvidIssued { serial, .. } = event else { return None };
+        *serial
     });
     assert!(issued.map(|serial| serial.as_bytes().to_vec()).any(|one| one == serial(&held)));
 }
