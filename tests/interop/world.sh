@@ -43,11 +43,11 @@ leave_out() {
 trap 'fail "line $LINENO: $BASH_COMMAND"' ERR
 trap close_world EXIT
 
-# Starts server and agent in a directory of their own, and exports where they listen.
+# open_world OPTION…: starts server and agent in a directory of their own, and exports where they listen.
 open_world() {
     # Socket paths have at most 107 bytes, so the directory's name is short.
     world=$(mktemp -d /tmp/claviger-interop.XXXXXX)
-    "$CLAVIGER" dev --dir "$world/dev" --trust-domain "$trust_domain" \
+    "$CLAVIGER" dev --dir "$world/dev" --trust-domain "$trust_domain" "$@" \
         >"$world/dev.out" 2>"$world/dev.err" &
     dev=$!
     until_true 20 grep -qx ready "$world/dev.out" || {
