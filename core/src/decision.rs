@@ -452,6 +452,10 @@ pub enum Why {
     Policy,
     /// One end is in quarantine: policies were not asked.
     Quarantined(SpiffeId),
+    /// No entry gives anybody this identity: policies were not asked.
+    Unregistered(SpiffeId),
+    /// The approval that was shown is for something else: policies were not asked.
+    OtherApproval,
     /// It was done as often as it may be for now.
     Rate,
     /// A human has to approve of it first, by this name.

@@ -60,10 +60,10 @@ impl Past {
         Ok(Some(Self { decided, why, times, event, abridged }))
     }
 
-    /// Whether policies made it: who is in quarantine is denied whatever they say.
+    /// Whether policies made it: who is in quarantine, for one, is denied whatever they say.
     #[must_use]
     pub const fn is_by_policies(&self) -> bool {
-        !matches!(self.why, Some(Why::Quarantined(_)))
+        !matches!(self.why, Some(Why::Quarantined(_) | Why::Unregistered(_) | Why::OtherApproval))
     }
 
     /// What `set` says to the same question now, if that differs in anything from what is on record.

@@ -52,7 +52,6 @@ use tracing::info;
 use crate::api::Shared;
 use crate::direct::{call, reply};
 use crate::metrics as names;
-use record::Denials;
 use refusal::Refusal;
 
 /// Connections at a time; more are closed as soon as they are accepted. Gateways keep theirs open.
@@ -80,7 +79,6 @@ pub(crate) struct Control(Arc<Inner>);
 struct Inner {
     shared: Shared,
     working: Slots<SpiffeId>,
-    denials: Denials,
     /// Where the door is, for those who ask for it without saying.
     address: String,
 }
@@ -149,7 +147,7 @@ pub(crate) async fn serve(
 impl Control {
     fn new(shared: Shared, address: String) -> Self {
         let working = Slots::new(WORKING, WORKING_PER_CALLER);
-        Self(Arc::new(Inner { shared, working, denials: Denials::default(), address }))
+        Self(Arc::new(Inner { shared, working, address }))
     }
 
     /// The answer to `request` of the caller who showed `leaf`.

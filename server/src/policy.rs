@@ -29,6 +29,7 @@ pub mod record;
 use std::fmt;
 use std::sync::Arc;
 
+use claviger_core::anomaly::Origin;
 use claviger_core::decision::{Action, Decided, Decision, Question, Resource, Verdict, Why};
 use claviger_core::grant::{
     Grant, IssueEar, IssueJwt, IssuePsk, IssueWit, IssueX509, IssueX509Ca, PolicyDigest, PskProof,
@@ -190,6 +191,17 @@ impl Policies {
         answer
     }
 
+    /// Counts a decision and holds it against the principal's past. It is written down by the caller.
+    pub(crate) fn judge(&self, decided: &Decided, why: Option<&Why>, origin: &Origin) {
+        self.0.record.judge(decided, why, origin, &*self.0.known, self.now());
+    }
+
+    /// How often there was a question like this since one was written down, itself included; `None` if
+    /// it is not to be written down.
+    pub(crate) fn times(&self, question: &Question) -> Option<u64> {
+        self.0.record.times(question, self.now())
+    }
+
     /// Takes note of a denial for a reason beyond the policies, after they were asked.
     #[must_use]
     pub fn noted(&self, denied: Denied, asked: &Asked) -> Denied {
@@ -255,6 +267,8 @@ impl fmt::Display for Denied {
         match &self.why {
             Why::Policy => write!(f, "no policy permits `{action}` here (policies {policy})"),
             Why::Quarantined(id) => write!(f, "`{id}` is in quarantine"),
+            Why::Unregistered(id) => write!(f, "no entry gives anybody the identity `{id}`"),
+            Why::OtherApproval => f.write_str("the approval is for something else"),
             Why::Rate => write!(f, "`{action}` was done as often as it may be for now"),
             Why::Approval(id) => {
                 write!(f, "`{action}` waits for a human: `claviger approval grant {id}`")

@@ -52,7 +52,12 @@ impl Answer {
         let (approval, en) = match why {
             Why::Approval(id) => (Some(*id), "a human has to approve of this first"),
             Why::Refused(id) => (Some(*id), "a human refused this"),
-            Why::Policy | Why::Quarantined(_) | Why::Rate | Why::Unmet => (None, "not permitted"),
+            Why::Policy
+            | Why::Quarantined(_)
+            | Why::Unregistered(_)
+            | Why::OtherApproval
+            | Why::Rate
+            | Why::Unmet => (None, "not permitted"),
         };
         let reason_user = Some(Text { en });
         Self { decision: false, context: Beside { policy, approval, reason_user } }
@@ -115,11 +120,11 @@ fn decide(
     };
     let mut ends = std::iter::once(&question.principal.id).chain(peer);
     if let Some(unknown) = ends.find(|id| !registry.is_registered(id)) {
-        let reason = format!("no entry gives anybody the identity `{unknown}`");
-        return Err(policy.deny(question, reason));
+        let why = Why::Unregistered(unknown.clone());
+        return Err(policy.deny(question, why));
     }
     if approval.is_some_and(|id| id != ApprovalId::of(&question)) {
-        return Err(policy.deny(question, "the approval is for something else".to_owned()));
+        return Err(policy.deny(question, Why::OtherApproval));
     }
     policy.authorize(question)
 }

@@ -312,6 +312,8 @@ impl Empty {
 fn because(decided: &Decided, why: Option<&Why>) -> String {
     match why {
         Some(Why::Quarantined(id)) => return format!("`{id}` is in quarantine"),
+        Some(Why::Unregistered(id)) => return format!("nobody is registered as `{id}`"),
+        Some(Why::OtherApproval) => return "the approval is for something else".to_owned(),
         Some(Why::Rate) => return "it was done as often as it may be for now".to_owned(),
         Some(Why::Approval(id)) => return format!("a human has to approve first: {id}"),
         Some(Why::Refused(id)) => return format!("a human refused: {id}"),

@@ -3,7 +3,7 @@
 use claviger_core::decision::{Action, Context, Decided, Decision, Question, Resource, Why};
 use claviger_core::id::SpiffeId;
 
-use super::{Denied, Met, Policies};
+use super::{Asked, Denied, Met, Policies};
 
 impl Policies {
     /// Whether `gateway` may ask for decisions on behalf of `subject`.
@@ -53,13 +53,14 @@ impl Policies {
     }
 
     /// Denies `question` for what is known of it beside the policies.
-    pub(crate) fn deny(&self, question: Question, reason: String) -> Denied {
-        let decision = Decision::denial(self.current().digest(), vec![reason]);
-        Denied { decided: Box::new(Decided { question, decision }), why: Why::Policy }
+    pub(crate) fn deny(&self, question: Question, why: Why) -> Denied {
+        let decision = Decision::denial(self.current().digest(), Vec::new());
+        Denied { decided: Box::new(Decided { question, decision }), why }
     }
 
     fn between(&self, action: Action, caller: &SpiffeId, subject: &SpiffeId) -> Result<(), Denied> {
         let resource = Resource::Identity(self.party(subject, None));
-        self.ask(self.question(caller, action, resource, Context::default())).map(drop)
+        let question = self.question(caller, action, resource, Context::default());
+        self.ask_for(question, &Asked::default()).map(drop)
     }
 }
