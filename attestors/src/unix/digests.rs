@@ -207,7 +207,8 @@ mod tests {
         let digest = digests.read(&file, &program, None).unwrap();
         let since = Some(Instant::now());
         assert_eq!(digests.find(&program, since), Known::No);
-        assert_eq!(digests.read(&file, &program, since).unwrap(), digest);
+        let (again, program) = open(&path);
+        assert_eq!(digests.read(&again, &program, since).unwrap(), digest);
         assert_eq!(digests.find(&program, since), Known::Digest(digest));
     }
 

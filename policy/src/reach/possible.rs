@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
 
 use cedar_policy::{
-    Authorizer, Context, Decision, Entities, Entity, EntityUid, EvalResult,
-    PolicySet as CedarPolicies, Request, RestrictedExpression, Schema,
+    Authorizer, Context, Decision, Effect, Entities, Entity, EntityUid, EvalResult,
+    PartialResponse, PolicySet as CedarPolicies, Request, RestrictedExpression, Schema,
 };
 use claviger_core::decision::Question;
 use claviger_core::psk::Purpose;
+use serde_json::Value;
 
 use crate::set::PolicySet;
 
@@ -243,9 +244,41 @@ pub(crate) fn may(
         };
         let response =
             Authorizer::new().is_authorized_partial(&builder.build(), policies, &entities);
-        if response.decision() != Some(Decision::Deny) {
+        if response.decision() != Some(Decision::Deny) && has_permit(&response)? {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Whether a policy permits it, or may. Cedar leaves `unknown && false` as it is, which is never true.
+fn has_permit(response: &PartialResponse) -> Result<bool, Broken> {
+    let mut satisfied = response.definitely_satisfied();
+    if satisfied.any(|policy| policy.effect() == Effect::Permit) {
+        return Ok(true);
+    }
+    for residual in response.nontrivial_residuals() {
+        if residual.effect() == Effect::Permit && !is_impossible(&residual.to_json()?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether one of the conditions of `policy`, in Cedar's JSON, is never true.
+fn is_impossible(policy: &Value) -> bool {
+    let conditions = policy.get("conditions").and_then(Value::as_array);
+    let is_when = |condition: &&Value| condition.get("kind").is_some_and(|kind| kind == "when");
+    let mut bodies = conditions.into_iter().flatten().filter(is_when);
+    bodies.any(|condition| condition.get("body").is_some_and(is_never_true))
+}
+
+fn is_never_true(expression: &Value) -> bool {
+    let sides = |operator| {
+        let both = expression.get(operator)?;
+        Some((is_never_true(both.get("left")?), is_never_true(both.get("right")?)))
+    };
+    expression.get("Value") == Some(&Value::Bool(false))
+        || sides("&&").is_some_and(|(left, right)| left || right)
+        || sides("||").is_some_and(|(left, right)| left && right)
 }
