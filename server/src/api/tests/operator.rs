@@ -40,26 +40,27 @@ async fn the_log_is_read_from_either_end() {
             "authority_activated",
             "authority_prepared",
             "authority_activated",
+            "policies_signed",
             "x509_svid_issued"
         ],
         "how a server starts"
     );
     let by = ReadAuditRequest::default;
-    assert_eq!(read(&world, ReadAuditRequest { last: 2, ..by() }).await, [9, 10]);
+    assert_eq!(read(&world, ReadAuditRequest { last: 2, ..by() }).await, [10, 11]);
     assert_eq!(read(&world, ReadAuditRequest { last: 99, limit: 2, ..by() }).await, [1, 2]);
-    assert_eq!(read(&world, ReadAuditRequest { from_sequence: 9, ..by() }).await, [9, 10]);
-    assert_eq!(read(&world, ReadAuditRequest { from_sequence: 11, ..by() }).await, [0; 0]);
+    assert_eq!(read(&world, ReadAuditRequest { from_sequence: 10, ..by() }).await, [10, 11]);
+    assert_eq!(read(&world, ReadAuditRequest { from_sequence: 12, ..by() }).await, [0; 0]);
 }
 
 #[tokio::test]
 async fn the_log_is_followed_as_it_grows() {
     let world = world().await;
-    let request = ReadAuditRequest { follow: true, from_sequence: 11, ..Default::default() };
+    let request = ReadAuditRequest { follow: true, from_sequence: 12, ..Default::default() };
     let records = AdminClient::new(world.operator()).read_audit(request).await.unwrap();
     let mut records = records.into_inner();
     let (record, _node) = tokio::join!(records.message(), world.token());
     let record = record.unwrap().unwrap();
-    assert_eq!(record.sequence, 11);
+    assert_eq!(record.sequence, 12);
     assert!(String::from_utf8(record.body).unwrap().contains("join_token_created"));
     world.stop().await;
     assert!(records.message().await.unwrap().is_none(), "following ends with the server");
@@ -73,7 +74,7 @@ async fn a_checkpoint_names_the_end_of_the_log() {
         .await
         .unwrap()
         .into_inner();
-    assert_eq!((checkpoint.epoch, checkpoint.sequence, checkpoint.time), (1, 10, NOW));
+    assert_eq!((checkpoint.epoch, checkpoint.sequence, checkpoint.time), (1, 11, NOW));
 }
 
 #[tokio::test]
