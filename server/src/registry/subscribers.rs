@@ -2,7 +2,7 @@
 //!
 //! Each has a bounded queue. One that does not keep up is let go and resumes by its cursor, so a
 //! slow agent costs a bounded amount of memory and delays nobody. How identities stand, each stream reads by
-//! itself; here is how far each agent has taken it in ([`standings`]).
+//! itself; here is how far each agent has taken it in (`standings`).
 
 mod standings;
 
