@@ -3,7 +3,7 @@
 //!
 //! A path leads from an identity to another if they may connect by certificates, or if one may have a
 //! one-time key that the other may redeem; and to a tool if it may be called. That there is no path
-//! is certain: [`possible`] leaves nothing out. That there is one is shown by questions that the
+//! is certain: `possible` leaves nothing out. That there is one is shown by questions that the
 //! policies say yes to; where none was found, the path is said to be [`Proof::Open`].
 
 mod declared;
