@@ -82,10 +82,9 @@ use claviger_runtime::telemetry::LogConfig;
 use claviger_runtime::tls;
 use serde::{Deserialize, Deserializer};
 
-use crate::events::EventsConfig;
-
 pub use attestors::AttestorsConfig;
 pub use claviger_runtime::settings::{Problem, Problems};
+pub use events::{Collector, EventsConfig, ParseSyslogServerError, SyslogServer};
 pub use public::{Door, IssuerUrl, PublicConfig};
 
 /// A server's settings.

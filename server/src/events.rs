@@ -8,16 +8,15 @@
 //! | from a record to an event, and its JSON | [`notice`] |
 //! | techniques of MITRE ATLAS | `atlas` |
 //! | queues, and trying again | `export` |
-//! | the ways out | `file`, [`syslog`], [`otlp`] |
+//! | the ways out | `file`, `syslog`, `otlp` |
 
 mod atlas;
 mod export;
 mod file;
 pub mod notice;
-pub mod otlp;
-pub mod syslog;
+mod otlp;
+mod syslog;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use claviger_attestors::fetch::RootsError;
@@ -27,23 +26,13 @@ use claviger_runtime::telemetry::Chain;
 use tracing::warn;
 
 use crate::audit::{AuditRecord, Follow};
+use crate::config::EventsConfig;
 use crate::journal::Journal;
 use export::{Exporter, Queue};
 use file::LogFile;
 use notice::Notice;
-use otlp::{Collector, Otlp};
-use syslog::{Syslog, Target};
-
-/// Where events go.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct EventsConfig {
-    /// A file that they are appended to, as lines of JSON.
-    pub file: Option<PathBuf>,
-    /// A syslog server.
-    pub syslog: Option<Target>,
-    /// A collector of OpenTelemetry.
-    pub otlp: Option<Collector>,
-}
+use otlp::Otlp;
+use syslog::Syslog;
 
 /// Begins to tell what is written into `journal` from now on.
 ///

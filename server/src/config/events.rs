@@ -1,18 +1,94 @@
 //! Where events go.
 
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
 use claviger_attestors::fetch::{Endpoint, Plain};
 use claviger_runtime::settings::{AbsolutePath, Section};
-
-use crate::events::EventsConfig;
-use crate::events::otlp::Collector;
-use crate::events::syslog::Target;
+use serde::Deserialize;
 
 /// Where OTLP takes log records, below a collector's address.
 const LOGS: &str = "/v1/logs";
 
+/// Where events go.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct EventsConfig {
+    /// A file that they are appended to, as lines of JSON.
+    pub file: Option<PathBuf>,
+    /// A syslog server.
+    pub syslog: Option<SyslogServer>,
+    /// A collector of OpenTelemetry.
+    pub otlp: Option<Collector>,
+}
+
+/// Where a collector is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Collector {
+    /// Where it takes log records: its address and `/v1/logs`.
+    pub endpoint: Endpoint,
+    /// Who vouches for it, in PEM; the machine's authorities if unset.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A syslog server, such as `unix:/dev/log`, `udp:log.example.org:514` or `tcp:[::1]:601`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(try_from = "String")]
+pub enum SyslogServer {
+    /// A datagram socket of this machine's.
+    Unix(PathBuf),
+    /// A host and a port.
+    Udp(String),
+    /// A host and a port.
+    Tcp(String),
+}
+
+/// A text names no syslog server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("name a syslog server: `unix:/dev/log`, `udp:HOST:PORT` or `tcp:HOST:PORT`")]
+pub struct ParseSyslogServerError;
+
+impl FromStr for SyslogServer {
+    type Err = ParseSyslogServerError;
+
+    fn from_str(text: &str) -> Result<Self, ParseSyslogServerError> {
+        let (kind, place) = text.split_once(':').ok_or(ParseSyslogServerError)?;
+        let remote = || {
+            let (host, port) = place.rsplit_once(':').ok_or(ParseSyslogServerError)?;
+            let port: u16 = port.parse().map_err(|_no_number| ParseSyslogServerError)?;
+            let sound = !host.is_empty() && 0 < port && !host.contains(['/', ' ']);
+            sound.then(|| place.to_owned()).ok_or(ParseSyslogServerError)
+        };
+        match kind {
+            "unix" if place.starts_with('/') => Ok(Self::Unix(place.into())),
+            "udp" => remote().map(Self::Udp),
+            "tcp" => remote().map(Self::Tcp),
+            _ => Err(ParseSyslogServerError),
+        }
+    }
+}
+
+impl TryFrom<String> for SyslogServer {
+    type Error = ParseSyslogServerError;
+
+    fn try_from(text: String) -> Result<Self, ParseSyslogServerError> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for SyslogServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Udp(place) => write!(f, "udp:{place}"),
+            Self::Tcp(place) => write!(f, "tcp:{place}"),
+        }
+    }
+}
+
 pub(super) fn read(section: &mut Section<'_>) -> EventsConfig {
     let file = section.value::<AbsolutePath>("file").map(|path| path.0);
-    let syslog = section.value::<Target>("syslog");
+    let syslog = section.value::<SyslogServer>("syslog");
     let collector = section.value::<String>("otlp");
     let ca_file = section.value::<AbsolutePath>("otlp-ca-file").map(|path| path.0);
     if let (None, Some(ca_file)) = (&collector, &ca_file) {

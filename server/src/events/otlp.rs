@@ -1,7 +1,6 @@
 //! Events as log records of OpenTelemetry: OTLP over HTTP, as JSON (OTLP 1.x, "JSON Protobuf
 //! Encoding": names in lowerCamelCase, 64-bit numbers as strings, enumerations as numbers).
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use claviger_attestors::fetch::{Endpoint, Fetch, RootsError};
@@ -9,15 +8,7 @@ use serde_json::{Value, json};
 
 use super::export::ExportError;
 use super::notice::{Notice, Severity};
-
-/// Where a collector is.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Collector {
-    /// Where it takes log records: its address and `/v1/logs`.
-    pub endpoint: Endpoint,
-    /// Who vouches for it, in PEM; the machine's authorities if unset.
-    pub ca_file: Option<PathBuf>,
-}
+use crate::config::Collector;
 
 /// Sends log records.
 #[derive(Debug)]

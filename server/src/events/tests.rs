@@ -16,6 +16,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
 
 use super::*;
+use crate::config::Collector;
 use crate::journal::Change;
 use crate::storage::fixture::{Life, TestClock};
 use crate::store::memory::MemoryStore;
