@@ -10,9 +10,10 @@ mod known;
 
 use std::error::Error;
 
-use cedar_policy::{
-    Context as CedarContext, Entities, Entity, EntityUid, Request, RestrictedExpression, Schema,
-};
+use cedar_policy::{Context as CedarContext, Entities, Request, RestrictedExpression, Schema};
+use cedar_policy_core::ast::Entity;
+use cedar_policy_core::entities::{self, NoEntitiesSchema, TCComputation};
+use cedar_policy_core::extensions::Extensions;
 use claviger_core::decision::{Question, Resource};
 
 use crate::index::Lineage;
@@ -27,8 +28,6 @@ type Field = (String, RestrictedExpression);
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) request: Request,
-    /// The principal, the resource and the action.
-    entities: Vec<Entity>,
     pub(crate) principal: Lineage,
     pub(crate) action: Lineage,
     pub(crate) resource: Lineage,
@@ -41,25 +40,14 @@ impl Asked {
         schema: &Schema,
         known: &Known,
     ) -> Result<Self, MalformedQuestion> {
-        let (principal, client) = known.identity(&question.principal)?;
-        let (action, its_groups) = known.action(&question.action)?;
-        let mut entities = vec![client, its_groups];
+        let principal = known.lineage(&question.principal.id);
+        let action = known.action(&question.action)?.0.clone();
         let resource = match &question.resource {
             Resource::TrustDomain(name) => {
                 Lineage { uid: known.domain(name.as_str()), above: Vec::new() }
             }
-            Resource::Identity(party) => {
-                let (lineage, server) = known.identity(party)?;
-                if party.id != question.principal.id {
-                    entities.push(server);
-                }
-                lineage
-            }
-            Resource::Tool(name) => {
-                let (lineage, tool) = known.tool(name)?;
-                entities.push(tool);
-                lineage
-            }
+            Resource::Identity(party) => known.lineage(&party.id),
+            Resource::Tool(name) => known.tool(name)?.0.clone(),
         };
         let request = Request::new(
             principal.uid.clone(),
@@ -68,26 +56,40 @@ impl Asked {
             CedarContext::from_pairs(context::context(question)?)?,
             Some(schema),
         )?;
-        Ok(Self { request, entities, principal, action, resource })
+        Ok(Self { request, principal, action, resource })
     }
 
-    /// Its entities, and these, too, unless they are already there. It has none from then on.
+    /// The principal, the action and the resource with all that is known of them, and `others` unless
+    /// they are among these.
     ///
-    /// Checking them against the schema would take longer than all the rest; the tests do it.
-    pub(crate) fn take_entities_and(
-        &mut self,
+    /// All that each is in is known already. Finding it out again, and checking entities against the
+    /// schema, would take longer than all the rest; the tests do it.
+    pub(crate) fn entities(
+        &self,
+        question: &Question,
+        known: &Known,
         others: Vec<&Entity>,
     ) -> Result<Entities, MalformedQuestion> {
-        let mut there: Vec<EntityUid> = self.entities.iter().map(Entity::uid).collect();
-        let mut entities = std::mem::take(&mut self.entities);
+        let principal = known.identity(&question.principal, &self.principal);
+        let mut entities = vec![principal, known.action(&question.action)?.1.clone()];
+        match &question.resource {
+            Resource::TrustDomain(_) => {}
+            Resource::Identity(party) if party.id == question.principal.id => {}
+            Resource::Identity(party) => entities.push(known.identity(party, &self.resource)),
+            Resource::Tool(name) => entities.push(known.tool(name)?.1.clone()),
+        }
         for other in others {
-            let uid = other.uid();
-            if !there.contains(&uid) {
-                there.push(uid);
+            if !entities.iter().any(|entity| entity.uid() == other.uid()) {
                 entities.push(other.clone());
             }
         }
-        Ok(Entities::from_entities(entities, None)?)
+        let entities = entities::Entities::from_entities(
+            entities,
+            None::<&NoEntitiesSchema>,
+            TCComputation::AssumeAlreadyComputed,
+            Extensions::all_available(),
+        )?;
+        Ok(entities.into())
     }
 }
 

@@ -22,7 +22,6 @@ use toml::Spanned;
 
 use crate::groups::{Declared, Groups};
 use crate::load::LoadError;
-use crate::source::Source;
 use crate::toml_file::{Text, TomlFile, nothing};
 
 /// The file's name.
@@ -123,25 +122,14 @@ struct Written {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
+    /// What it declares as groups.
     #[serde(default)]
-    group: Vec<Declared>,
+    pub(crate) group: Vec<Declared>,
     #[serde(default)]
     identity: Vec<Written>,
 }
 
 impl File {
-    /// The file of `source`, if there is one.
-    pub(crate) fn of(source: &Source) -> Result<Option<(TomlFile<'_>, Self)>, LoadError> {
-        let Some(text) = source.file(FILE) else { return Ok(None) };
-        let file = TomlFile { name: FILE, text };
-        Ok(Some((file, file.parse()?)))
-    }
-
-    /// What it declares as groups.
-    pub(crate) fn groups(&mut self) -> Vec<Declared> {
-        std::mem::take(&mut self.group)
-    }
-
     /// What it says of identities, whose groups are among `groups`.
     pub(crate) fn identities(
         self,

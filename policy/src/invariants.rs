@@ -20,6 +20,7 @@ pub use self::selector::Selector;
 use crate::load::{LoadError, line_of};
 use crate::reach::{Path, Reach};
 use crate::set::PolicySet;
+use crate::toml_file::TomlFile;
 
 /// The file they stand in.
 pub const FILE: &str = "invariants.toml";
@@ -138,13 +139,11 @@ impl Written {
 ///
 /// [`LoadError`] names the line and what is wrong.
 pub fn read(set: &PolicySet) -> Result<Vec<Invariant>, LoadError> {
-    let Some(text) = set.source().file(FILE) else { return Ok(Vec::new()) };
-    let document: Document = toml::from_str(text).map_err(|error| {
-        let line = error.span().map(|span| line_of(text, span.start));
-        LoadError::new(FILE, line, error.message().to_owned())
-    })?;
+    let Some((file, document)) = TomlFile::read::<Document>(set.source(), FILE)? else {
+        return Ok(Vec::new());
+    };
     let invariant = |written: Spanned<Written>| {
-        let line = line_of(text, written.span().start);
+        let line = line_of(file.text, written.span().start);
         let wrong = |reason: &str| LoadError::new(FILE, Some(line), reason.to_owned());
         let (name, rule) = written.into_inner().rule().map_err(wrong)?;
         Ok(Invariant { name, line, rule })

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::mem::take;
 use std::path::PathBuf;
 
 use cedar_policy::{
@@ -13,6 +14,7 @@ use crate::groups::Groups;
 use crate::identities::{self, Identities};
 use crate::rule::Rule;
 use crate::source::{SCHEMA, Source};
+use crate::toml_file::TomlFile;
 use crate::tools::{self, Tools};
 
 /// All that stands in a folder, checked against each other.
@@ -29,10 +31,10 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// What `source` holds.
     pub(crate) fn of(source: &Source) -> Result<Self, LoadError> {
-        let mut people = identities::File::of(source)?;
-        let mut tools = tools::File::of(source)?;
-        let declared = people.iter_mut().map(|(file, people)| (*file, people.groups()));
-        let called = tools.iter_mut().map(|(file, tools)| (*file, tools.groups()));
+        let mut people = TomlFile::read::<identities::File>(source, identities::FILE)?;
+        let mut tools = TomlFile::read::<tools::File>(source, tools::FILE)?;
+        let declared = people.iter_mut().map(|(file, people)| (*file, take(&mut people.group)));
+        let called = tools.iter_mut().map(|(file, tools)| (*file, take(&mut tools.group)));
         let groups = Groups::new(declared.chain(called).collect())?;
         let identities = match people {
             Some((file, people)) => people.identities(file, &groups)?,

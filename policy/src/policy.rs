@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use cedar_policy::{
-    Authorizer, Decision, Entities, Entity, EntityUid, Policy as CedarPolicy,
-    PolicySet as CedarPolicies, Request,
+    Authorizer, Decision, Entities, EntityUid, Policy as CedarPolicy, PolicySet as CedarPolicies,
+    Request,
 };
+use cedar_policy_core::ast::Entity;
 use serde_json::Value;
 
 use crate::ask::Known;

@@ -124,9 +124,9 @@ impl PolicySet {
         &self,
         question: &Question,
     ) -> Result<(Request, Entities), MalformedQuestion> {
-        let mut asked = Asked::new(question, &self.schema, &self.known)?;
+        let asked = Asked::new(question, &self.schema, &self.known)?;
         let looked_at = self.policies.iter().flat_map(Policy::looks_at);
-        let entities = asked.take_entities_and(looked_at.collect())?;
+        let entities = asked.entities(question, &self.known, looked_at.collect())?;
         Ok((asked.request, entities))
     }
 
@@ -158,14 +158,17 @@ impl PolicySet {
     }
 
     fn matching(&self, question: &Question) -> Result<Matching<'_>, MalformedQuestion> {
-        let mut asked = Asked::new(question, &self.schema, &self.known)?;
+        let asked = Asked::new(question, &self.schema, &self.known)?;
         let fitting = self.index.fitting(&asked.principal, &asked.action, &asked.resource);
         let facts = self.facts(question, &asked);
         let policies = fitting.into_iter().filter_map(|place| self.policies.get(place));
         let policies: Vec<_> = policies.filter(|policy| !policy.is_out(&facts)).collect();
-        let looked_at = policies.iter().flat_map(|policy| policy.looks_at());
-        let entities = asked.take_entities_and(looked_at.collect())?;
         let mut matching = Matching::default();
+        if policies.is_empty() {
+            return Ok(matching);
+        }
+        let looked_at = policies.iter().flat_map(|policy| policy.looks_at());
+        let entities = asked.entities(question, &self.known, looked_at.collect())?;
         for policy in policies {
             matching.add(policy.rule(), policy.matches(&asked.request, &entities));
         }
@@ -174,6 +177,10 @@ impl PolicySet {
 
     fn facts<'a>(&'a self, question: &'a Question, asked: &'a Asked) -> Facts<'a> {
         let other = match &question.resource {
+            // What is known of the one is known of the other.
+            Resource::Identity(party) if party.id == question.principal.id => {
+                Some(&question.principal)
+            }
             Resource::Identity(party) => Some(party),
             Resource::TrustDomain(_) | Resource::Tool(_) => None,
         };
@@ -186,6 +193,7 @@ impl PolicySet {
             principal: seen(&asked.principal, Some(&question.principal)),
             resource: seen(&asked.resource, other),
             purpose: question.context.purpose.as_ref().map(Purpose::as_str),
+            risk: question.risk(),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::load::{LoadError, line_of};
 use crate::set::PolicySet;
 use crate::situation::Situation;
 use crate::source::File;
+use crate::toml_file::TomlFile;
 
 /// What the name of a table ends with.
 pub const SUFFIX: &str = ".test.toml";
@@ -85,10 +86,7 @@ pub fn run(set: &PolicySet) -> Result<Vec<Outcome>, LoadError> {
 }
 
 fn cases((file, text): &File) -> Result<Vec<Spanned<Case>>, LoadError> {
-    let table: Table = toml::from_str(text).map_err(|error| {
-        let line = error.span().map(|span| line_of(text, span.start));
-        LoadError::new(file, line, error.message().to_owned())
-    })?;
+    let table: Table = TomlFile { name: file, text }.parse()?;
     Ok(table.cases)
 }
 

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use crate::load::{LoadError, line_of};
+use crate::source::Source;
 
 /// An empty list that stands nowhere.
 pub(crate) fn nothing<T>() -> Spanned<Vec<T>> {
@@ -23,7 +24,17 @@ pub(crate) struct TomlFile<'a> {
     pub(crate) text: &'a str,
 }
 
-impl TomlFile<'_> {
+impl<'a> TomlFile<'a> {
+    /// The file `name` of `source` and what it holds, if there is one.
+    pub(crate) fn read<T: DeserializeOwned>(
+        source: &'a Source,
+        name: &'a str,
+    ) -> Result<Option<(Self, T)>, LoadError> {
+        let Some(text) = source.file(name) else { return Ok(None) };
+        let file = Self { name, text };
+        Ok(Some((file, file.parse()?)))
+    }
+
     /// What the file holds.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, LoadError> {
         toml::from_str(self.text).map_err(|error| {

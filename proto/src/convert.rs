@@ -10,6 +10,7 @@
 //! | registration entries, and what a mask selects of them | [`entries`] |
 //! | bundles | [`bundles`] |
 //! | the claims of a token | [`claims`] |
+//! | how identities stand | [`standings`] |
 //! | points in time | [`times`] |
 
 pub mod bundles;
@@ -17,6 +18,7 @@ pub mod claims;
 pub mod entries;
 pub mod ids;
 pub mod selectors;
+pub mod standings;
 pub mod times;
 
 mod error;

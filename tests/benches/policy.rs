@@ -137,7 +137,7 @@ fn mixed() -> String {
                 text,
                 "forbid (principal, action in Action::\"reach\", resource) when {{ \
                  principal has tenant && resource has tenant && principal.tenant != resource.tenant \
-                 && resource.stage == \"stage-{number}\" }};"
+                 && resource has stage && resource.stage == \"stage-{number}\" }};"
             ),
             1..=3 => writeln!(
                 text,

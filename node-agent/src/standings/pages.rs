@@ -4,12 +4,10 @@ use claviger_core::id::SpiffeId;
 use claviger_core::standing::{Risk, Standing};
 use claviger_core::time::UnixTime;
 use claviger_proto::claviger::agent::v1 as wire;
+use claviger_proto::convert::standings;
 use tracing::error;
 
 use super::{Changes, MAX};
-
-/// The most records in one message: of the longest names, it has two megabytes.
-const PAGE: usize = 1_000;
 
 /// What the server says.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -55,52 +53,27 @@ impl Pages {
 /// A record that is not understood puts its identity in quarantine: whatever it says, the server found
 /// it worth telling.
 fn record(wire: wire::Standing) -> Option<(SpiffeId, Standing)> {
-    let wire::Standing { spiffe_id, risk, quarantined, changed_at, version } = wire;
-    let id: SpiffeId = match spiffe_id.parse() {
-        Ok(id) => id,
-        Err(error) => {
-            error!(version, %error, "the server says how somebody stands, and not who");
-            return None;
+    let (id, version) = (wire.spiffe_id.parse(), wire.version);
+    let changed_at = UnixTime::from_secs(wire.changed_at);
+    match (standings::record(wire), id) {
+        (Ok(record), _) => Some(record),
+        (Err(error), Ok(id)) => {
+            error!(%id, version, %error, "not understood how an identity stands: as in quarantine");
+            Some((id, Standing { risk: Risk::MAX, quarantined: true, changed_at, version }))
         }
-    };
-    let changed_at = UnixTime::from_secs(changed_at);
-    let risk = u8::try_from(risk).ok().and_then(|percent| Risk::try_from(percent).ok());
-    let understood = risk.is_some() && version != 0;
-    if !understood {
-        error!(%id, version, "how an identity stands is not understood; it counts as quarantined");
+        (Err(error), Err(_nobody)) => {
+            error!(version, %error, "the server says how somebody stands, and not who");
+            None
+        }
     }
-    let (risk, quarantined) = (risk.unwrap_or(Risk::MAX), quarantined || !understood);
-    Some((id, Standing { risk, quarantined, changed_at, version }))
 }
 
 impl Changes {
     /// The same as messages; at least one.
     pub(crate) fn into_pages(self) -> Vec<wire::Standings> {
         let Self { edition, all, records } = self;
-        let one = |records: &[(SpiffeId, Standing)]| wire::Standings {
-            snapshot: all,
-            upserts: records.iter().map(to_wire).collect(),
-            version: edition.version,
-            more: true,
-        };
-        let mut pages: Vec<_> = records.chunks(PAGE).map(one).collect();
-        if pages.is_empty() {
-            pages.push(one(&[]));
-        }
-        if let Some(last) = pages.last_mut() {
-            last.more = false;
-        }
-        pages
-    }
-}
-
-fn to_wire((id, standing): &(SpiffeId, Standing)) -> wire::Standing {
-    wire::Standing {
-        spiffe_id: id.to_string(),
-        risk: standing.risk.percent().into(),
-        quarantined: standing.quarantined,
-        changed_at: standing.changed_at.as_secs(),
-        version: standing.version,
+        let upserts = records.iter().map(|(id, standing)| standings::message(id, standing));
+        standings::pages(upserts.collect(), edition.version, all)
     }
 }
 

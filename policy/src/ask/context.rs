@@ -1,10 +1,7 @@
 //! From what is known beside to Cedar's context.
 
 use cedar_policy::RestrictedExpression;
-use claviger_core::decision::{
-    Action, Context, EvidenceShown, Parameter, Question, Resource, Transport,
-};
-use claviger_core::standing::Risk;
+use claviger_core::decision::{Action, Context, EvidenceShown, Parameter, Question, Transport};
 
 use super::{Field, MalformedQuestion, field, seconds, text, texts};
 
@@ -68,13 +65,8 @@ pub(super) fn context(question: &Question) -> Result<Vec<Field>, MalformedQuesti
     Ok(fields)
 }
 
-/// That of the principal or of the resource, whichever is greater.
 fn risk(question: &Question) -> RestrictedExpression {
-    let other = match &question.resource {
-        Resource::Identity(party) => party.risk,
-        Resource::TrustDomain(_) | Resource::Tool(_) => Risk::NONE,
-    };
-    RestrictedExpression::new_long(question.principal.risk.max(other).percent().into())
+    RestrictedExpression::new_long(question.risk().percent().into())
 }
 
 fn shown_to_cedar(shown: &EvidenceShown) -> Result<RestrictedExpression, MalformedQuestion> {

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Schema};
+use cedar_policy::{EntityId, EntityTypeName, EntityUid, Schema};
+use cedar_policy_core::ast::{Entity, Value};
 use claviger_core::decision::{Action, Party, ToolName};
 use claviger_core::id::SpiffeId;
 
-use super::{Field, MalformedQuestion, field, text, texts};
+use super::MalformedQuestion;
 use crate::groups::Groups;
 use crate::guard::models;
 use crate::identities::{Identities, Registered};
@@ -26,6 +27,9 @@ pub(crate) struct Known {
     actions: HashMap<String, (Lineage, Entity)>,
     callable: HashMap<ToolName, (Lineage, Entity)>,
 }
+
+/// The name of an attribute, and its value.
+type Field = (&'static str, Value);
 
 /// The names of Cedar's types.
 #[derive(Debug)]
@@ -58,19 +62,19 @@ impl Kinds {
     }
 
     fn attributes(&self, registered: Option<&Registered>, groups: &Groups) -> Attributes {
-        let none: [&str; 0] = [];
         let Some(registered) = registered else {
+            let nothing = || Value::empty_set(None);
             let fields = vec![
-                field("registered", RestrictedExpression::new_bool(false)),
-                field("purposes", texts(none)),
-                field("data_scopes", texts(none)),
+                ("registered", false.into()),
+                ("purposes", nothing()),
+                ("data_scopes", nothing()),
             ];
             return Attributes { fields, groups: Vec::new() };
         };
         let mut fields = vec![
-            field("registered", RestrictedExpression::new_bool(true)),
-            field("purposes", texts(&registered.purposes)),
-            field("data_scopes", texts(&registered.data_scopes)),
+            ("registered", true.into()),
+            ("purposes", texts(&registered.purposes)),
+            ("data_scopes", texts(&registered.data_scopes)),
         ];
         let optional = [
             ("owner", &registered.owner),
@@ -79,7 +83,7 @@ impl Kinds {
             ("ring", &registered.ring),
         ];
         for (name, value) in optional {
-            fields.extend(value.iter().map(|value| field(name, text(value))));
+            fields.extend(value.iter().map(|value| (name, value.as_str().into())));
         }
         let groups = self.groups(groups.and_above(&registered.groups));
         Attributes { fields, groups }
@@ -109,49 +113,56 @@ impl Known {
         })
     }
 
-    /// The identity, and what is known of it now.
-    pub(crate) fn identity(&self, party: &Party) -> Result<(Lineage, Entity), MalformedQuestion> {
+    /// The identity, and all that it is in.
+    pub(crate) fn lineage(&self, id: &SpiffeId) -> Lineage {
+        let mut above = self.record(id).groups.clone();
+        above.push(self.domain(id.trust_domain().as_str()));
+        Lineage { uid: uid(&self.kinds.identity, &id.to_string()), above }
+    }
+
+    /// The identity of this lineage, with what is known of it now.
+    pub(crate) fn identity(&self, party: &Party, lineage: &Lineage) -> Entity {
         let attested = [
-            field("selectors", texts(party.selectors.iter().map(ToString::to_string))),
-            field("models", texts(models(&party.selectors))),
-            field("tier", text(party.tier.name())),
-            field("risk", RestrictedExpression::new_long(party.risk.percent().into())),
+            ("selectors", texts(party.selectors.iter().map(ToString::to_string))),
+            ("models", texts(models(&party.selectors))),
+            ("tier", party.tier.name().into()),
+            ("risk", i64::from(party.risk.percent()).into()),
         ];
-        self.entity(&party.id, attested)
+        self.entity(&party.id, lineage, attested)
+    }
+
+    fn record(&self, id: &SpiffeId) -> &Attributes {
+        let place = self.identities.place(id);
+        place.and_then(|place| self.registered.get(place)).unwrap_or(&self.unregistered)
     }
 
     fn entity(
         &self,
         id: &SpiffeId,
+        lineage: &Lineage,
         attested: impl IntoIterator<Item = Field>,
-    ) -> Result<(Lineage, Entity), MalformedQuestion> {
-        let place = self.identities.place(id);
-        let record = place.and_then(|place| self.registered.get(place));
-        let record = record.unwrap_or(&self.unregistered);
-        let mut attributes: HashMap<_, _> = record.fields.iter().cloned().collect();
-        attributes.extend([
-            field("path", text(id.path())),
-            field("trust_domain", text(id.trust_domain().as_str())),
-            field("reserved", RestrictedExpression::new_bool(id.is_reserved())),
-        ]);
-        attributes.extend(attested);
-        let mut above = record.groups.clone();
-        above.push(self.domain(id.trust_domain().as_str()));
-        let uid = uid(&self.kinds.identity, &id.to_string());
-        let parents: HashSet<_> = above.iter().cloned().collect();
-        let entity = Entity::new(uid.clone(), attributes, parents)?;
-        Ok((Lineage { uid, above }, entity))
+    ) -> Entity {
+        let named = [
+            ("path", id.path().into()),
+            ("trust_domain", id.trust_domain().as_str().into()),
+            ("reserved", id.is_reserved().into()),
+        ];
+        let attributes = self.record(id).fields.iter().cloned().chain(named).chain(attested);
+        let attributes = attributes.map(|(name, value)| (name.into(), value.into()));
+        let above = lineage.above.iter().cloned().map(Into::into).collect();
+        let uid = lineage.uid.clone().into();
+        Entity::new_with_attr_partial_value(uid, attributes, HashSet::new(), above, [])
     }
 
     /// The action, and the groups that it is in.
-    pub(crate) fn action(&self, action: &Action) -> Result<(Lineage, Entity), MalformedQuestion> {
-        let known = self.actions.get(&action.to_string()).cloned();
+    pub(crate) fn action(&self, action: &Action) -> Result<&(Lineage, Entity), MalformedQuestion> {
+        let known = self.actions.get(&action.to_string());
         known.ok_or_else(|| format!("there is no action `{action}`").into())
     }
 
     /// The tool, and the groups that it is in.
-    pub(crate) fn tool(&self, name: &ToolName) -> Result<(Lineage, Entity), MalformedQuestion> {
-        let known = self.callable.get(name).cloned();
+    pub(crate) fn tool(&self, name: &ToolName) -> Result<&(Lineage, Entity), MalformedQuestion> {
+        let known = self.callable.get(name);
         known.ok_or_else(|| format!("there is no tool `{name}`").into())
     }
 
@@ -166,14 +177,14 @@ impl Known {
         let (kind, name) = (named.type_name(), named.id().unescaped());
         if *kind == self.kinds.identity {
             let id = name.parse()?;
-            return Ok(Some(self.entity(&id, [])?.1));
+            return Ok(Some(self.entity(&id, &self.lineage(&id), [])));
         }
         if *kind == self.kinds.group {
-            let above = self.kinds.groups(self.groups.above(name)).into_iter().collect();
-            return Ok(Some(Entity::new_no_attrs(named.clone(), above)));
+            let above = self.kinds.groups(self.groups.above(name));
+            return Ok(Some(without_attributes(named, &above)));
         }
         if *kind == self.kinds.tool {
-            return Ok(Some(self.tool(&name.parse()?)?.1));
+            return Ok(Some(self.tool(&name.parse()?)?.1.clone()));
         }
         Ok(self.actions.get(name).map(|(_, action)| action.clone()))
     }
@@ -187,7 +198,7 @@ fn actions(schema: &Schema) -> Result<HashMap<String, (Lineage, Entity)>, Malfor
         let uid = entity.uid();
         let above = entities.ancestors(&uid).into_iter().flatten().cloned().collect();
         let name = uid.id().unescaped().to_owned();
-        actions.insert(name, (Lineage { uid, above }, entity.clone()));
+        actions.insert(name, (Lineage { uid, above }, entity.as_ref().clone()));
     }
     Ok(actions)
 }
@@ -197,10 +208,19 @@ fn callable(kinds: &Kinds, tools: &Tools, groups: &Groups) -> HashMap<ToolName, 
     let known = tools.iter().map(|tool| {
         let uid = uid(&kinds.tool, tool.name.as_str());
         let above = kinds.groups(groups.and_above(&tool.groups));
-        let entity = Entity::new_no_attrs(uid.clone(), above.iter().cloned().collect());
+        let entity = without_attributes(&uid, &above);
         (tool.name.clone(), (Lineage { uid, above }, entity))
     });
     known.collect()
+}
+
+fn without_attributes(uid: &EntityUid, above: &[EntityUid]) -> Entity {
+    let above = above.iter().cloned().map(Into::into).collect();
+    Entity::new_with_attr_partial_value(uid.clone().into(), [], HashSet::new(), above, [])
+}
+
+fn texts<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> Value {
+    Value::set(values.into_iter().map(|value| value.as_ref().into()), None)
 }
 
 fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {

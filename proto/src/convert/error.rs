@@ -3,6 +3,7 @@ use claviger_core::entry::EntryError;
 use claviger_core::id::ParseIdError;
 use claviger_core::jose::key::KeyError;
 use claviger_core::selector::ParseSelectorError;
+use claviger_core::standing::ParseRiskError;
 use claviger_core::svid::{ParseDnsNameError, SvidTtlError};
 
 /// A field of a message does not say what it should.
@@ -73,6 +74,9 @@ pub enum Problem {
     /// Not a lifetime for an SVID.
     #[error(transparent)]
     Ttl(#[from] SvidTtlError),
+    /// Not a risk.
+    #[error(transparent)]
+    Risk(#[from] ParseRiskError),
     /// Not a public key.
     #[error(transparent)]
     Key(#[from] KeyError),

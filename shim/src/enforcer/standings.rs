@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{PoisonError, RwLock};
 
 use claviger_core::id::SpiffeId;
-use claviger_core::standing::{Risk, Standing};
-use claviger_core::time::UnixTime;
+use claviger_core::standing::Standing;
 use claviger_policy::local::StandingOf;
 use claviger_proto::claviger::agent::v1 as wire;
+use claviger_proto::convert::{FieldError, standings};
 
 /// The most identities of which something is known: as many as an agent knows of.
 const MAX: usize = 100_000;
@@ -63,29 +63,20 @@ impl Pages {
             return Err(Malformed::TooMany);
         }
         update.all |= snapshot;
-        for wire in upserts {
-            update.records.push(record(wire)?);
+        for upsert in upserts {
+            // An agent has read it before: what is not understood here is no agent's.
+            update.records.push(standings::record(upsert)?);
         }
         Ok((!more).then(|| std::mem::take(update)))
     }
 }
 
-/// An agent has read it before: what is not understood here is no agent's.
-fn record(wire: wire::Standing) -> Result<(SpiffeId, Standing), Malformed> {
-    let wire::Standing { spiffe_id, risk, quarantined, changed_at, version } = wire;
-    let id = spiffe_id.parse().map_err(|_no_id| Malformed::Record)?;
-    let risk = u8::try_from(risk).ok().and_then(|percent| Risk::try_from(percent).ok());
-    let risk = risk.ok_or(Malformed::Record)?;
-    let changed_at = UnixTime::from_secs(changed_at);
-    Ok((id, Standing { risk, quarantined, changed_at, version }))
-}
-
 /// What the agent says of identities is not understood.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum Malformed {
     /// A record is none.
     #[error("the agent says of somebody how they stand, and it is not understood")]
-    Record,
+    Record(#[from] FieldError),
     /// There is no end of them.
     #[error("the agent says how more than {MAX} identities stand")]
     TooMany,

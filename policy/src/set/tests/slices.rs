@@ -127,10 +127,23 @@ fn condition() -> impl Strategy<Value = String> {
         select(&IDS[..]).prop_map(|id| format!("principal == Identity::\"{id}\"")),
         Just("principal has owner && principal.owner == \"o\"".to_owned()),
         Just("principal has tenant".to_owned()),
+        Just("principal.tier == \"warning\"".to_owned()),
         Just("Group::\"g2\" in Group::\"g0\"".to_owned()),
         Just("Identity::\"spiffe://a.org/x\".purposes.contains(\"q\")".to_owned()),
         Just("action in Action::\"reach\"".to_owned()),
-        Just("context.risk < 70".to_owned()),
+        select(vec!["<", "<=", ">", ">="]).prop_map(|than| format!("context.risk {than} 50")),
+        select(vec!["<", "<=", ">", ">="]).prop_map(|than| format!("principal.risk {than} 50")),
+        Just("context.risk < principal.risk".to_owned()),
+        Just("context has purpose && context.purpose != \"p\"".to_owned()),
+        Just("context has purpose && principal.purposes.contains(context.purpose)".to_owned()),
+        Just("!(principal.path == \"/x\")".to_owned()),
+        Just("!(principal has owner)".to_owned()),
+        Just("resource is Identity && principal.trust_domain != resource.trust_domain".to_owned()),
+        Just(
+            "resource is Identity && principal has owner && resource has owner && \
+             principal.owner == resource.owner"
+                .to_owned(),
+        ),
         // Too much for a number, at some risks.
         Just("context.risk * 184467440737095516 > 7".to_owned()),
     ]

@@ -3,19 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use claviger_proto::claviger::agent::v1::{
-    FederatedBundles, Standing, Standings, SubscribeResponse,
-};
+use claviger_proto::claviger::agent::v1::{FederatedBundles, Standing, SubscribeResponse};
+use claviger_proto::convert::standings;
 use prost::Message as _;
 
 use crate::api::PAGE_BYTES;
 use crate::registry::federation::Difference;
 use crate::registry::subscribers::Update;
 use crate::standings::Record;
-
-/// The most identities in one response of which it says how they stand: of the longest names, two
-/// megabytes.
-const STANDINGS: usize = 1_000;
 
 /// The most entries in one response: with the largest entries well below 4 MiB.
 const PAGE: usize = 500;
@@ -75,29 +70,15 @@ pub(super) fn of_standings(
     snapshot: bool,
     empty: &SubscribeResponse,
 ) -> Pages {
-    let count = records.len().div_ceil(STANDINGS).max(1);
-    let page = |at: usize| {
-        let records = records.iter().skip(at.saturating_mul(STANDINGS)).take(STANDINGS);
-        let standings = Standings {
-            snapshot,
-            upserts: records.map(|record| standing(record)).collect(),
-            version,
-            more: at.saturating_add(1) < count,
-        };
-        SubscribeResponse { standings: Some(standings), ..empty.clone() }
-    };
-    (0..count).map(page).collect()
+    let upserts = records.iter().map(|record| standing(record)).collect();
+    let pages = standings::pages(upserts, version, snapshot).into_iter();
+    let page = |page| SubscribeResponse { standings: Some(page), ..empty.clone() };
+    pages.map(page).collect()
 }
 
 /// How one identity stands.
 pub(super) fn standing(record: &Record) -> Standing {
-    Standing {
-        spiffe_id: record.id.to_string(),
-        risk: record.standing.risk.percent().into(),
-        quarantined: record.standing.quarantined,
-        changed_at: record.standing.changed_at.as_secs(),
-        version: record.standing.version,
-    }
+    standings::message(&record.id, &record.standing)
 }
 
 /// Puts `more` behind `pages`; the two that meet become one if there is room.
@@ -136,36 +117,6 @@ mod tests {
             x509_authorities: vec![certificate],
             ..types::Bundle::default()
         })
-    }
-
-    #[test]
-    fn every_standing_arrives_once_and_one_page_at_least_comes() {
-        use claviger_core::grant::Requester;
-        use claviger_core::standing;
-
-        let record = |version: u64| {
-            let id = format!("spiffe://example.org/{version}/{}", "x".repeat(1_900));
-            let standing = standing::Standing { version, ..standing::Standing::default() };
-            Arc::new(Record {
-                id: id.parse().unwrap(),
-                standing,
-                voided: 0,
-                reason: "test".parse().unwrap(),
-                requester: Requester::Server,
-            })
-        };
-        for (count, want) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (2_500, 3)] {
-            let records: Vec<_> = (1..=count).map(record).collect();
-            let pages = of_standings(&records, count, true, &SubscribeResponse::default());
-            assert_eq!(pages.len(), want, "{count}");
-            assert!(pages.iter().all(|page| page.encoded_len() < 3 << 20));
-            let pages: Vec<_> = pages.into_iter().filter_map(|page| page.standings).collect();
-            let more: Vec<_> = pages.iter().map(|page| page.more).collect();
-            assert!(more.iter().enumerate().all(|(at, more)| *more == (at + 1 < want)), "{more:?}");
-            assert!(pages.iter().all(|page| page.snapshot && page.version == count));
-            let versions = pages.iter().flat_map(|page| &page.upserts).map(|one| one.version);
-            assert!(versions.eq(1..=count));
-        }
     }
 
     proptest! {
