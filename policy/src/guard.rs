@@ -167,8 +167,8 @@ impl Guard {
 
     fn holds(&self, facts: &Facts<'_>) -> Option<bool> {
         match self {
-            Self::Is(end, uid) => Some(facts.end(*end).lineage.uid == *uid),
-            Self::In(end, uid) => Some(facts.end(*end).lineage.all().any(|above| above == uid)),
+            Self::Is(end, uid) => Some(facts.end(*end).lineage.is(uid)),
+            Self::In(end, uid) => Some(facts.end(*end).lineage.is_in(uid)),
             Self::Kind(end, kind) => Some(facts.end(*end).lineage.uid.type_name() == kind),
             Self::Has(end, word) => facts.end(*end).has(*word),
             Self::Same(left, right) => Some(left.known(facts)? == right.known(facts)?),

@@ -61,6 +61,21 @@ impl Lineage {
     pub(crate) fn all(&self) -> impl Iterator<Item = &EntityUid> {
         std::iter::once(&self.uid).chain(&self.above)
     }
+
+    /// Whether it is `uid`.
+    pub(crate) fn is(&self, uid: &EntityUid) -> bool {
+        same(&self.uid, uid)
+    }
+
+    /// Whether it is `uid`, or is in it.
+    pub(crate) fn is_in(&self, uid: &EntityUid) -> bool {
+        self.all().any(|above| same(above, uid))
+    }
+}
+
+/// Names differ more often than their types, and are compared sooner.
+fn same(one: &EntityUid, other: &EntityUid) -> bool {
+    one.id() == other.id() && one.type_name() == other.type_name()
 }
 
 impl End {
@@ -68,8 +83,8 @@ impl End {
         self.is.as_ref().is_none_or(|kind| kind == entity.uid.type_name())
             && match &self.of {
                 Of::Any => true,
-                Of::Only(uid) => *uid == entity.uid,
-                Of::In(uid) => entity.all().any(|above| above == uid),
+                Of::Only(uid) => entity.is(uid),
+                Of::In(uid) => entity.is_in(uid),
             }
     }
 
