@@ -86,6 +86,25 @@ impl Action {
             Self::Signal => "signal",
         }
     }
+
+    /// Whether it is done for a purpose: to reach somebody, to have a key for that, or to call a tool.
+    #[must_use]
+    pub const fn has_purpose(&self) -> bool {
+        match self {
+            Self::Connect
+            | Self::IssuePsk
+            | Self::RedeemPsk
+            | Self::RedeemPskByIdentity
+            | Self::Call(_) => true,
+            Self::IssueX509
+            | Self::IssueX509Ca
+            | Self::IssueJwt
+            | Self::IssueWit
+            | Self::IssueEar
+            | Self::Ask
+            | Self::Signal => false,
+        }
+    }
 }
 
 impl fmt::Display for Action {

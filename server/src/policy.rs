@@ -285,13 +285,11 @@ impl fmt::Display for Denied {
 
 #[cfg(test)]
 mod tests {
-    use claviger_core::decision::EvidenceShown;
     use claviger_core::evidence::ear::EarContents;
     use claviger_core::evidence::{Appraisal, Bond, Tier, TrustClaim};
     use claviger_core::grant::Requester;
     use claviger_core::jose::PublicKey;
     use claviger_core::psk::{PskBinding, PskHash};
-    use claviger_core::selector::Selectors;
     use claviger_core::svid::jwt::{Audience, JwtSvidContents};
     use claviger_core::svid::wit::WitSvidContents;
     use claviger_core::svid::{SvidTtl, X509SvidContents};
@@ -300,27 +298,10 @@ mod tests {
 
     use super::*;
     use crate::ca::fresh_serial;
+    use crate::policy::known::Nobody;
     use crate::storage::fixture::TestClock;
 
     const NOW: UnixTime = UnixTime::from_secs(1_000);
-
-    /// Knows nothing of anybody.
-    #[derive(Debug)]
-    struct Nobody;
-
-    impl Known for Nobody {
-        fn selectors(&self, _id: &SpiffeId) -> Selectors {
-            Selectors::new()
-        }
-
-        fn is_registered(&self, _id: &SpiffeId) -> bool {
-            false
-        }
-
-        fn evidence(&self, _agent: &SpiffeId, _now: UnixTime) -> Option<EvidenceShown> {
-            None
-        }
-    }
 
     fn policy(text: &str) -> Policies {
         policies(Source::new(vec![("p.cedar".into(), text.into())]), 1_000)

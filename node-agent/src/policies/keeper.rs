@@ -91,39 +91,43 @@ impl Keeper {
         Ok((keeper, policies, inbox))
     }
 
-    /// Does so until `stop` fires.
+    /// Does so until `stop` fires. What has changed is written down first, whatever happens: nothing but
+    /// the end of the process breaks that off.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        stop.run_until_cancelled(self.follow()).await;
-        self.keep().await;
-        Ok(())
-    }
-
-    async fn follow(&mut self) {
         let mut heard = self.heard.clone();
         let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
         loop {
-            let now_heard = heard.borrow_and_update().clone();
-            self.let_go(&now_heard);
-            let taken = tokio::select! {
-                biased;
-                Ok(()) = heard.changed() => continue,
-                taken = self.take_in(&now_heard) => taken,
-            };
+            let taken = stop.run_until_cancelled(self.follow(&mut heard)).await;
             self.keep().await;
             let pause = match taken {
-                Ok(()) => {
+                None => return Ok(()),
+                Some(Ok(())) => {
                     backoff.reset();
                     None
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     self.report(&error);
                     error.may_pass().then(|| backoff.pause(jitter()))
                 }
             };
             tokio::select! {
+                () = stop.cancelled() => {}
                 Ok(()) = heard.changed() => {}
                 () = until(pause) => {}
                 () = until(self.left()) => {}
+            }
+        }
+    }
+
+    /// Lets go of what has ended, and takes in what was announced last.
+    async fn follow(&self, heard: &mut watch::Receiver<Heard>) -> Result<(), TakeInError> {
+        loop {
+            let now_heard = heard.borrow_and_update().clone();
+            self.let_go(&now_heard);
+            tokio::select! {
+                biased;
+                Ok(()) = heard.changed() => {}
+                taken = self.take_in(&now_heard) => return taken,
             }
         }
     }

@@ -24,7 +24,7 @@ pub(super) fn context(question: &Question) -> Result<Vec<Field>, MalformedQuesti
     let wants = |names: &[&str]| names.iter().any(|name| *name == question.action.kind());
     let issues = wants(&["issue_x509", "issue_jwt", "issue_wit", "issue_ear"]);
     let keys = wants(&["issue_psk", "redeem_psk", "redeem_psk_by_identity"]);
-    let connects = keys || wants(&["connect", "call"]);
+    let connects = question.action.has_purpose();
     if issues {
         fields.extend(requester.iter().map(|name| field("requester", text(name))));
     }

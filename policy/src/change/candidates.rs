@@ -26,7 +26,7 @@ pub(crate) fn changes(
     let action = &question.action;
     let between = matches!(question.resource, Resource::Identity(_));
     let mut changes = Vec::new();
-    if asks_for_a_purpose(action) && words.mentions("purpose") {
+    if action.has_purpose() && words.mentions("purpose") {
         changes.extend(purposes.iter().cloned().map(Change::Purpose));
     }
     for side in [Side::Principal, Side::Resource] {
@@ -73,23 +73,6 @@ pub(crate) fn changes(
     };
     changes.retain(changed);
     changes
-}
-
-fn asks_for_a_purpose(action: &Action) -> bool {
-    match action {
-        Action::Connect
-        | Action::IssuePsk
-        | Action::RedeemPsk
-        | Action::RedeemPskByIdentity
-        | Action::Call(_) => true,
-        Action::IssueX509
-        | Action::IssueX509Ca
-        | Action::IssueJwt
-        | Action::IssueWit
-        | Action::IssueEar
-        | Action::Ask
-        | Action::Signal => false,
-    }
 }
 
 /// What could be otherwise about an identity.

@@ -6,7 +6,7 @@
 use claviger_core::id::SpiffeId;
 use claviger_runtime::http::BodyError;
 use claviger_runtime::slots::Full;
-use http::header::{ALLOW, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{Method, StatusCode};
 
 use super::MAX_BODY;
@@ -72,37 +72,12 @@ impl Refusal {
             ),
             // One answer, so that nobody can find out who is registered, or in quarantine.
             Self::Quarantined | Self::Denied(_) | Self::Unknown(_) => refused(),
-            Self::NoSuchPath => Problem::new(
-                ("not-found", StatusCode::NOT_FOUND),
-                "There is nothing here",
-                "docs/policy.md says what there is",
-            ),
-            Self::Method(method) => {
-                let only = if *method == Method::GET { "GET" } else { "POST" };
-                Problem::new(
-                    ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED),
-                    "The method is another one",
-                    format!("send a {only}"),
-                )
-                .with(ALLOW, only)
-            }
-            Self::Busy(_) => Problem::new(
-                ("too-many-requests", StatusCode::TOO_MANY_REQUESTS),
-                "Too many requests at a time",
-                "wait for the answers to others before you ask again",
-            )
-            .with(RETRY_AFTER, "1"),
-            Self::NotJson => Problem::new(
-                ("unsupported-media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE),
-                "The body is not JSON",
-                "send `Content-Type: application/json`",
-            ),
-            Self::Body(BodyError::TooLarge(_)) => Problem::new(
-                ("too-large", StatusCode::PAYLOAD_TOO_LARGE),
-                "The body is too large",
-                format!("send at most {MAX_BODY} bytes"),
-            ),
-            Self::Body(BodyError::Broken(_)) => Problem::malformed("body", "did not arrive"),
+            Self::NoSuchPath => Problem::no_such_path("docs/policy.md says what there is"),
+            Self::Method(method) if *method == Method::GET => Problem::wrong_method("GET"),
+            Self::Method(_) => Problem::wrong_method("POST"),
+            Self::Busy(_) => Problem::busy(),
+            Self::NotJson => Problem::not_json(),
+            Self::Body(error) => Problem::unread(error, MAX_BODY),
             Self::Malformed { field, why } => Problem::malformed(field, why),
             Self::Standing(error) => of_standing(error),
             Self::Record(_) => unavailable(),

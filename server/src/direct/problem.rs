@@ -1,7 +1,8 @@
 //! Problem details (RFC 9457): what a caller is told when there is no answer.
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
+use claviger_runtime::http::BodyError;
+use http::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
@@ -46,6 +47,47 @@ impl Problem {
     pub(crate) fn malformed(field: &str, why: &str) -> Self {
         let kind = ("malformed-request", StatusCode::BAD_REQUEST);
         Self::new(kind, "The request is malformed", format!("{field}: {why}"))
+    }
+
+    /// There is no such path; `hint` says where to find what there is.
+    pub(crate) fn no_such_path(hint: &'static str) -> Self {
+        Self::new(("not-found", StatusCode::NOT_FOUND), "There is nothing here", hint)
+    }
+
+    /// The path takes requests of method `only`.
+    pub(crate) fn wrong_method(only: &'static str) -> Self {
+        let kind = ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED);
+        Self::new(kind, "The method is another one", format!("send a {only}")).with(ALLOW, only)
+    }
+
+    /// Too much is asked; `detail` says when to ask again.
+    pub(crate) fn too_many_requests(title: &'static str, detail: &'static str) -> Self {
+        let kind = ("too-many-requests", StatusCode::TOO_MANY_REQUESTS);
+        Self::new(kind, title, detail).with(RETRY_AFTER, "1")
+    }
+
+    /// No more requests are answered at a time.
+    pub(crate) fn busy() -> Self {
+        let title = "Too many requests at a time";
+        Self::too_many_requests(title, "wait for the answers to others before you ask again")
+    }
+
+    /// The header says that the body is something else.
+    pub(crate) fn not_json() -> Self {
+        let kind = ("unsupported-media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        Self::new(kind, "The body is not JSON", "send `Content-Type: application/json`")
+    }
+
+    /// The body, of at most `most` bytes, could not be read.
+    pub(crate) fn unread(error: &BodyError, most: usize) -> Self {
+        match error {
+            BodyError::TooLarge(_) => Self::new(
+                ("too-large", StatusCode::PAYLOAD_TOO_LARGE),
+                "The body is too large",
+                format!("send at most {most} bytes"),
+            ),
+            BodyError::Broken(_) => Self::malformed("body", "did not arrive"),
+        }
     }
 
     pub(crate) fn with(self, name: HeaderName, value: &'static str) -> Self {

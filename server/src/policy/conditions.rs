@@ -2,7 +2,7 @@
 //! approved of it.
 
 use claviger_core::approval::ApprovalId;
-use claviger_core::decision::{Action, Decided, Obligations, Verdict, Why};
+use claviger_core::decision::{Decided, Obligations, Verdict, Why};
 use claviger_core::time::UnixTime;
 
 use super::{Denied, Policies};
@@ -99,21 +99,7 @@ impl Policies {
 pub(super) fn check(decided: Box<Decided>) -> Result<Box<Decided>, Denied> {
     let Obligations { rate, approval, audit: _ } = decided.decision.obligations;
     let demands = decided.decision.verdict == Verdict::Permit && (rate.is_some() || approval);
-    let can_be_met = match decided.question.action {
-        Action::Connect
-        | Action::IssuePsk
-        | Action::Call(_)
-        | Action::RedeemPsk
-        | Action::RedeemPskByIdentity => true,
-        Action::IssueX509
-        | Action::IssueX509Ca
-        | Action::IssueJwt
-        | Action::IssueWit
-        | Action::IssueEar
-        | Action::Ask
-        | Action::Signal => false,
-    };
-    if demands && !can_be_met {
+    if demands && !decided.question.action.has_purpose() {
         return Err(Denied { decided, why: Why::Unmet });
     }
     Ok(decided)

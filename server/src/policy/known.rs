@@ -40,3 +40,23 @@ impl Known for Registry {
         })
     }
 }
+
+/// Knows nothing of anybody.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Nobody;
+
+#[cfg(test)]
+impl Known for Nobody {
+    fn selectors(&self, _id: &SpiffeId) -> Selectors {
+        Selectors::new()
+    }
+
+    fn is_registered(&self, _id: &SpiffeId) -> bool {
+        false
+    }
+
+    fn evidence(&self, _agent: &SpiffeId, _now: UnixTime) -> Option<EvidenceShown> {
+        None
+    }
+}

@@ -1,6 +1,3 @@
-use claviger_core::decision::EvidenceShown;
-use claviger_core::id::SpiffeId;
-use claviger_core::selector::Selectors;
 use claviger_policy::Source;
 
 use super::*;
@@ -8,28 +5,10 @@ use crate::audit::read;
 use crate::ca::rotation::Rotation;
 use crate::config::Config;
 use crate::policy::Record;
-use crate::policy::known::Known;
+use crate::policy::known::Nobody;
 use crate::standings::Standings;
 use crate::storage::fixture::{Life, NOW, TestClock};
 use crate::store::memory::MemoryStore;
-
-/// Knows nothing of anybody.
-#[derive(Debug)]
-struct Nobody;
-
-impl Known for Nobody {
-    fn selectors(&self, _id: &SpiffeId) -> Selectors {
-        Selectors::new()
-    }
-
-    fn is_registered(&self, _id: &SpiffeId) -> bool {
-        false
-    }
-
-    fn evidence(&self, _agent: &SpiffeId, _now: UnixTime) -> Option<EvidenceShown> {
-        None
-    }
-}
 
 struct World {
     dir: tempfile::TempDir,
