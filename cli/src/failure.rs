@@ -22,6 +22,7 @@ enum Kind {
     /// What was typed or configured makes no sense.
     Usage,
     /// It can't be told: there is nothing against it, and not everything for it.
+    #[cfg(feature = "evidence")]
     Undecided,
     /// Nobody reads our output any more, as in `claviger audit tail | head`.
     Unread,
@@ -34,6 +35,7 @@ impl Failure {
     }
 
     /// What was asked can't be told: there is nothing against it, and not everything for it.
+    #[cfg(feature = "evidence")]
     pub(crate) fn undecided(problem: impl fmt::Display) -> Self {
         Self { kind: Kind::Undecided, ..Self::failed(problem) }
     }
@@ -63,6 +65,7 @@ impl Failure {
         let code = match self.kind {
             Kind::Failed => ExitCode::from(1),
             Kind::Usage => ExitCode::from(2),
+            #[cfg(feature = "evidence")]
             Kind::Undecided => ExitCode::from(3),
             Kind::Unread => return ExitCode::SUCCESS,
         };
