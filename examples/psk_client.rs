@@ -41,7 +41,7 @@ async fn main() -> anyhow::Result<()> {
     // check, and no other way in.
     let connection = TcpStream::connect(&options.address).await?;
     let stream = PskConnector::new()?.connect(connection, issued).await?;
-    println!("{} talks to {}", stream.peer().client, stream.peer().server);
+    println!("{} talks to {}", stream.ends().client, stream.ends().server);
 
     let mut stream = BufStream::new(stream);
     stream.write_all(format!("{}\n", options.message).as_bytes()).await?;

@@ -69,7 +69,7 @@ async fn serve(
     // From here on it is known who is at the other end: nobody else had this key, and it will
     // never work again.
     let mut stream = acceptor.accept(connection).await?;
-    let peer = stream.peer().clone();
+    let peer = stream.ends().clone();
     println!("{} calls {} for {}", peer.client, peer.server, peer.purpose);
     if let Some(run) = &peer.run {
         println!("  in its run {run}");

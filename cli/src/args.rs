@@ -21,7 +21,7 @@ use crate::failure::Failure;
                   they are.\n\n\
                   To see what it does:   claviger demo\n\
                   To try it yourself:    claviger dev --dir /tmp/claviger\n\
-                  For production:        claviger server run, claviger agent run",
+                  For production:        claviger server run, claviger agent run, claviger shim run",
     after_help = "Exit codes: 0 done, 1 refused or failed, 2 the command line or the \
                   configuration makes no sense."
 )]
@@ -42,6 +42,11 @@ enum Command {
     Server(server::Command),
     #[command(subcommand)]
     Agent(agent::Command),
+    #[cfg(feature = "shim")]
+    #[command(subcommand)]
+    Shim(crate::commands::shim::Command),
+    #[cfg(feature = "shim")]
+    Exec(crate::commands::exec::Command),
     #[cfg(all(feature = "server", feature = "agent"))]
     Dev(crate::commands::dev::Dev),
     #[cfg(all(feature = "server", feature = "agent", feature = "shim"))]
@@ -104,6 +109,10 @@ impl Command {
             #[cfg(feature = "server")]
             Self::Server(command) => command.run(console).await,
             Self::Agent(command) => command.run(console).await,
+            #[cfg(feature = "shim")]
+            Self::Shim(command) => command.run(console).await,
+            #[cfg(feature = "shim")]
+            Self::Exec(command) => Box::pin(command.run()).await,
             #[cfg(all(feature = "server", feature = "agent"))]
             Self::Dev(dev) => dev.run(console).await,
             #[cfg(all(feature = "server", feature = "agent", feature = "shim"))]

@@ -14,6 +14,8 @@ pub(crate) mod dev;
 pub(crate) mod entry;
 #[cfg(feature = "evidence")]
 pub(crate) mod evidence;
+#[cfg(feature = "shim")]
+pub(crate) mod exec;
 pub(crate) mod healthcheck;
 pub(crate) mod jwt;
 pub(crate) mod policy;
@@ -24,6 +26,8 @@ pub(crate) mod references;
 pub(crate) mod risk;
 #[cfg(feature = "server")]
 pub(crate) mod server;
+#[cfg(feature = "shim")]
+pub(crate) mod shim;
 pub(crate) mod svid;
 pub(crate) mod token;
 pub(crate) mod why;

@@ -9,6 +9,7 @@
 //! | mutual TLS between SVIDs | [`mutual`] |
 //! | one-time keys: a handshake, and every attempt to use a key again | [`once`] |
 //! | a program that nobody registered | [`stranger`] |
+//! | programs without TLS, a forbidden pair, a quarantine | [`shims`] |
 //! | the audit log | [`accounts`] |
 
 mod accounts;
@@ -18,6 +19,7 @@ mod once;
 mod orders;
 mod platform;
 mod program;
+mod shims;
 mod stage;
 mod stranger;
 pub(crate) mod workload;
@@ -25,6 +27,7 @@ pub(crate) mod workload;
 use std::path::{Path, PathBuf};
 
 use claviger_core::id::TrustDomain;
+use claviger_policy::source;
 use claviger_runtime::tasks::{ShutdownSignals, Tasks};
 use tempfile::TempDir;
 
@@ -96,6 +99,10 @@ async fn show(
     once::again(stage, &mut frontend, &mut backend).await?;
     once::replay(stage, &mut frontend, &mut backend).await?;
     stranger::refuse(stage, &mut stranger).await?;
+    let shims = shims::start(stage, folder, &mut frontend, &mut backend).await?;
+    shims.meet(stage, &mut frontend, &mut backend).await?;
+    shims.keep_apart(stage, &mut backend, &mut stranger).await?;
+    shims.quarantine(stage, &server, &mut frontend, &mut backend).await?;
     accounts::settle(stage, folder, &server, (attestor, &key), &mut frontend).await
 }
 
@@ -111,7 +118,9 @@ async fn open(
     let trust_domain: TrustDomain =
         TRUST_DOMAIN.parse().map_err(|error| Failure::because(&error))?;
     let start = async {
-        let server = dev::start_server(place, trust_domain.clone(), None, attestors, tasks).await?;
+        let policy = place.write_policy(&[source::DEV, shims::POLICY].join("\n"))?;
+        let domain = trust_domain.clone();
+        let server = dev::start_server(place, domain, Some(policy), attestors, tasks).await?;
         Ok((server, format!("server started for {trust_domain}, with its own store and authority")))
     };
     let server = stage.step("server starts", Box::pin(start)).await?;

@@ -24,6 +24,12 @@ enum Kind {
     /// It can't be told: there is nothing against it, and not everything for it.
     #[cfg(feature = "evidence")]
     Undecided,
+    /// It is told by an exit code that others have given a meaning.
+    #[cfg(feature = "shim")]
+    Code(u8),
+    /// The program that was run ended so, and has said why.
+    #[cfg(feature = "shim")]
+    Ended(u8),
     /// Nobody reads our output any more, as in `claviger audit tail | head`.
     Unread,
 }
@@ -60,18 +66,65 @@ impl Failure {
         Self { problem: format!("{place}: {}", self.problem), ..self }
     }
 
+    /// The same, told by the exit code `code`.
+    #[cfg(feature = "shim")]
+    pub(crate) fn ending_with(self, code: u8) -> Self {
+        Self { kind: Kind::Code(code), ..self }
+    }
+
+    /// A program that was run ended with `code`.
+    #[cfg(feature = "shim")]
+    pub(crate) const fn ended(code: u8) -> Self {
+        Self { kind: Kind::Ended(code), problem: String::new(), remedy: None }
+    }
+
+    /// A signal ended a program that was run, or us before there was one: a shell's codes begin at 128.
+    #[cfg(feature = "shim")]
+    pub(crate) fn ended_by(signal: i32) -> Self {
+        let number = u8::try_from(signal).unwrap_or(u8::MAX);
+        Self::ended(number.saturating_add(128))
+    }
+
+    /// What the user is told, without what to do about it.
+    #[cfg(all(feature = "shim", feature = "ci"))]
+    pub(crate) fn problem(&self) -> &str {
+        &self.problem
+    }
+
+    /// How the process ends.
+    pub(crate) const fn code(&self) -> u8 {
+        match self.kind {
+            Kind::Failed => 1,
+            Kind::Usage => 2,
+            #[cfg(feature = "evidence")]
+            Kind::Undecided => 3,
+            #[cfg(feature = "shim")]
+            Kind::Code(code) | Kind::Ended(code) => code,
+            Kind::Unread => 0,
+        }
+    }
+
     /// Tells the user, and says how the process ends.
     pub(crate) fn report(&self) -> ExitCode {
-        let code = match self.kind {
-            Kind::Failed => ExitCode::from(1),
-            Kind::Usage => ExitCode::from(2),
+        if !self.is_told() {
+            // If stderr is gone too, the exit code still tells.
+            drop(writeln!(io::stderr(), "{self}"));
+        }
+        self.code().into()
+    }
+
+    /// Whether there is nothing to add.
+    const fn is_told(&self) -> bool {
+        match self.kind {
+            Kind::Failed | Kind::Usage => false,
             #[cfg(feature = "evidence")]
-            Kind::Undecided => ExitCode::from(3),
-            Kind::Unread => return ExitCode::SUCCESS,
-        };
-        // If stderr is gone too, the exit code still tells.
-        drop(writeln!(io::stderr(), "{self}"));
-        code
+            Kind::Undecided => false,
+            #[cfg(feature = "shim")]
+            Kind::Code(_) => false,
+            #[cfg(feature = "shim")]
+            Kind::Ended(_) => true,
+            Kind::Unread => true,
+        }
     }
 }
 

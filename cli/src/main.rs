@@ -13,6 +13,7 @@
 //! | certificates and keys as files | [`pem`], [`files`] |
 //! | what a token says | [`jws`] |
 //! | credentials for CI jobs | `ci` |
+//! | a program with its routes around it | `exec` |
 
 mod admin;
 mod args;
@@ -26,11 +27,13 @@ mod console;
 mod demo;
 #[cfg(all(feature = "server", feature = "agent"))]
 mod dev;
+#[cfg(feature = "shim")]
+mod exec;
 mod failure;
 mod files;
 mod jws;
 mod pem;
-#[cfg(any(feature = "server", feature = "agent"))]
+#[cfg(any(feature = "server", feature = "agent", feature = "shim"))]
 mod run;
 mod socket;
 mod spelling;

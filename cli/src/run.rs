@@ -56,6 +56,66 @@ pub(crate) async fn agent(path: &Path) -> Result<(), Failure> {
     .await
 }
 
+/// Runs the shim that the file at `path` describes, beside the agent at `socket` unless the file names
+/// another.
+#[cfg(feature = "shim")]
+pub(crate) async fn shim(
+    path: &Path,
+    socket: &crate::socket::WorkloadSocket,
+) -> Result<(), Failure> {
+    use claviger_shim::config::Config;
+    use claviger_shim::run::Shim;
+
+    let config = Config::load(path).map_err(|problems| misconfigured(path, &problems))?;
+    log(config.log)?;
+    room_for(config.limits.connections);
+    let socket = socket.path_or(config.socket.as_deref());
+    serve(async |tasks| {
+        let clock = Arc::new(SystemClock);
+        let shim = Shim::start(config, socket, clock, tasks)
+            .await
+            .map_err(|error| Failure::because(&error))?;
+        let listeners: Vec<_> = shim.listeners.iter().map(ToString::to_string).collect();
+        let id = shim.identity.as_ref().map(tracing::field::display);
+        info!(id, listeners = listeners.join(" "), "shim started");
+        Ok(())
+    })
+    .await
+}
+
+/// Makes room for `connections`, each of which takes two file descriptors, or says that there is not
+/// enough.
+#[cfg(feature = "shim")]
+fn room_for(connections: usize) {
+    /// What else there is: listeners, the agent, files.
+    const BESIDES: usize = 64;
+
+    let wanted = connections.saturating_mul(2).saturating_add(BESIDES);
+    match claviger_runtime::descriptors::raise_limit() {
+        Ok(Some(allowed)) if usize::try_from(allowed).is_ok_and(|allowed| allowed < wanted) => {
+            tracing::warn!(
+                allowed,
+                wanted,
+                "the process may have fewer file descriptors than its connections need; raise the \
+                 limit (`LimitNOFILE=` in systemd, `ulimit -Hn`) or lower `limits.connections`"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of file descriptors stays as it is"),
+    }
+}
+
+/// Tells every problem of a shim's configuration file.
+#[cfg(feature = "shim")]
+pub(crate) fn validate_shim(path: &Path, console: Console) -> Result<(), Failure> {
+    let config = claviger_shim::config::Config::load(path)
+        .map_err(|problems| misconfigured(path, &problems))?;
+    for warning in &config.warnings {
+        crate::console::remark(format_args!("warning: {warning}"));
+    }
+    console.answer(&Valid::at(path))
+}
+
 /// Tells every problem of a server's configuration file.
 #[cfg(feature = "server")]
 pub(crate) fn validate_server(path: &Path, console: Console) -> Result<(), Failure> {
@@ -94,7 +154,7 @@ impl fmt::Display for Valid {
     }
 }
 
-fn misconfigured(path: &Path, Problems(problems): &Problems) -> Failure {
+pub(crate) fn misconfigured(path: &Path, Problems(problems): &Problems) -> Failure {
     let lines: Vec<_> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
     Failure::usage(format_args!("`{}` cannot be used:{}", path.display(), lines.concat()))
 }

@@ -46,6 +46,14 @@ impl WorkloadSocket {
     pub(crate) fn path(&self) -> &Path {
         self.socket_path.as_deref().unwrap_or(&self.endpoint_socket.0)
     }
+
+    /// The path for somebody whose configuration names one, perhaps: `--socket-path` goes before that,
+    /// and that before the environment.
+    #[cfg(feature = "shim")]
+    pub(crate) fn path_or(&self, configured: Option<&Path>) -> PathBuf {
+        let path = self.socket_path.as_deref().or(configured);
+        path.unwrap_or(&self.endpoint_socket.0).to_owned()
+    }
 }
 
 /// Both, for a command that asks either.

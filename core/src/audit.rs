@@ -10,6 +10,7 @@
 //! present it, so that a server restored from a backup finds out that it is behind.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -424,14 +425,17 @@ pub enum Event {
         /// The agent of the acceptor.
         requester: Requester,
     },
-    /// Somebody wanted to spend a PSK that a quarantine of one of its ends had voided. Written once
-    /// per PSK; the metrics count each.
+    /// Somebody wanted to spend a PSK that a quarantine of one of its ends had voided, or a later epoch
+    /// of its series. Written once per PSK; the metrics count each.
     PskVoided {
         /// Its wire identity.
         identity: String,
         /// What it is bound to.
         #[serde(flatten)]
         binding: PskBinding,
+        /// The epoch of its series that voided it; none if a quarantine did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newest: Option<NonZeroU64>,
         /// The agent of the acceptor.
         requester: Requester,
     },
@@ -930,6 +934,8 @@ mod tests {
                     not_after: UnixTime::from_secs(9),
                     hash: crate::psk::PskHash::Sha256,
                     run: Some("github:8412:1".parse().unwrap()),
+                    series: crate::psk::SeriesEpoch::from_wire("train", 3).unwrap(),
+                    bits: Some(crate::psk::KeyBits::default()),
                 },
                 requester: Requester::Agent("spiffe://x/spire/agent/1".parse().unwrap()),
             },

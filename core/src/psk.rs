@@ -7,6 +7,8 @@
 //! | from the epoch's root to the key of one connection | [`derive`](mod@derive) |
 //! | the binder that proves possession of the key | [`binder`] |
 //! | the run of a CI job that a key may be for | [`run`] |
+//! | series, of which a later epoch voids the earlier | [`series`] |
+//! | the length of a key for a machine that is no TLS stack of ours | [`bits`] |
 //!
 //! Invariants:
 //!
@@ -20,9 +22,11 @@
 //! implementation pin them.
 
 pub mod binder;
+pub mod bits;
 pub mod derive;
 pub mod identity;
 pub mod run;
+pub mod series;
 
 use std::fmt;
 use std::str::FromStr;
@@ -33,7 +37,9 @@ use serde::{Deserialize, Serialize};
 use crate::id::SpiffeId;
 use crate::once::State;
 use crate::time::UnixTime;
+pub use bits::KeyBits;
 pub use run::{ParseRunError, Run};
+pub use series::{Series, SeriesEpoch};
 
 /// What a connection is for, as the client says and the policy judges, such as `checkout`.
 ///
@@ -57,9 +63,7 @@ impl FromStr for Purpose {
     type Err = ParsePurposeError;
 
     fn from_str(text: &str) -> Result<Self, ParsePurposeError> {
-        let sound = (1..=Self::MAX_LEN).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/-".contains(&b));
-        if sound { Ok(Self(text.into())) } else { Err(ParsePurposeError) }
+        if is_word(text) { Ok(Self(text.into())) } else { Err(ParsePurposeError) }
     }
 }
 
@@ -81,6 +85,12 @@ impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Whether `text` is a plain word, as purposes and series are.
+fn is_word(text: &str) -> bool {
+    (1..=Purpose::MAX_LEN).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/-".contains(&b))
 }
 
 /// A string is not a purpose.
@@ -164,6 +174,12 @@ pub struct PskBinding {
     /// The run of the client that it is for, if it is for one only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
+    /// The epoch of a series that it is of, if it is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<SeriesEpoch>,
+    /// How long it is, if it is no PSK for TLS but a key for another machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<KeyBits>,
 }
 
 /// What the ledger keeps about one PSK: no key, only what it is bound to and whether it is spent.
@@ -201,7 +217,11 @@ mod tests {
             "not_after":9,"hash":"sha256"},"state":"unused"}"#;
         let old: PskRecord = serde_json::from_str(old).unwrap();
         assert_eq!((old.seen, old.void_reported), (0, false));
-        assert!(!serde_json::to_string(&old).unwrap().contains("void_reported"));
+        assert_eq!((&old.binding.series, old.binding.bits), (&None, None));
+        let written = serde_json::to_string(&old).unwrap();
+        for later in ["void_reported", "series", "bits"] {
+            assert!(!written.contains(later), "{written}");
+        }
     }
 
     #[test]

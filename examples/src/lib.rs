@@ -5,6 +5,7 @@
 //! | Who am I? | `fetch_svid` |
 //! | How do I accept connections authenticated by one-time keys? | `psk_server` |
 //! | How do I open one? | `psk_client` |
+//! | How do I do both with s2n-tls itself? | `psk_s2n_server`, `psk_s2n_client` |
 //! | How do I get one in an enclave, without an agent? | `enclave_psk` |
 //! | May this be done? | `authorize` |
 //!

@@ -19,6 +19,7 @@
 //! | the admin socket: why a process has its identities, and no others | `admin`, `explain` |
 //! | SVIDs for those who act for workloads: SPIRE's Delegated Identity, the SPIFFE Broker API | `delegated`, `broker` |
 //! | one-time PSKs | `psk_broker` |
+//! | who a program is, for a proxy beside it | `callers` |
 //! | the policies that the server signed | `policies` |
 //! | decisions by them, and they themselves, for programs on this machine | `policy_desk` |
 //!
@@ -36,6 +37,7 @@ mod admin;
 mod attestation;
 mod backoff;
 mod broker;
+mod callers;
 mod credentials;
 mod delegated;
 mod details;

@@ -12,6 +12,7 @@ mod token_key;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use claviger_core::time::UnixTime;
 use claviger_runtime::health::{Health, State};
 use claviger_runtime::tasks::{Drain, Tasks};
 use tempfile::{TempDir, tempdir};
+use tokio::process::{Child, Command};
 
 use crate::config::{AdminSocket, Attestors, Config, TokenSource};
 use crate::credentials::{Identity, LeftOut, ServedBundle, Snapshot};
@@ -36,6 +38,20 @@ pub(crate) use token_key::TokenKey;
 
 /// The time at which tests without a world happen.
 pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+/// A process that runs until its standard input is closed, and an entry for its program.
+pub(crate) fn cat() -> (Child, i32, Entry) {
+    let child = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let pid = child.id().unwrap();
+    let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    let entry = entry("cat", &[&format!("unix:path:{}", program.display())]);
+    (child, pid.try_into().unwrap(), entry)
+}
 
 /// An entry named `id` that gives `spiffe://example.org/id` to whoever shows `selectors`.
 pub(crate) fn entry(id: &str, selectors: &[&str]) -> Entry {

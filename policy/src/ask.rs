@@ -10,7 +10,7 @@ mod known;
 
 use std::error::Error;
 
-use cedar_policy::{Context as CedarContext, Entities, Request, RestrictedExpression, Schema};
+use cedar_policy::{Context as CedarContext, Entities, Request, Schema};
 use cedar_policy_core::ast::Entity;
 use cedar_policy_core::entities::{self, NoEntitiesSchema, TCComputation};
 use cedar_policy_core::extensions::Extensions;
@@ -21,8 +21,6 @@ pub(crate) use known::Known;
 
 /// A question does not fit the schema: something is missing that the action needs to know.
 pub(crate) type MalformedQuestion = Box<dyn Error + Send + Sync>;
-
-type Field = (String, RestrictedExpression);
 
 /// A question in Cedar's terms.
 #[derive(Debug)]
@@ -91,22 +89,6 @@ impl Asked {
         )?;
         Ok(entities.into())
     }
-}
-
-fn field(name: &str, value: RestrictedExpression) -> Field {
-    (name.to_owned(), value)
-}
-
-fn text(value: &str) -> RestrictedExpression {
-    RestrictedExpression::new_string(value.to_owned())
-}
-
-fn texts<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> RestrictedExpression {
-    RestrictedExpression::new_set(values.into_iter().map(|value| text(value.as_ref())))
-}
-
-fn seconds(value: u64) -> RestrictedExpression {
-    RestrictedExpression::new_long(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@
 //! | what a gRPC status says beyond its code | [`rpc`] |
 //! | between our agents and servers: changes pushed, PSKs issued and redeemed | [`claviger::agent::v1`] |
 //! | between a workload and its agent: one-time PSKs | [`claviger::psk::v1`] |
+//! | between a proxy and the agent: who a program is | [`claviger::caller::v1`] |
 //! | decisions on a machine, by policies that the server signed | [`claviger::policy::v1`] |
 //! | for the operator's command line, beyond SPIRE's API: the server's | [`claviger::admin::v1`] |
 //! | the same: an agent's | [`claviger::node::v1`] |
@@ -47,6 +48,9 @@ pub mod spire {
 pub use packages::google::rpc;
 pub use packages::spiffe::broker;
 pub use packages::{claviger, envoy};
+
+/// The gRPC metadata of a refusal that says which epoch of a series has begun, in decimal.
+pub const NEWEST_EPOCH: &str = "claviger-newest-epoch";
 
 /// The descriptors of every API but the Workload API, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/broker.bin"));

@@ -3,28 +3,30 @@
 use std::io;
 use std::time::Duration;
 
+use metrics::counter;
 use tracing::warn;
 
 /// The pause after a failed accept: long enough not to spin while the process has no file
 /// descriptors left, short enough to go unnoticed when it has some again.
 #[derive(Debug)]
-pub(crate) struct Backoff(Duration);
+pub struct Backoff(Duration);
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(10);
     const LAST: Duration = Duration::from_secs(1);
 
     /// An accept succeeded.
-    pub(crate) fn reset(&mut self) {
+    pub const fn reset(&mut self) {
         self.0 = Self::FIRST;
     }
 
     /// An accept failed: says so, and waits before the next one unless only that one connection is
     /// concerned.
-    pub(crate) async fn pause(&mut self, error: &io::Error) {
+    pub async fn pause(&mut self, error: &io::Error) {
         if error.kind() == io::ErrorKind::ConnectionAborted {
             return;
         }
+        counter!("claviger_accept_failures_total").increment(1);
         warn!(%error, pause_ms = self.0.as_millis(), "cannot accept connections");
         tokio::time::sleep(self.0).await;
         self.0 = self.0.saturating_mul(2).min(Self::LAST);

@@ -2,6 +2,7 @@
 //!
 //! | module          | holds                                                                        |
 //! |-----------------|------------------------------------------------------------------------------|
+//! | [`accept`]      | what all listeners do alike: survive failing accepts                         |
 //! | [`slots`]     | a bound on what is open at a time, overall and for each caller                 |
 //! | [`settings`]  | configuration files, with every mistake in them reported at once               |
 //! | [`tasks`]       | every task of the process, the signals that end it, and the drain            |
@@ -15,7 +16,7 @@
 //! | [`tls`]         | TLS 1.3 between live X.509-SVIDs, and the validation of an X.509-SVID        |
 //! | [`descriptors`] | how many connections the process may have open                               |
 
-mod accept;
+pub mod accept;
 pub mod descriptors;
 pub mod health;
 pub mod http;

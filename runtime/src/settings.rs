@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -98,6 +99,28 @@ impl Section<'_> {
         value
     }
 
+    /// Reads every table of the array `key`, none if it is not there, with `read`. In reports, a table
+    /// goes by its `name`, and by its place in the array if it has none.
+    pub fn tables<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&mut Section<'_>) -> T,
+    ) -> Vec<T> {
+        let tables: Vec<Table> = self.value(key).unwrap_or_default();
+        let mut values = Vec::with_capacity(tables.len());
+        for (place, table) in tables.into_iter().enumerate() {
+            let named = table.get("name").and_then(Value::as_str);
+            let prefix = match named {
+                Some(name) => format!("{}{key}.{name}.", self.prefix),
+                None => format!("{}{key}[{place}].", self.prefix),
+            };
+            let mut inner = Section { prefix, table, known: Vec::new(), problems: self.problems };
+            values.push(read(&mut inner));
+            inner.end();
+        }
+        values
+    }
+
     /// Whether `key` is there, and not taken yet.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
@@ -188,6 +211,22 @@ impl<'de> Deserialize<'de> for AbsolutePath {
     }
 }
 
+/// A span of time, written like `1h 30m`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Span(pub Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        humantime_serde::deserialize(deserializer).map(Self)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime_serde::re::humantime::format_duration(self.0).fmt(f)
+    }
+}
+
 /// One mistake in a configuration file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
@@ -265,6 +304,28 @@ mod tests {
                 "other: is not a setting; settings here are port, path, token, log",
             ]
         );
+    }
+
+    #[test]
+    fn each_table_of_an_array_is_read_and_named() {
+        let read = |root: &mut Section<'_>| {
+            let spans = root.tables("way", |way| {
+                let _name = way.value::<String>("name");
+                way.required::<Span>("idle", "say how long")
+            });
+            spans.into_iter().collect::<Option<Vec<_>>>()
+        };
+        let spans = parse("[[way]]\nidle = \"1h 30m\"\n[[way]]\nname = \"b\"\nidle = \"2s\"", read);
+        let spans: Vec<_> = spans.unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(spans, ["1h 30m", "2s"]);
+        assert_eq!(parse("", read).unwrap(), []);
+        let wrong = "[[way]]\nidle = \"x\"\n[[way]]\nname = \"b\"\nidel = \"2s\"";
+        let problems = parse(wrong, read).unwrap_err().to_string();
+        for part in
+            ["way[0].idle = \"x\"", "way.b.idle: is missing", "way.b.idel: is not a setting"]
+        {
+            assert!(problems.contains(part), "{problems}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! |--------------------------------------|--------------------------------------------------------|
 //! | [`verify_svid`], [`Leaf`]            | the validation of an X.509-SVID, and what it says      |
 //! | [`TrustBundle`], [`Identity`]        | whom we believe and who we are, both replaceable       |
+//! | [`Trust`]                            | several bundles, and what was revoked                  |
+//! | [`Mutual`]                           | both ends between two programs, whatever they speak    |
 //! | [`server_config`], [`client_config`] | rustls, set up so that only this validation counts     |
 //! | [`TlsIncoming`], [`connector`]       | the two ends, as tonic takes them                      |
 //! | [`local_tls`]                        | one end, over a Unix socket                            |
@@ -23,8 +25,10 @@ mod identity;
 mod incoming;
 mod leaf;
 mod local;
+mod mutual;
 mod stream;
 mod svid;
+mod trust;
 mod verifier;
 mod web;
 
@@ -40,8 +44,10 @@ pub use identity::{Identity, Svid, SvidKeyError};
 pub use incoming::{BindError, Limits, TlsIncoming};
 pub use leaf::{Leaf, LeafError};
 pub use local::{LocalTlsPeer, LocalTlsStream, local_tls};
+pub use mutual::Mutual;
 pub use stream::{Accepted, TlsPeer, TlsStream};
 pub use svid::{SvidError, verify_svid, verify_svid_by};
+pub use trust::{Trust, TrustError};
 pub use web::{
     WebCertificate, WebCertificateError, mutual_web_client_config, own_web_client_config,
     own_web_server_config, web_server_config,

@@ -21,6 +21,6 @@ pub use address::{SocketPathError, check_path};
 pub use bind::BindError;
 pub use connect::{ConnectError, connector};
 pub use listener::{Limits, Listener};
-pub use peer::{NoProcess, Peer};
+pub use peer::{NoProcess, Peer, PeerError};
 pub use plain::PlainListener;
 pub use stream::PeerStream;

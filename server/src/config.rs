@@ -30,6 +30,13 @@
 //! [control]
 //! listen = "0.0.0.0:8444"               # decisions for gateways; nowhere by default
 //!
+//! [keys]
+//! listen = "0.0.0.0:8445"               # keys by ETSI QKD 014 and SKIP; nowhere by default
+//! [keys.aliases]                        # SAE IDs beside SPIFFE IDs
+//! alice = "spiffe://example.org/alice"
+//! [keys.systems]                        # the same for SKIP's system IDs
+//! Router-1 = "spiffe://example.org/router-1"
+//!
 //! [health]
 //! listen = "127.0.0.1:8082"             # no endpoint by default
 //!
@@ -66,10 +73,10 @@
 mod admins;
 mod attestors;
 mod events;
+mod keys;
 mod public;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -77,14 +84,14 @@ use std::time::Duration;
 use claviger_core::id::{SpiffeId, TrustDomain};
 use claviger_core::policies::PolicyTtl;
 use claviger_core::svid::SvidTtl;
-use claviger_runtime::settings::{self, AbsolutePath, Section};
+use claviger_runtime::settings::{self, AbsolutePath, Section, Span};
 use claviger_runtime::telemetry::LogConfig;
 use claviger_runtime::tls;
-use serde::{Deserialize, Deserializer};
 
 pub use attestors::AttestorsConfig;
 pub use claviger_runtime::settings::{Problem, Problems};
 pub use events::{Collector, EventsConfig, ParseSyslogServerError, SyslogServer};
+pub use keys::{KeysConfig, Names, NotAName};
 pub use public::{Door, IssuerUrl, PublicConfig};
 
 /// A server's settings.
@@ -122,6 +129,8 @@ pub struct Config {
     pub ca: CaConfig,
     /// Where gateways ask for decisions; nowhere if unset.
     pub control: Option<SocketAddr>,
+    /// Where machines draw keys, and what they are called; nowhere if unset.
+    pub keys: Option<KeysConfig>,
     /// Where health checks are answered; nowhere if unset.
     pub health: Option<SocketAddr>,
     /// What strangers are told; nothing if unset.
@@ -230,6 +239,7 @@ impl Config {
             attestors: AttestorsConfig::default(),
             ca: CaConfig::default(),
             control: None,
+            keys: None,
             health: None,
             public: None,
             events: EventsConfig::default(),
@@ -281,14 +291,10 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let attestors = root.table("attestors", attestors::read);
     let ca = root.table("ca", ca);
     let control = root.table("control", address);
+    let keys = root.table("keys", |section| keys::read(section, trust_domain.as_ref()));
     let health = root.table("health", address);
     let public = root.table("public", |section| public::read(section, jwt_issuer.as_deref()));
-    if public.as_ref().is_some_and(|public| public.direct)
-        && attestors == AttestorsConfig::default()
-    {
-        let advice = "judges no evidence yet; configure a kind, such as `[attestors.oidc]`";
-        root.problem("public.direct", &true, advice);
-    }
+    direct_needs_evidence(root, public.as_ref(), &attestors);
     let events = root.table("events", events::read);
     let limits = root.table("limits", limits);
     let lifetimes = [
@@ -303,7 +309,8 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         .chain(shared_issuer(jwt_issuer.as_deref(), wit_issuer.as_deref()))
         .collect();
     if trust_domain.is_some() {
-        one_port_each(root, listen, health, control);
+        let keys = keys.as_ref().map(|keys| keys.listen);
+        one_port_each(root, listen, [("health", health), ("control", control), ("keys", keys)]);
     }
     Some(Config {
         trust_domain: trust_domain?,
@@ -322,6 +329,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         attestors,
         ca,
         control,
+        keys,
         health,
         public,
         events,
@@ -331,26 +339,34 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     })
 }
 
+/// Programs without an agent are given credentials for evidence, so somebody has to judge some.
+fn direct_needs_evidence(
+    root: &mut Section<'_>,
+    public: Option<&PublicConfig>,
+    attestors: &AttestorsConfig,
+) {
+    if public.is_some_and(|public| public.direct) && *attestors == AttestorsConfig::default() {
+        let advice = "judges no evidence yet; configure a kind, such as `[attestors.oidc]`";
+        root.problem("public.direct", &true, advice);
+    }
+}
+
 /// Every door has an address of its own. The kernel chooses another port for each that asks for 0.
 fn one_port_each(
     root: &mut Section<'_>,
     listen: SocketAddr,
-    health: Option<SocketAddr>,
-    control: Option<SocketAddr>,
+    doors: [(&str, Option<SocketAddr>); 3],
 ) {
-    let taken = [
-        ("health.listen", health, "listen", Some(listen)),
-        ("control.listen", control, "listen", Some(listen)),
-        ("control.listen", control, "health.listen", health),
-    ];
-    for (key, address, other, at) in taken {
-        if let Some(address) = address
-            && Some(address) == at
-            && address.port() != 0
-        {
+    let mut taken = vec![("listen".to_owned(), listen)];
+    for (section, address) in doors {
+        let Some(address) = address else { continue };
+        let key = format!("{section}.listen");
+        let same = taken.iter().find(|(_, at)| *at == address && address.port() != 0);
+        if let Some((other, _)) = same {
             let advice = format!("is taken by `{other}`; choose another port");
-            root.problem(key, &address, advice);
+            root.problem(&key, &address, advice);
         }
+        taken.push((key, address));
     }
 }
 
@@ -477,22 +493,6 @@ fn limits(section: &mut Section<'_>) -> Limits {
     }
 }
 
-/// A span of time, written like `1h 30m`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Span(Duration);
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        humantime_serde::deserialize(deserializer).map(Self)
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime_serde::re::humantime::format_duration(self.0).fmt(f)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -534,6 +534,7 @@ mod tests {
             ca = { ttl = "2h", organization = "Acme", country = "DE" }
             health = { listen = "127.0.0.1:2" }
             control = { listen = "127.0.0.1:3" }
+            keys = { listen = "127.0.0.1:4" }
             log = { level = "debug", format = "json" }
             [limits]
             entries = 1
@@ -560,6 +561,7 @@ mod tests {
         assert_eq!(config.ca, ca);
         assert_eq!(config.health.map(|addr| addr.port()), Some(2));
         assert_eq!(config.control.map(|addr| addr.port()), Some(3));
+        assert_eq!(config.keys.map(|keys| keys.listen.port()), Some(4));
         let limits = config.limits;
         assert_eq!((limits.entries, limits.agents, limits.streams_per_connection), (1, 2, 3));
         assert_eq!((limits.connections.connections, limits.connections.handshakes_per_ip), (4, 5));

@@ -51,7 +51,7 @@ use tracing::info;
 
 use crate::api::Shared;
 use crate::direct::{call, reply};
-use crate::metrics as names;
+use crate::{metrics as names, peer};
 use refusal::Refusal;
 
 /// Connections at a time; more are closed as soon as they are accepted. Gateways keep theirs open.
@@ -157,10 +157,7 @@ impl Control {
     {
         let wanted = Wanted::at(request.uri().path());
         let caller = leaf.as_ref().map(|leaf| leaf.id().to_string());
-        let answered = match leaf {
-            Some(leaf) => Box::pin(self.0.serve(wanted, request, &leaf)).await,
-            None => Err(Refusal::Nobody),
-        };
+        let answered = Box::pin(self.0.serve(wanted, request, leaf.as_ref())).await;
         let what = wanted.map_or("nothing", Wanted::label);
         let outcome = if answered.is_ok() { "answered" } else { "refused" };
         counter!(names::CONTROL_REQUESTS, "what" => what, "outcome" => outcome).increment(1);
@@ -176,7 +173,7 @@ impl Inner {
         &self,
         wanted: Option<Wanted>,
         request: Request<B>,
-        leaf: &Leaf,
+        leaf: Option<&Leaf>,
     ) -> Result<Response<Full<Bytes>>, Refusal>
     where
         B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
@@ -186,7 +183,7 @@ impl Inner {
         if *request.method() != method {
             return Err(Refusal::Method(method));
         }
-        let caller = self.believe(leaf).await?;
+        let caller = peer::believe(&self.shared, leaf).await?;
         let _working = self.working.take(caller.clone())?;
         if matches!(wanted, Wanted::Metadata) {
             return metadata::answer(&self.address, &request);
@@ -202,20 +199,6 @@ impl Inner {
             Wanted::Risk => json(&risk::signal(self, caller, &body).await?),
             Wanted::Metadata => Err(Refusal::NoSuchPath),
         }
-    }
-
-    /// Who calls, if that is still to be believed: the SVID was good when the connection began.
-    async fn believe<'a>(&self, leaf: &'a Leaf) -> Result<&'a SpiffeId, Refusal> {
-        if leaf.not_after() < self.shared.now() {
-            return Err(Refusal::Ended);
-        }
-        if self.shared.revocations.is_revoked(leaf.id(), leaf.serial()).await {
-            return Err(Refusal::Revoked);
-        }
-        if self.shared.storage.standings.of(leaf.id()).quarantined {
-            return Err(Refusal::Quarantined);
-        }
-        Ok(leaf.id())
     }
 }
 

@@ -7,12 +7,11 @@
 //! |---|---|
 //! | from a record to an event, and its JSON | [`notice`] |
 //! | techniques of MITRE ATLAS | `atlas` |
-//! | queues, and trying again | `export` |
-//! | the ways out | `file`, `syslog`, `otlp` |
+//! | queues, trying again, and files | `export` |
+//! | the other ways out | `syslog`, `otlp` |
 
 mod atlas;
 mod export;
-mod file;
 pub mod notice;
 mod otlp;
 mod syslog;
@@ -22,14 +21,13 @@ use std::sync::Arc;
 use claviger_attestors::fetch::RootsError;
 use claviger_core::audit::Body;
 use claviger_runtime::tasks::Tasks;
-use claviger_runtime::telemetry::Chain;
+use claviger_runtime::telemetry::{Chain, LinesFile};
 use tracing::warn;
 
 use crate::audit::{AuditRecord, Follow};
 use crate::config::EventsConfig;
 use crate::journal::Journal;
 use export::{Exporter, Queue};
-use file::LogFile;
 use notice::Notice;
 use otlp::Otlp;
 use syslog::Syslog;
@@ -40,7 +38,7 @@ use syslog::Syslog;
 ///
 /// [`RootsError`] if nobody can vouch for the collector.
 pub fn start(config: &EventsConfig, journal: &Journal, tasks: &Tasks) -> Result<(), RootsError> {
-    let file = config.file.clone().map(|path| Exporter::File(LogFile::new(path)));
+    let file = config.file.clone().map(|path| Exporter::File(LinesFile::new(path)));
     let syslog = config.syslog.clone().map(|target| Exporter::Syslog(Syslog::new(target)));
     let otlp = config.otlp.as_ref().map(Otlp::open).transpose()?.map(Exporter::Otlp);
     let exporters = [file, syslog, otlp].into_iter().flatten();

@@ -163,19 +163,20 @@ impl Journal {
         answered.await.unwrap_or(Err(CommitError::Stopped))
     }
 
-    /// Records that `grant` was given, as `change` says.
+    /// Records that `grants` were given, as `change` says: all or none.
     ///
     /// # Errors
     ///
-    /// As [`Self::commit`]; the grant is lost, so that it can't be acted upon.
+    /// As [`Self::commit`]; the grants are lost, so that they can't be acted upon.
     pub async fn record<T>(
         &self,
-        grant: Grant<T>,
+        grants: Vec<Grant<T>>,
         change: Change,
-    ) -> Result<Recorded<Grant<T>>, CommitError> {
+    ) -> Result<Vec<Recorded<Grant<T>>>, CommitError> {
         self.commit(change).await?;
-        counter!(names::ISSUED_WITH_DECISION).increment(1);
-        Ok(Recorded::assertion(grant))
+        let count = grants.len().try_into().unwrap_or(u64::MAX);
+        counter!(names::ISSUED_WITH_DECISION).increment(count);
+        Ok(grants.into_iter().map(Recorded::assertion).collect())
     }
 
     /// Records that these certificates are about to be signed, as of `now`, and notes which they are.
@@ -272,10 +273,7 @@ impl Journal {
         writes: Vec<Write>,
     ) -> Result<Vec<Recorded<Grant<T>>>, CommitError> {
         let events = grants.iter().map(event).collect();
-        self.commit(Change { writes, events, ..Change::default() }).await?;
-        let count = grants.len().try_into().unwrap_or(u64::MAX);
-        counter!(names::ISSUED_WITH_DECISION).increment(count);
-        Ok(grants.into_iter().map(Recorded::assertion).collect())
+        self.record(grants, Change { writes, events, ..Change::default() }).await
     }
 
     /// The end of the log, as it moves.

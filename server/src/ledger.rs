@@ -8,17 +8,20 @@
 //! | to find | look in |
 //! |---|---|
 //! | mint, find and redeem a PSK | [`psk`] |
+//! | how far a series of PSKs has come | [`series`] |
 //! | make and spend a join token | [`token`] |
 //! | remember what was used and is somebody else's, such as the `jti` of a CI job's token | [`once`] |
 //! | how what has expired is dropped | `sweep` |
 
 pub mod once;
 pub mod psk;
+pub mod series;
 mod slots;
 mod sweep;
 pub mod token;
 
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
@@ -31,6 +34,7 @@ use crate::epoch::Epochs;
 use crate::journal::{CommitError, Journal};
 use crate::standings::Standings;
 use crate::store::{Space, Store, StoreError};
+use series::Roll;
 use slots::Slots;
 
 /// The ledger. Clones are handles to the same one.
@@ -45,6 +49,7 @@ struct Inner {
     psks: Slots,
     tokens: Slots,
     once: Slots,
+    series: Roll,
     tasks: Tasks,
     /// What a PSK that does not exist is bound to, so that refusing it takes as long.
     nobody: PskBinding,
@@ -83,6 +88,18 @@ pub enum LedgerError {
     /// It exists already.
     #[error("it exists already")]
     Exists,
+    /// There are as many series as there may be, at all or of this client.
+    #[error("there are too many series of keys; one ends when it was not used for a week")]
+    TooManySeries(#[source] claviger_runtime::slots::Full),
+    /// A later epoch of the series has begun.
+    #[error("epoch {newest} of the series has begun, and no more keys are issued for earlier ones")]
+    Superseded {
+        /// The newest.
+        newest: NonZeroU64,
+    },
+    /// Somebody else has moved the series on meanwhile.
+    #[error("the series has moved on meanwhile; try again")]
+    Overtaken,
     /// A new epoch began meanwhile.
     #[error("a new epoch began meanwhile; try again")]
     Fenced,
@@ -92,6 +109,9 @@ pub enum LedgerError {
     /// The operating system gives no random bytes.
     #[error("the system gives no random bytes")]
     Random,
+    /// The ledger can't be read.
+    #[error("cannot read the ledger")]
+    Store(#[from] StoreError),
     /// It could not be recorded.
     #[error("cannot enter it in the ledger")]
     Commit(#[source] CommitError),
@@ -115,24 +135,25 @@ impl Ledger {
         let tokens = Slots::new(MAX_TOKENS, count(store, Space::Tokens).await?);
         let once = Slots::new(MAX_ONCE, count(store, Space::Once).await?);
         let (nobody, tasks) = (nobody(trust_domain), tasks.clone());
-        let inner = Inner { journal, epochs, standings, psks, tokens, once, tasks, nobody };
+        let series = Roll::open(store).await?;
+        let inner = Inner { journal, epochs, standings, psks, tokens, once, series, tasks, nobody };
         let ledger = Self(Arc::new(inner));
         let sweeper = sweep::Sweeper::new(ledger.clone());
         ledger.0.tasks.spawn("sweeper", |stop| sweeper.run(stop));
         Ok(ledger)
     }
 
-    /// Does `work`, which makes one more of those that `slots` counts. It is seen through, so that
+    /// Does `work`, which makes so many more of those that `slots` counts. It is seen through, so that
     /// the count is right even if whoever asked has gone.
     async fn make<T: Send + 'static>(
         &self,
-        slots: fn(&Inner) -> &Slots,
+        (slots, count): (fn(&Inner) -> &Slots, usize),
         work: impl Future<Output = Result<T, CommitError>> + Send + 'static,
     ) -> Result<Result<T, CommitError>, LedgerError> {
         let ledger = self.clone();
         let making = async move {
             let slots = slots(&ledger.0);
-            let slot = slots.take().ok_or(LedgerError::Full { most: slots.most() })?;
+            let slot = slots.take(count).ok_or(LedgerError::Full { most: slots.most() })?;
             let made = work.await;
             if made.is_ok() {
                 slot.keep();
@@ -141,6 +162,12 @@ impl Ledger {
         };
         let made = self.0.tasks.see_through("ledger", making).await;
         made.unwrap_or(Ok(Err(CommitError::Stopped)))
+    }
+
+    /// How many more PSKs there may be at this moment.
+    #[must_use]
+    pub fn room_for_psks(&self) -> usize {
+        self.0.psks.most().saturating_sub(self.0.psks.used())
     }
 
     /// The time by which everything in the ledger expires. It never runs backwards.
@@ -166,6 +193,8 @@ fn nobody(trust_domain: &TrustDomain) -> PskBinding {
         not_after: UnixTime::default(),
         hash: PskHash::Sha256,
         run: None,
+        series: None,
+        bits: None,
     }
 }
 

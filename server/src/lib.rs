@@ -14,6 +14,7 @@
 //! | what strangers are told: keys, over HTTPS | [`public`] |
 //! | what programs without an agent are given, through the same door | [`direct`] |
 //! | decisions for gateways, and signals of risk, over HTTPS between SVIDs | `control` |
+//! | keys for machines that are no TLS stacks of ours (ETSI QKD 014, SKIP), over the same HTTPS | [`keys`] |
 //! | what may happen once: PSKs and join tokens | [`ledger`] |
 //! | the one task that writes | [`journal`] |
 //! | the audit log, and checkpoints of it | [`audit`] |
@@ -32,9 +33,11 @@ pub mod direct;
 pub mod epoch;
 pub mod events;
 pub mod journal;
+pub mod keys;
 pub mod ledger;
 pub mod limits;
 pub mod metrics;
+mod peer;
 pub mod policy;
 pub mod public;
 pub mod registry;

@@ -63,6 +63,8 @@ pub const STALE: &str = "claviger_server_stale_evidence_total";
 pub const LIMITS_FULL: &str = "claviger_server_limits_full_total";
 /// Requests to the control door, by what and outcome.
 pub const CONTROL_REQUESTS: &str = "claviger_server_control_requests_total";
+/// Requests to the key door, by what and outcome.
+pub const KEY_REQUESTS: &str = "claviger_server_key_requests_total";
 /// Decisions of the policies, by verdict and action. Those with the verdict `deny` are the attempts
 /// that were blocked.
 pub const DECISIONS: &str = "claviger_server_decisions_total";
@@ -115,6 +117,7 @@ pub fn describe() {
     describe_counter!(CALLERS_REFUSED, "Calls refused because of who called");
     describe_counter!(LIMITS_FULL, "Requests denied because too many limits are in use");
     describe_counter!(CONTROL_REQUESTS, "Requests to the control door, by what and outcome");
+    describe_counter!(KEY_REQUESTS, "Requests to the key door, by what and outcome");
     describe_counter!(
         POLICY_LOADS,
         "Changes of the policy folder, by whether the policies came into force"

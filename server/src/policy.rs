@@ -356,6 +356,8 @@ mod tests {
             not_after: UnixTime::from_secs(1_060),
             hash: PskHash::Sha256,
             run: None,
+            series: None,
+            bits: None,
         }
     }
 

@@ -54,7 +54,7 @@ use crate::config::Limits;
 use crate::journal::{Change as Commit, CommitError, Journal};
 use crate::store::{Space, StoreError, Write, parse};
 pub use admission::{AdmitError, AuthenticateError};
-use agents::NotAnAgent;
+use agents::{Agent, NotAnAgent};
 use draft::{Draft, Planned, Refused};
 use entries::Key;
 pub use entries::Packed;
@@ -425,6 +425,15 @@ impl Registry {
     #[must_use]
     pub fn is_subscribed(&self, agent: &SpiffeId) -> bool {
         self.read().subscribers.is_connected(Key::of_id(agent))
+    }
+
+    /// Whether there are agents that may connect for changes, and none of them is: nobody has shown a
+    /// checkpoint.
+    #[must_use]
+    pub fn awaits_witnesses(&self) -> bool {
+        let (state, now) = (self.read(), self.now());
+        let may_come = |agent: &Arc<Agent>| !agent.banned && now <= agent.svid.not_after;
+        state.subscribers.is_empty() && state.agents.values().any(may_come)
     }
 
     /// Which connected agents have or had these entries, and how far each has come.

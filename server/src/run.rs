@@ -44,6 +44,7 @@ use crate::config::Config;
 use crate::control;
 use crate::direct::Direct;
 use crate::events;
+use crate::keys;
 use crate::metrics;
 use crate::policy::announce::{AnnounceError, Announcer};
 use crate::policy::{Policies, Record, folder};
@@ -74,6 +75,9 @@ pub struct Running {
     /// Where gateways ask for decisions, with the port that was chosen if 0 was asked for; none if
     /// that is nowhere.
     pub control: Option<SocketAddr>,
+    /// Where machines draw keys, with the port that was chosen if 0 was asked for; none if that is
+    /// nowhere.
+    pub keys: Option<SocketAddr>,
     /// The authorities of the moment, as PEM.
     pub bundle_pem: String,
     /// How it is.
@@ -206,6 +210,14 @@ async fn serve(
         Some(listen) => Some(serve_gateways(listen, &shared, own, &bundle, tasks).await?),
         None => None,
     };
+    let keys = match &config.keys {
+        Some(config) => {
+            let clock = Arc::clone(&shared.clock);
+            let tls = mutual_web_server_config(own.identity(), &bundle, clock);
+            Some(keys::serve(config, tls, psks.clone(), tasks).await?)
+        }
+        None => None,
+    };
     let streams = config.limits.streams_per_connection;
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     reporter.set_service_status("", ServingStatus::Serving).await;
@@ -224,6 +236,7 @@ async fn serve(
         admin_socket: config.admin_socket.clone(),
         public,
         control,
+        keys,
         bundle_pem: String::new(),
         health: health.clone(),
     })

@@ -51,11 +51,14 @@ pub enum Space {
     Issued,
     /// The policies that were in force, by their digests; and in which order they came into force.
     Policies,
+    /// How far series of PSKs have come: 16 bytes that stand for the client, then a digest of the rest of
+    /// what names one.
+    Series,
 }
 
 impl Space {
     /// Every space.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Meta,
         Self::Entries,
         Self::Agents,
@@ -68,6 +71,7 @@ impl Space {
         Self::Approvals,
         Self::Issued,
         Self::Policies,
+        Self::Series,
     ];
 
     /// Its name on disk.
@@ -86,6 +90,7 @@ impl Space {
             Self::Approvals => "approvals",
             Self::Issued => "issued",
             Self::Policies => "policies",
+            Self::Series => "series",
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The side that answers.
 
-mod refusal;
 #[cfg(test)]
 mod tests;
 
@@ -16,8 +15,11 @@ use crate::backend::{Backend, HandshakeError, Io, Role, S2n, SetUpError};
 use crate::client_hello::{ClientHello, FirstFlight, HelloError};
 use crate::enforcer::{Admitted, Denied, Enforcer};
 use crate::io::Replay;
+use crate::judged::{Judged, Parties};
 use crate::redeem::{Offer, Redeem, RedeemError, Redeemed};
-use crate::stream::{Judged, Parties, PskStream};
+use crate::refusal;
+use crate::tunnel::Tunnel;
+use crate::wanted::{Unwanted, Wanted};
 
 /// How long a stranger may take to send a ClientHello.
 const FIRST_FLIGHT: Duration = Duration::from_secs(5);
@@ -64,10 +66,23 @@ impl PskAcceptor {
     /// # Errors
     ///
     /// [`AcceptError`] says why there is no stream. It is for the log, never for the peer.
-    pub async fn accept(&self, mut io: impl Io + 'static) -> Result<PskStream, AcceptError> {
+    pub async fn accept(&self, io: impl Io + 'static) -> Result<Tunnel, AcceptError> {
+        self.accept_wanted(io, Wanted::default()).await
+    }
+
+    /// The same for those who are `wanted`; others are refused like everybody.
+    ///
+    /// # Errors
+    ///
+    /// [`AcceptError`], as above.
+    pub async fn accept_wanted(
+        &self,
+        mut io: impl Io + 'static,
+        wanted: Wanted<'_>,
+    ) -> Result<Tunnel, AcceptError> {
         let started = Instant::now();
-        match self.handshake(&mut io, started).await {
-            Ok((judged, parties, admitted)) => Ok(PskStream::open(judged, parties, admitted, io)),
+        match self.handshake(&mut io, wanted, started).await {
+            Ok((judged, parties, admitted)) => Ok(judged.open(parties, admitted, io)),
             Err(error) => {
                 refusal::refuse(&mut io, started).await;
                 Err(error)
@@ -78,6 +93,7 @@ impl PskAcceptor {
     async fn handshake(
         &self,
         io: &mut dyn Io,
+        wanted: Wanted<'_>,
         started: Instant,
     ) -> Result<(Judged, Parties, Option<Admitted>), AcceptError> {
         let first_flight = read_first_flight(io);
@@ -89,6 +105,7 @@ impl PskAcceptor {
             let offer = offer(&hello)?;
             let redeemed = self.redeem.redeem(&offer).await?;
             let Redeemed { psk, client, server, purpose, not_after: _, run } = redeemed;
+            wanted.admits(&client, &purpose)?;
             let mut io = Replay::new(wire, io);
             let key = (hello.identity, &psk);
             let judged = Judged::shake_hands(&*self.backend, Role::Server, key, &mut io).await?;
@@ -151,6 +168,9 @@ pub enum AcceptError {
     /// The policies do not permit it, or one end is in quarantine.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// They are not meant to come in here.
+    #[error(transparent)]
+    Unwanted(#[from] Unwanted),
     /// The operating system gave no random bytes.
     #[error("no random bytes to be had")]
     NoRandomness,

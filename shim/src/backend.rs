@@ -85,6 +85,9 @@ pub trait Session: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin {
     ///
     /// [`ExportError`] if the stack cannot.
     fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), ExportError>;
+
+    /// Gives back the memory that is needed only while bytes move, as far as there are none in it.
+    fn rest(&mut self) {}
 }
 
 /// Why a handshake did not complete, or must not count.

@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,20 +14,21 @@ use aws_lc_rs::rand;
 use claviger_core::id::SpiffeId;
 use claviger_core::psk::derive::Psk;
 use claviger_core::psk::identity::WireIdentity;
-use claviger_core::psk::{ParseRunError, PskTtl, Purpose, Run};
+use claviger_core::psk::{ParseRunError, PskTtl, Purpose, Run, SeriesEpoch};
 use claviger_core::secret::Secret;
 use claviger_core::time::UnixTime;
+use claviger_proto::NEWEST_EPOCH;
 use claviger_proto::claviger::psk::v1::psk_broker_client::PskBrokerClient;
 use claviger_proto::claviger::psk::v1::{
     IssueRequest, IssueResponse, RedeemRequest, RedeemResponse,
 };
-use claviger_runtime::unix::{SocketPathError, connector};
-use tonic::metadata::MetadataValue;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use claviger_runtime::unix::SocketPathError;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
 use tracing::debug;
 use zeroize::Zeroize;
 
+use crate::agent::{channel, with_header};
 use crate::connector::Issued;
 use crate::redeem::{Offer, Redeem, RedeemError, Redeemed};
 
@@ -51,10 +53,8 @@ impl BrokerClient {
     ///
     /// [`SocketPathError`] if no socket can be there.
     pub fn new(path: PathBuf) -> Result<Self, SocketPathError> {
-        // The URI only fills the `:authority` header.
-        let endpoint = Endpoint::from_static("http://localhost").timeout(CALL);
-        let channel = endpoint.connect_with_connector_lazy(connector(path)?);
-        Ok(Self { broker: PskBrokerClient::new(channel), identity: None })
+        let broker = PskBrokerClient::new(channel(path, Some(CALL))?);
+        Ok(Self { broker, identity: None })
     }
 
     /// The same, acting as one of the caller's identities where it has several.
@@ -74,11 +74,40 @@ impl BrokerClient {
         purpose: &Purpose,
         ttl: PskTtl,
     ) -> Result<Issued, IssueError> {
+        self.issue_in(peer, purpose, ttl, None).await
+    }
+
+    /// A key for one connection to `peer`, of an epoch of a series: the first of an epoch voids what is
+    /// unspent of all earlier ones.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError`]; [`IssueError::newest_epoch`] says if a later epoch has begun.
+    pub async fn issue_of(
+        &self,
+        peer: &SpiffeId,
+        purpose: &Purpose,
+        ttl: PskTtl,
+        series: &SeriesEpoch,
+    ) -> Result<Issued, IssueError> {
+        self.issue_in(peer, purpose, ttl, Some(series)).await
+    }
+
+    async fn issue_in(
+        &self,
+        peer: &SpiffeId,
+        purpose: &Purpose,
+        ttl: PskTtl,
+        series: Option<&SeriesEpoch>,
+    ) -> Result<Issued, IssueError> {
+        let (series, epoch) = SeriesEpoch::to_wire(series);
         let request = IssueRequest {
             peer: peer.to_string(),
             purpose: purpose.to_string(),
             ttl_seconds: ttl.into(),
             spiffe_id: self.spiffe_id(),
+            series,
+            epoch,
         };
         let response = self.broker.clone().issue(with_header(request)).await?.into_inner();
         let issued = issued(response).map_err(IssueError::Malformed)?;
@@ -171,14 +200,6 @@ fn is_answer(status: &Status) -> bool {
     )
 }
 
-/// `message` with the header by which an agent tells its clients from a browser that was tricked
-/// into connecting (SPIFFE Workload Endpoint §3).
-pub(crate) fn with_header<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
-    request
-}
-
 /// The key in a message, which is wiped there.
 fn take_key(bytes: &mut Vec<u8>) -> Result<Psk, &'static str> {
     let key = Secret::copy_from(bytes);
@@ -224,4 +245,14 @@ pub enum IssueError {
     /// The broker's answer is not what was asked for.
     #[error("the broker's answer has a malformed or unexpected `{0}`")]
     Malformed(&'static str),
+}
+
+impl IssueError {
+    /// The epoch of the series that has begun, if that is why: ask for a key of that one, or of a later.
+    #[must_use]
+    pub fn newest_epoch(&self) -> Option<NonZeroU64> {
+        let Self::Broker(status) = self else { return None };
+        let newest = status.metadata().get(NEWEST_EPOCH)?.to_str().ok()?.parse().ok()?;
+        (status.code() == Code::FailedPrecondition).then_some(newest)
+    }
 }

@@ -15,7 +15,8 @@ use tokio::time::timeout;
 
 use crate::backend::{Backend, HandshakeError, Io, Role, S2n, SetUpError};
 use crate::enforcer::{Denied, Enforcer};
-use crate::stream::{Judged, Parties, PskStream};
+use crate::judged::{Judged, Parties};
+use crate::tunnel::Tunnel;
 
 /// How long a handshake may take; longer than an acceptor lets it.
 const HANDSHAKE: Duration = Duration::from_secs(15);
@@ -78,7 +79,7 @@ impl PskConnector {
         &self,
         mut io: impl Io + 'static,
         issued: Issued,
-    ) -> Result<PskStream, ConnectError> {
+    ) -> Result<Tunnel, ConnectError> {
         let Issued { identity, psk, client, server, purpose, not_after: _, run } = issued;
         let handshake =
             Judged::shake_hands(&*self.backend, Role::Client, (identity, &psk), &mut io);
@@ -86,7 +87,7 @@ impl PskConnector {
             timeout(HANDSHAKE, handshake).await.map_err(|_elapsed| ConnectError::TooSlow)??;
         let parties = Parties { client, server, purpose, run };
         let admitted = judged.admitted(self.enforcer.as_ref(), &parties)?;
-        Ok(PskStream::open(judged, parties, admitted, io))
+        Ok(judged.open(parties, admitted, io))
     }
 }
 

@@ -97,6 +97,11 @@ impl Enforcer {
         drop(policies.wait_for(|()| self.0.local.policies().is_some()).await);
     }
 
+    /// Fires when the policies change.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.0.policies.subscribe()
+    }
+
     /// How many connections there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -116,12 +121,7 @@ impl Enforcer {
         purpose: Purpose,
         transport: Option<Transport>,
     ) -> Result<Admitted, Denied> {
-        let question = Question {
-            principal: Party::new(client),
-            action: Action::Connect,
-            resource: Resource::Identity(Party::new(server)),
-            context: Context { purpose: Some(purpose), transport, ..Context::default() },
-        };
+        let question = connect(client, server, purpose, transport);
         // Decided and entered at once, so that no change comes in between.
         let mut live = self.live();
         let decided = self.decide(&live, &question).and_then(|()| live.enter(question, self));
@@ -129,6 +129,21 @@ impl Enforcer {
         let outcome = if decided.is_ok() { "admitted" } else { "denied" };
         metrics::counter!("claviger_shim_connections_total", "outcome" => outcome).increment(1);
         decided
+    }
+
+    /// Whether `client` would be admitted to `server` for `purpose`, over a connection that nothing
+    /// protects. Nothing begins by this, and nothing is counted.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] says why not.
+    pub fn would_admit(
+        &self,
+        client: SpiffeId,
+        server: SpiffeId,
+        purpose: Purpose,
+    ) -> Result<(), Denied> {
+        self.decide(&self.live(), &connect(client, server, purpose, None))
     }
 
     fn decide(&self, live: &Live, question: &Question) -> Result<(), Denied> {
@@ -208,6 +223,21 @@ impl Enforcer {
     fn live(&self) -> MutexGuard<'_, Live> {
         // What is done under it is whole before anything can fail.
         self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether `client` may be connected to `server`.
+fn connect(
+    client: SpiffeId,
+    server: SpiffeId,
+    purpose: Purpose,
+    transport: Option<Transport>,
+) -> Question {
+    Question {
+        principal: Party::new(client),
+        action: Action::Connect,
+        resource: Resource::Identity(Party::new(server)),
+        context: Context { purpose: Some(purpose), transport, ..Context::default() },
     }
 }
 

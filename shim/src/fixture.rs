@@ -4,13 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use claviger_core::id::SpiffeId;
 use claviger_core::psk::binder;
 use claviger_core::psk::derive::Psk;
 use claviger_core::psk::identity::WireIdentity;
+use claviger_core::psk::{PskTtl, Purpose};
 use claviger_core::secret::Secret;
 use claviger_core::time::UnixTime;
 
+use crate::broker::IssueError;
 use crate::connector::Issued;
+use crate::keys::Keys;
 use crate::redeem::{Offer, Redeem, RedeemError, Redeemed};
 
 pub(crate) const CLIENT: &str = "spiffe://example.org/client";
@@ -41,7 +45,7 @@ pub(crate) fn forged(number: u8) -> Issued {
         client: CLIENT.parse().unwrap(),
         server: SERVER.parse().unwrap(),
         purpose: "test".parse().unwrap(),
-        not_after: UnixTime::from_secs(9),
+        not_after: UnixTime::from_secs(2_000_000_000),
         run: None,
     }
 }
@@ -50,6 +54,11 @@ impl FakeBroker {
     pub(crate) fn issue(&self, number: u8) -> Issued {
         assert_eq!(self.keys.lock().unwrap().insert(identity(number), false), None);
         forged(number)
+    }
+
+    /// How many keys there ever were.
+    pub(crate) fn issued(&self) -> usize {
+        self.keys.lock().unwrap().len()
     }
 
     pub(crate) fn is_spent(&self, number: u8) -> bool {
@@ -74,5 +83,14 @@ impl Redeem for FakeBroker {
         *spent = true;
         let Issued { psk, client, server, purpose, not_after, run, .. } = forged(number);
         Ok(Redeemed { psk, client, server, purpose, not_after, run })
+    }
+}
+
+#[async_trait]
+impl Keys for FakeBroker {
+    async fn issue(&self, _: &SpiffeId, _: &Purpose, _: PskTtl) -> Result<Issued, IssueError> {
+        // A key of zeros is none.
+        let number = u8::try_from(self.issued() + 1).unwrap();
+        Ok(self.issue(number))
     }
 }

@@ -1,12 +1,10 @@
 //! Two ways to stand between the TLS stack and the connection.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-
-use crate::backend::Io;
 
 /// Gives back bytes that were read ahead, then goes on with the connection.
 #[derive(Debug)]
@@ -19,6 +17,19 @@ pub(crate) struct Replay<S> {
 impl<S> Replay<S> {
     pub(crate) const fn new(ahead: Vec<u8>, inner: S) -> Self {
         Self { ahead, given: 0, inner }
+    }
+
+    /// Whether everything that was read ahead has been given back.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.ahead.is_empty()
+    }
+
+    pub(crate) const fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    pub(crate) const fn inner_mut(&mut self) -> &mut S {
+        &mut self.inner
     }
 }
 
@@ -66,30 +77,50 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Replay<S> {
 ///
 /// A stack that gives up writes its own alert, then shuts down: that alert is still here, and is
 /// dropped. So what the peer learns of a failure is decided in one place, and not by the stack.
-pub(crate) struct Flights<'a> {
-    inner: &'a mut dyn Io,
+#[derive(Debug)]
+pub(crate) struct Flights<S> {
+    inner: S,
     /// The flight being written; a handshake's is below 20 KiB, a certificate chain included.
     held: Vec<u8>,
     sent: usize,
+    stage: Stage,
 }
 
-impl<'a> Flights<'a> {
-    pub(crate) fn new(inner: &'a mut dyn Io) -> Self {
-        Self { inner, held: Vec::new(), sent: 0 }
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// The peer has nothing from us.
+    Silent,
+    /// The peer has a flight of ours.
+    Speaking,
+    /// The handshake is over, and what is written goes through.
+    Done,
+}
+
+impl<S: AsyncWrite + Unpin> Flights<S> {
+    pub(crate) const fn new(inner: S) -> Self {
+        Self { inner, held: Vec::new(), sent: 0, stage: Stage::Silent }
     }
 
-    /// Sends the last flight, after which nothing was read.
-    pub(crate) async fn finish(mut self) -> io::Result<()> {
+    /// Sends the last flight, after which nothing was read, and holds nothing back any more.
+    pub(crate) async fn finish(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| self.poll_send(cx)).await?;
+        self.held = Vec::new();
+        self.stage = Stage::Done;
         self.inner.flush().await
+    }
+
+    /// The connection, and whether the peer has anything from us.
+    pub(crate) fn into_inner(self) -> (S, bool) {
+        (self.inner, self.stage != Stage::Silent)
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.held.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            let sent = ready!(Pin::new(&mut *self.inner).poll_write(cx, rest))?;
+            let sent = ready!(Pin::new(&mut self.inner).poll_write(cx, rest))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.stage = Stage::Speaking;
             self.sent = self.sent.saturating_add(sent);
         }
         self.held.clear();
@@ -98,32 +129,60 @@ impl<'a> Flights<'a> {
     }
 }
 
-impl AsyncRead for Flights<'_> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Flights<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.poll_send(cx))?;
-        Pin::new(&mut *self.inner).poll_read(cx, buf)
+        if self.stage != Stage::Done {
+            ready!(self.poll_send(cx))?;
+        }
+        Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Flights<'_> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Flights<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.stage == Stage::Done {
+            return Pin::new(&mut self.inner).poll_write(cx, bytes);
+        }
         self.held.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.stage == Stage::Done {
+            return Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        }
+        let before = self.held.len();
+        slices.iter().for_each(|slice| self.held.extend_from_slice(slice));
+        Poll::Ready(Ok(self.held.len().saturating_sub(before)))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.stage {
+            Stage::Done => Pin::new(&mut self.inner).poll_flush(cx),
+            Stage::Silent | Stage::Speaking => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.stage == Stage::Done {
+            return Pin::new(&mut self.inner).poll_shutdown(cx);
+        }
         self.held.clear();
         self.sent = 0;
         Poll::Ready(Ok(()))

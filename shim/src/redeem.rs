@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use claviger_core::id::SpiffeId;
@@ -20,6 +21,13 @@ pub trait Redeem: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`RedeemError`]: there is no key for this connection.
     async fn redeem(&self, offer: &Offer) -> Result<Redeemed, RedeemError>;
+}
+
+#[async_trait]
+impl Redeem for Arc<dyn Redeem> {
+    async fn redeem(&self, offer: &Offer) -> Result<Redeemed, RedeemError> {
+        (**self).redeem(offer).await
+    }
 }
 
 /// What a ClientHello shows, and in which attempt.

@@ -25,7 +25,7 @@ use claviger_proto::claviger::admin::v1::control_client::ControlClient;
 use claviger_proto::claviger::admin::v1::set_standing_request::Change;
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::unix::connector;
-use claviger_shim::{BrokerClient, Enforcer, PskAcceptor, PskConnector, PskStream};
+use claviger_shim::{BrokerClient, Enforcer, PskAcceptor, PskConnector, Tunnel};
 use claviger_tests::process::{Claviger, Dev, my_uid};
 use tokio::io::{AsyncReadExt as _, duplex};
 use tokio::time::{Instant, sleep, timeout};
@@ -111,7 +111,7 @@ impl Bench {
     }
 
     /// The two ends of a connection, as soon as there may be one.
-    async fn connect(&self) -> (PskStream, PskStream) {
+    async fn connect(&self) -> (Tunnel, Tunnel) {
         let began = Instant::now();
         let purpose = "bench".parse().unwrap();
         loop {

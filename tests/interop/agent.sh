@@ -6,7 +6,7 @@
 export CLAVIGER_SERVER_SOCKET='' SPIFFE_ENDPOINT_SOCKET=''
 agent_log=''
 
-# open_agent SETTING…: a server, and an agent with these settings.
+# open_agent SETTING…: a server with $server_settings, and an agent with these settings.
 open_agent() {
     CLAVIGER_SERVER_SOCKET=$world/server.sock
     SPIFFE_ENDPOINT_SOCKET=unix://$world/run/agent.sock
@@ -18,6 +18,7 @@ trust-domain = "$trust_domain"
 data-dir = "$world/server"
 listen = "$address"
 admin-socket = "$CLAVIGER_SERVER_SOCKET"
+${server_settings:-}
 TOML
     "$CLAVIGER" server run --config "$world/server.toml" >"$world/server.out" 2>"$world/server.err" &
     background+=($!)

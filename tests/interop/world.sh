@@ -46,7 +46,7 @@ trap close_world EXIT
 # open_world OPTION…: starts server and agent in a directory of their own, and exports where they listen.
 open_world() {
     # Socket paths have at most 107 bytes, so the directory's name is short.
-    world=$(mktemp -d /tmp/claviger-interop.XXXXXX)
+    [[ -n $world ]] || world=$(mktemp -d /tmp/claviger-interop.XXXXXX)
     "$CLAVIGER" dev --dir "$world/dev" --trust-domain "$trust_domain" "$@" \
         >"$world/dev.out" 2>"$world/dev.err" &
     dev=$!
@@ -97,12 +97,12 @@ register() {
 # json FIELD: the field of the JSON object on standard input.
 json() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 
-# Issues a key for one connection of this script (as `client`) to `server`: $psk_identity, $psk_key
-# (hexadecimal).
+# Issues a key for one connection of this script (as `client`) to `server`, for $purpose: $psk_identity,
+# $psk_key (hexadecimal).
 issue_psk() {
     local issued
     issued=$(claviger psk issue --output json \
-        --peer "spiffe://$trust_domain/server" --purpose interop "$@" 2>"$world/issue.err") ||
+        --peer "spiffe://$trust_domain/server" --purpose "${purpose:-interop}" "$@" 2>"$world/issue.err") ||
         fail "psk issue: $(cat "$world/issue.err")"
     psk_identity=$(json identity <<<"$issued")
     psk_key=$(json key <<<"$issued")
@@ -158,6 +158,19 @@ do_install_python_packages() {
     python3 -m venv "$1" &&
         "$1/bin/pip" install --quiet --disable-pip-version-check -r "$2" &&
         cp "$2" "$1/installed.txt"
+}
+
+# install_grpc_js: puts @grpc/grpc-js and its like into $cache/grpc-js.
+install_grpc_js() { alone grpc-js do_install_grpc_js; }
+
+do_install_grpc_js() {
+    local home=$cache/grpc-js from=$interop/grpc-js
+    ! cmp -s "$from/package-lock.json" "$home/installed.json" || return 0
+    mkdir -p "$home"
+    cp "$from/package.json" "$from/package-lock.json" "$home"
+    # No package needs a script to be installed.
+    (cd "$home" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null) &&
+        cp "$from/package-lock.json" "$home/installed.json"
 }
 
 # need_go VERSION: puts a Go of at least VERSION on the path, from Python's packages where Debian's is

@@ -4,3 +4,4 @@
 
 mod reasons;
 mod tidy;
+mod wire;

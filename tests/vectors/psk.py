@@ -16,8 +16,13 @@ def extract(salt, secret):
     return hmac.new(salt, secret, hashlib.sha256).digest()
 
 
-def expand(prk, info):
-    return hmac.new(prk, info + b"\x01", hashlib.sha256).digest()
+def expand(prk, info, length=32):
+    out, block, count = b"", b"", 0
+    while len(out) < length:
+        count += 1
+        block = hmac.new(prk, block + info + bytes([count]), hashlib.sha256).digest()
+        out += block
+    return out[:length]
 
 
 def lp(part):
@@ -59,6 +64,28 @@ psk_run = expand(
     + struct.pack(">QB", not_after, 1)
     + lp(b"github:8412:1"),
 )
+# The same for one epoch of a series, and for both.
+parties = lp(b"example.org") + lp(b"spiffe://example.org/a") + lp(b"spiffe://example.org/b") + lp(b"test")
+third_epoch = lp(b"train/run-7") + struct.pack(">Q", 3)
+psk_series = expand(
+    base, lp(b"claviger tls13-psk series v1") + parties + struct.pack(">QB", not_after, 1) + third_epoch
+)
+psk_run_series = expand(
+    base,
+    lp(b"claviger tls13-psk run series v1")
+    + parties
+    + struct.pack(">QB", not_after, 1)
+    + lp(b"github:8412:1")
+    + third_epoch,
+)
+
+
+def machine_key(bits):
+    """A key for a machine that is no TLS stack of ours."""
+    info = lp(b"claviger machine key v1") + parties + struct.pack(">QH", not_after, bits)
+    return expand(base, info, bits // 8)
+
+
 early = extract(bytes(32), bytes([1]) * 32)
 binder_key = label(early, b"ext binder", hashlib.sha256(b"").digest())
 binder = hmac.new(label(binder_key, b"finished", b""), bytes([2]) * 32, hashlib.sha256).digest()
@@ -80,6 +107,9 @@ vectors = {
     "base": base.hex(),
     "psk": psk.hex(),
     "psk_run": psk_run.hex(),
+    "psk_series": psk_series.hex(),
+    "psk_run_series": psk_run_series.hex(),
+    **{f"machine_key_{bits}": machine_key(bits).hex() for bits in (64, 256, 1_024)},
     "binder": binder.hex(),
     "audit_body": body.decode(),
     "audit_link": link.hex(),

@@ -1,5 +1,7 @@
 //! `claviger ci`: credentials for jobs without an agent beside them.
 
+#[cfg(feature = "shim")]
+mod exec;
 mod psk;
 mod svid;
 
@@ -32,6 +34,24 @@ pub(crate) enum Command {
         -psk_identity \"$CLAVIGER_PSK_IDENTITY\" -psk \"$CLAVIGER_PSK\""
     )]
     Psk(psk::Psk),
+    #[cfg(feature = "shim")]
+    /// Runs a program whose connections go out with one-time keys of this run
+    #[command(
+        long_about = "Opens routes, runs a program that knows nothing of them, and ends when it does, \
+        with its exit code. Each connection gets a key of its own, bound to this run and attempt, for \
+        an OIDC token of this job. In GitHub Actions there are as many as it takes; where a job has one \
+        token, as in GitLab, there is one connection. Only the program, and what comes from it, may use \
+        the routes.\n\n\
+        Routes are written as for `claviger exec`, in mode `psk`. Exit codes: the program's own, or 128 \
+        and the number of the signal that ended it; 125 if there is no way for a route, 126 if the \
+        program cannot be run, 127 if it is not there.\n\n\
+        Example:\n  claviger ci exec --server https://claviger.example.org:8443 --bundle bundle.pem \\\n    \
+        --audience https://claviger.example.org \\\n    \
+        --route name=artifacts,listen=127.0.0.1:8000,to=artifacts:8443,\\\n\
+        peer=spiffe://example.org/artifacts,mode=psk,purpose=upload \\\n    \
+        -- curl -T app.txt http://127.0.0.1:8000/app.txt"
+    )]
+    Exec(exec::Command),
     /// Gets an SVID for this job
     #[command(
         long_about = "Makes a key and gets an X.509-SVID for it, or gets a JWT-SVID, for the \
@@ -50,6 +70,8 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) async fn run(self, console: Console) -> Result<(), Failure> {
         match self {
+            #[cfg(feature = "shim")]
+            Self::Exec(exec) => Box::pin(exec.run()).await,
             Self::Psk(psk) => psk.run(console).await,
             Self::Svid(svid) => svid.run(console).await,
         }

@@ -1,12 +1,14 @@
 //! `claviger psk`: one-time TLS 1.3 keys, by hand.
 
+mod series;
+
 use std::fmt;
 
 use clap::{Args, Subcommand};
 use claviger_core::id::SpiffeId;
 use claviger_core::psk::identity::WireIdentity;
 use claviger_core::psk::{PskTtl, Purpose};
-use claviger_proto::claviger::psk::v1::{IssueRequest, RedeemRequest};
+use claviger_proto::claviger::psk::v1::{IssueRequest, IssueResponse, RedeemRequest};
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -26,6 +28,22 @@ pub(crate) enum Command {
         Example:\n  claviger psk issue --peer spiffe://example.org/db --purpose query\n  \
         openssl s_client -connect db:8443 -tls1_3 -psk_identity p1.… -psk 5f3c…")]
     Issue(Issue),
+    /// Draws keys of a series, of which a later epoch voids the earlier
+    #[command(
+        long_about = "Draws keys of a series, one for each connection, and prints them as `psk issue` \
+        does. A series has epochs: the first key of a later one voids every key of the earlier ones that \
+        was not used yet, and there are no more of those. So whoever has stolen a key of the last epoch, or \
+        runs on from it, is shut out. What is connected stays connected.\n\n\
+        The epochs are yours to number, such as those of a training run (--epoch), or begin by the clock \
+        (--every): then each is numbered by the second at which it began, so that several of these agree, \
+        and one that is started again goes on. A series that no key was drawn from for a week is \
+        forgotten.\n\n\
+        Example:\n  \
+        claviger psk series train/run-7 --peer spiffe://example.org/store --purpose checkpoint --epoch 12\n  \
+        claviger psk series feed --peer spiffe://example.org/db --purpose query --every 30s --output json\n  \
+        claviger psk series pool --peer spiffe://example.org/db --purpose query --per-connection --output json"
+    )]
+    Series(series::Draw),
     /// Spends the key that a client named, by its identity alone
     #[command(long_about = "Spends the key that a client named, and prints it with the client's \
         identity. Nothing proves here that the client holds the key, so the policy has to permit \
@@ -38,6 +56,7 @@ impl Command {
     pub(crate) async fn run(self, console: Console) -> Result<(), Failure> {
         match self {
             Self::Issue(issue) => issue.run(console).await,
+            Self::Series(draw) => draw.run(console).await,
             Self::Redeem(redeem) => redeem.run(console).await,
         }
     }
@@ -73,19 +92,13 @@ impl Issue {
             purpose: self.purpose.to_string(),
             ttl_seconds: self.ttl.into(),
             spiffe_id: self.spiffe_id.map(String::from).unwrap_or_default(),
+            ..IssueRequest::default()
         };
         let doing = format!("get a key for {}", self.peer);
         let issued = agent.ask(&doing, agent.psk_broker().issue(request)).await?;
         let end = times::show_unsigned(issued.not_after);
         console::remark(format_args!("works once, until {end}; whoever sees the key can use it"));
-        console.answer(&Psk {
-            identity: issued.identity,
-            key: hexadecimal(&Zeroizing::new(issued.key)),
-            client_id: issued.client_id,
-            server_id: issued.server_id,
-            purpose: issued.purpose,
-            not_after: issued.not_after,
-        })
+        console.answer(&Psk::from(issued))
     }
 }
 
@@ -138,6 +151,19 @@ struct Psk {
     purpose: String,
     /// Seconds since 1970.
     not_after: u64,
+}
+
+impl From<IssueResponse> for Psk {
+    fn from(issued: IssueResponse) -> Self {
+        Self {
+            identity: issued.identity,
+            key: hexadecimal(&Zeroizing::new(issued.key)),
+            client_id: issued.client_id,
+            server_id: issued.server_id,
+            purpose: issued.purpose,
+            not_after: issued.not_after,
+        }
+    }
 }
 
 impl fmt::Display for Psk {

@@ -8,7 +8,7 @@ use super::stage::Stage;
 use crate::failure::Failure;
 
 /// The key exchange that a quantum computer does not undo.
-const GROUP: &str = "X25519MLKEM768";
+pub(super) const GROUP: &str = "X25519MLKEM768";
 
 /// A TLS alert in clear, fatal, `decrypt_error` (RFC 8446 §6): the same answer to whatever is wrong.
 const ALERT: &str = "15030300020233";

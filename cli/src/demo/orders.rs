@@ -28,6 +28,12 @@ pub(super) enum Order {
     ConnectOnce(SocketAddr),
     /// Send again, byte for byte, what you first sent over the last successful connection.
     Replay(SocketAddr),
+    /// Take one connection in the clear, and stay connected.
+    AnswerInClear,
+    /// Connect in the clear, and stay connected.
+    CallInClear(SocketAddr),
+    /// Wait until that connection ends.
+    AwaitEnd,
     /// Say whether the key you were issued is in this file, in any spelling.
     Search(PathBuf),
 }
@@ -49,6 +55,8 @@ pub(super) enum Report {
     Listening(SocketAddr),
     /// A connection that both ends authenticated.
     Met(Met),
+    /// What the other end of a connection in the clear said.
+    Heard(String),
     /// The name of a key.
     Issued(String),
     /// Somebody who is entitled to said no.

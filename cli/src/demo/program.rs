@@ -1,6 +1,7 @@
 //! One of the demo's programs, from the outside.
 
-use std::path::Path;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
@@ -13,6 +14,8 @@ use crate::failure::Failure;
 #[derive(Debug)]
 pub(super) struct Program {
     name: String,
+    path: PathBuf,
+    agent: PathBuf,
     orders: ChildStdin,
     reports: Lines<BufReader<ChildStdout>>,
     _child: Child,
@@ -22,23 +25,18 @@ impl Program {
     /// Starts the program at `path`, which finds its agent as every workload does.
     pub(super) fn start(path: &Path, agent: &Path) -> Result<Self, Failure> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let cannot = |why: String| {
-            Failure::failed(format_args!("cannot start `{}`: {why}", path.display())).try_this(
-                "set TMPDIR to a directory from which programs may be run (not mounted `noexec`)",
-            )
-        };
-        let mut child = Command::new(path)
-            .arg("demo-workload")
-            .env("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}", agent.display()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| cannot(error.to_string()))?;
+        let mut child = spawn(path, agent, &["demo-workload"])?;
         let (Some(orders), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(cannot("it has no standard streams".to_owned()));
+            return Err(cannot_start(path, "it has no standard streams"));
         };
-        Ok(Self { name, orders, reports: BufReader::new(stdout).lines(), _child: child })
+        let (path, agent) = (path.to_owned(), agent.to_owned());
+        let reports = BufReader::new(stdout).lines();
+        Ok(Self { name, path, agent, orders, reports, _child: child })
+    }
+
+    /// Runs the same binary once more with `args`, beside the program. It ends when it is dropped.
+    pub(super) fn beside(&self, args: &[&str]) -> Result<Child, Failure> {
+        spawn(&self.path, &self.agent, args)
     }
 
     pub(super) fn name(&self) -> &str {
@@ -47,7 +45,7 @@ impl Program {
 
     /// Gives an order, and waits for the report.
     pub(super) async fn order(&mut self, order: &Order) -> Result<Report, Failure> {
-        let told = |error: &dyn std::fmt::Display| {
+        let told = |error: &dyn Display| {
             Failure::failed(format_args!("program `{}` does not answer: {error}", self.name))
         };
         let mut line = serde_json::to_vec(order).map_err(|error| told(&error))?;
@@ -67,4 +65,20 @@ impl Program {
         };
         Failure::failed(format_args!("{}: {due} was due, but: {got}", self.name))
     }
+}
+
+fn spawn(path: &Path, agent: &Path, args: &[&str]) -> Result<Child, Failure> {
+    Command::new(path)
+        .args(args)
+        .env("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}", agent.display()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| cannot_start(path, error))
+}
+
+fn cannot_start(path: &Path, why: impl Display) -> Failure {
+    Failure::failed(format_args!("cannot start `{}`: {why}", path.display()))
+        .try_this("set TMPDIR to a directory from which programs may be run (not mounted `noexec`)")
 }

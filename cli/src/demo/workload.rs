@@ -1,5 +1,6 @@
 //! One of the demo's programs, from the inside: an ordinary workload that does as it is told.
 
+mod clear;
 mod identity;
 mod mutual;
 mod once;
@@ -12,7 +13,7 @@ use claviger_core::secret::Secret;
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::mutual::greeting;
 use super::orders::{Order, Report};
@@ -40,6 +41,8 @@ struct Workload<'a> {
     me: Option<Me>,
     listener: Option<TcpListener>,
     key: Option<Key>,
+    /// A connection in the clear that is open.
+    line: Option<TcpStream>,
     /// What it first sent over its last successful connection.
     first_flight: Vec<u8>,
 }
@@ -48,7 +51,15 @@ impl<'a> Workload<'a> {
     fn new(socket: &'a Path) -> Result<Self, Failure> {
         let path = std::env::current_exe()?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { socket, name, me: None, listener: None, key: None, first_flight: Vec::new() })
+        Ok(Self {
+            socket,
+            name,
+            me: None,
+            listener: None,
+            key: None,
+            line: None,
+            first_flight: Vec::new(),
+        })
     }
 
     async fn obey(&mut self, order: Order) -> Report {
@@ -61,6 +72,9 @@ impl<'a> Workload<'a> {
             Order::AcceptOnce => self.accept_once().await,
             Order::ConnectOnce(at) => self.connect_once(at).await,
             Order::Replay(at) => self.replay(at).await,
+            Order::AnswerInClear => self.answer_in_clear().await,
+            Order::CallInClear(at) => self.call_in_clear(at).await,
+            Order::AwaitEnd => self.await_end().await,
             Order::Search(file) => self.search(&file),
         };
         done.unwrap_or_else(Report::Failed)
@@ -74,7 +88,7 @@ impl<'a> Workload<'a> {
     }
 
     /// The next connection.
-    async fn accept(&mut self) -> Result<tokio::net::TcpStream, String> {
+    async fn accept(&mut self) -> Result<TcpStream, String> {
         let listener = self.listener.take().ok_or("it was not told to listen")?;
         listener.accept().await.map(|(stream, _)| stream).map_err(text)
     }
@@ -86,8 +100,19 @@ impl<'a> Workload<'a> {
     }
 }
 
-/// Says who we are, and hears who the other end is.
+/// Says who we are, hears who the other end is, and has no more to say.
 async fn talk(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    name: &str,
+) -> Result<String, String> {
+    let heard = exchange(stream, name).await?;
+    // All is said; the other end may be gone already.
+    drop(stream.shutdown().await);
+    Ok(heard)
+}
+
+/// Says who we are, and hears who the other end is.
+async fn exchange(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     name: &str,
 ) -> Result<String, String> {
@@ -99,8 +124,6 @@ async fn talk(
     stream.flush().await.map_err(text)?;
     let mut heard = String::new();
     BufReader::new(&mut *stream).take(MAX).read_line(&mut heard).await.map_err(text)?;
-    // All is said; the other end may be gone already.
-    drop(stream.shutdown().await);
     Ok(heard.trim_end().to_owned())
 }
 

@@ -112,7 +112,7 @@ impl Directory {
     }
 
     /// Writes the only policy file; where it is.
-    pub(super) fn write_policy(&self, text: &str) -> Result<PathBuf, Failure> {
+    pub(crate) fn write_policy(&self, text: &str) -> Result<PathBuf, Failure> {
         let dir = self.path.join(POLICY);
         fs::create_dir(&dir).map_err(|error| failed("make", &dir, &error))?;
         files::replace(&dir.join("dev.cedar"), text.as_bytes(), files::PUBLIC)?;

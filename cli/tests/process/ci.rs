@@ -1,11 +1,13 @@
 //! The pipelines in `examples/ci`, run as they stand there.
 
+mod registry;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
 
-use claviger_shim::{BrokerClient, PskAcceptor, PskPeer};
+use claviger_shim::{BrokerClient, Ends, PskAcceptor};
 use claviger_tests::ci::{
     AUDIENCE, GITHUB, Issuer, Runner, github_job, gitlab_job, operators_commands, scripts,
 };
@@ -90,18 +92,18 @@ impl World {
     }
 
     /// What the artifacts' server is sent, and by whom.
-    async fn accept(&self) -> Result<(PskPeer, String), String> {
+    async fn accept(&self) -> Result<(Ends, String), String> {
         let (stream, _) = timeout(PATIENCE, self.artifacts.accept()).await.unwrap().unwrap();
         let broker = BrokerClient::new(self.deployment.agent_socket()).unwrap();
         let acceptor = PskAcceptor::new(broker).unwrap();
         let mut stream = acceptor.accept(stream).await.map_err(|error| error.to_string())?;
         let mut sent = String::new();
         stream.read_to_string(&mut sent).await.map_err(|error| error.to_string())?;
-        Ok((stream.peer().clone(), sent))
+        Ok((stream.ends().clone(), sent))
     }
 
     /// Runs the step that uploads, at both ends.
-    async fn upload(&self, script: &str) -> (Output, Result<(PskPeer, String), String>) {
+    async fn upload(&self, script: &str) -> (Output, Result<(Ends, String), String>) {
         tokio::join!(self.run(script), self.accept())
     }
 
@@ -134,7 +136,7 @@ async fn a_job_of_github_uploads_once_in_its_own_run() {
     world.set("GITHUB_ENV", github_env.display().to_string());
     world.set("ACTIONS_ID_TOKEN_REQUEST_URL", &runner.url);
     world.set("ACTIONS_ID_TOKEN_REQUEST_TOKEN", Runner::REQUEST_TOKEN);
-    let [build, key, upload] = scripts(GITHUB_PIPELINE).try_into().unwrap();
+    let [build, key, upload, _, _] = scripts(GITHUB_PIPELINE).try_into().unwrap();
 
     world.succeed(&build).await;
     let got = world.succeed(&key).await;
@@ -189,7 +191,7 @@ async fn a_job_of_gitlab_uploads_once() {
     let token = world.issuer.token(&gitlab_job(7, 8), AUDIENCE);
     world.set("CI_JOB_ID", "8");
     world.set("CLAVIGER_OIDC_TOKEN", &token);
-    let [build, key, upload] = scripts(GITLAB_PIPELINE).try_into().unwrap();
+    let [build, key, upload, _, _] = scripts(GITLAB_PIPELINE).try_into().unwrap();
     world.succeed(&build).await;
     let got = world.succeed(&key).await;
     let psk = std::fs::read_to_string(world.dir.path().join("psk/psk.key")).unwrap();

@@ -53,6 +53,7 @@ async fn issue(mut broker: PskBrokerClient<Channel>) -> IssueResponse {
         purpose: "kill-test".to_owned(),
         ttl_seconds: 300,
         spiffe_id: CLIENT.to_owned(),
+        ..IssueRequest::default()
     };
     let deadline = Instant::now() + PATIENCE;
     loop {

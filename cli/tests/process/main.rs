@@ -12,13 +12,16 @@ mod conformance;
 mod demo;
 mod dev;
 mod evidence;
+mod exec;
 mod federation;
 mod files;
 mod kill;
 mod outage;
 mod quarantine;
 mod revocation;
+mod shim;
 mod tokens;
+mod tunnels;
 mod why;
 
 use claviger_tests::process::Claviger;

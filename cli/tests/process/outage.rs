@@ -28,6 +28,7 @@ fn issue() -> IssueRequest {
         purpose: "outage".to_owned(),
         ttl_seconds: 300,
         spiffe_id: CLIENT.to_owned(),
+        ..IssueRequest::default()
     }
 }
 

@@ -13,7 +13,7 @@ use claviger_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClien
 use claviger_proto::workload::{JwtsvidRequest, X509svidResponse};
 use claviger_runtime::tasks::Tasks;
 use claviger_shim::{
-    AcceptError, BrokerClient, Denied, Enforcer, Issued, PskAcceptor, PskConnector, PskStream,
+    AcceptError, BrokerClient, Denied, Enforcer, Issued, PskAcceptor, PskConnector, Tunnel,
 };
 use claviger_tests::process::{Deployment, PATIENCE, my_uid};
 use claviger_tests::workload::Workload;
@@ -45,8 +45,8 @@ struct World {
 
 /// The two ends of a connection.
 struct Line {
-    client: PskStream,
-    server: PskStream,
+    client: Tunnel,
+    server: Tunnel,
 }
 
 impl World {

@@ -7,7 +7,16 @@
 //! ```
 //!
 //! A key for one run of its client has the label `claviger tls13-psk run v1` instead, and `LP(run)`
-//! at the end.
+//! at the end; one of a series `claviger tls13-psk series v1`, and `LP(series) epoch`; one of both
+//! `claviger tls13-psk run series v1`, and both.
+//!
+//! ```text
+//! key  = HKDF-Expand(base, LP("claviger machine key v1") LP(trust domain) LP(client) LP(server)
+//!                          LP(purpose) not_after bits)
+//! ```
+//!
+//! is a key for a machine that is no TLS stack of ours. It has another label, so it is the PSK of no
+//! connection.
 //!
 //! The server sends `base`; each end adds its own view of who talks to whom and why. Any
 //! disagreement is another key, and shows as a bad binder.
@@ -17,9 +26,10 @@ use aws_lc_rs::cipher::{
 };
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use zeroize::Zeroizing;
 
-use super::PskBinding;
 use super::identity::{Serial, WireIdentity};
+use super::{KeyBits, PskBinding};
 use crate::bytes::Parts;
 use crate::secret::Secret;
 
@@ -100,24 +110,47 @@ impl PskBase {
     /// The key for a connection bound to `binding`.
     #[must_use]
     pub fn psk(&self, binding: &PskBinding) -> Psk {
-        let label = match binding.run {
-            None => "claviger tls13-psk v1",
-            Some(_) => "claviger tls13-psk run v1",
+        let label = match (&binding.run, &binding.series) {
+            (None, None) => "claviger tls13-psk v1",
+            (Some(_), None) => "claviger tls13-psk run v1",
+            (None, Some(_)) => "claviger tls13-psk series v1",
+            (Some(_), Some(_)) => "claviger tls13-psk run series v1",
         };
-        let info = Parts::new(label)
-            .part(binding.server.trust_domain().as_str().as_bytes())
-            .part(binding.client.to_string().as_bytes())
-            .part(binding.server.to_string().as_bytes())
-            .part(binding.purpose.as_str().as_bytes())
-            .number(binding.not_after.as_secs())
-            .fixed(&[binding.hash.code()]);
-        let info = match &binding.run {
-            None => info,
-            Some(run) => info.part(run.as_str().as_bytes()),
-        };
-        let info = info.finish();
-        Psk(expand(&Prk::new_less_safe(HKDF_SHA256, self.0.expose()), &[&info]))
+        let mut info = parties(label, binding).fixed(&[binding.hash.code()]);
+        if let Some(run) = &binding.run {
+            info = info.part(run.as_str().as_bytes());
+        }
+        if let Some(series) = &binding.series {
+            info = info.part(series.name.as_str().as_bytes()).number(series.epoch.get());
+        }
+        Psk(expand(&self.prk(), &[&info.finish()]))
     }
+
+    /// The key of `bits` for a machine that is no TLS stack of ours. It is no connection's PSK.
+    #[must_use]
+    pub fn machine_key(&self, binding: &PskBinding, bits: KeyBits) -> Zeroizing<Vec<u8>> {
+        let info = parties("claviger machine key v1", binding).fixed(&bits.get().to_be_bytes());
+        let mut key = Zeroizing::new(vec![0; bits.bytes()]);
+        let (prk, info) = (self.prk(), info.finish());
+        let filled = prk.expand(&[&info], Length(bits.bytes())).and_then(|okm| okm.fill(&mut key));
+        #[expect(clippy::expect_used, reason = "HKDF-SHA256 gives 255 * 32 bytes, a key has 128")]
+        filled.expect("output length is valid");
+        key
+    }
+
+    fn prk(&self) -> Prk {
+        Prk::new_less_safe(HKDF_SHA256, self.0.expose())
+    }
+}
+
+/// Who talks to whom, what for and until when, under `label`.
+fn parties(label: &str, binding: &PskBinding) -> Parts {
+    Parts::new(label)
+        .part(binding.server.trust_domain().as_str().as_bytes())
+        .part(binding.client.to_string().as_bytes())
+        .part(binding.server.to_string().as_bytes())
+        .part(binding.purpose.as_str().as_bytes())
+        .number(binding.not_after.as_secs())
 }
 
 fn hkdf(salt: &[u8], secret: &[u8], info: &[u8]) -> Secret<32> {
@@ -126,17 +159,18 @@ fn hkdf(salt: &[u8], secret: &[u8], info: &[u8]) -> Secret<32> {
 
 /// HKDF-Expand to 32 bytes.
 pub(super) fn expand(prk: &Prk, info: &[&[u8]]) -> Secret<32> {
-    let filled: Result<_, Unspecified> = Secret::try_fill(|out| prk.expand(info, Len32)?.fill(out));
+    let filled: Result<_, Unspecified> =
+        Secret::try_fill(|out| prk.expand(info, Length(out.len()))?.fill(out));
     #[expect(clippy::expect_used, reason = "HKDF-SHA256 gives up to 255 * 32 bytes; we ask for 32")]
     filled.expect("output length is valid")
 }
 
-/// Tells HKDF how much to expand.
-struct Len32;
+/// Tells HKDF how much to expand, in bytes.
+struct Length(usize);
 
-impl KeyType for Len32 {
+impl KeyType for Length {
     fn len(&self) -> usize {
-        32
+        self.0
     }
 }
 
@@ -145,7 +179,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::psk::PskHash;
+    use crate::psk::{PskHash, SeriesEpoch};
     use crate::time::UnixTime;
 
     fn keys() -> EpochKeys {
@@ -160,7 +194,13 @@ mod tests {
             not_after: UnixTime::from_secs(1_800_000_000),
             hash: PskHash::Sha256,
             run: None,
+            series: None,
+            bits: None,
         }
+    }
+
+    fn epoch(number: u64) -> Option<SeriesEpoch> {
+        SeriesEpoch::from_wire("train/run-7", number).unwrap()
     }
 
     /// Computed with Python's `hmac`, `hashlib` and `cryptography`; see `tests/vectors/psk.py`.
@@ -175,6 +215,14 @@ mod tests {
         assert_eq!(hex::encode(psk.0.expose()), include_vector("psk"));
         let in_run = PskBinding { run: Some("github:8412:1".parse().unwrap()), ..binding() };
         assert_eq!(hex::encode(base.psk(&in_run).0.expose()), include_vector("psk_run"));
+        let of_series = PskBinding { series: epoch(3), ..binding() };
+        assert_eq!(hex::encode(base.psk(&of_series).0.expose()), include_vector("psk_series"));
+        let of_both = PskBinding { series: epoch(3), ..in_run };
+        assert_eq!(hex::encode(base.psk(&of_both).0.expose()), include_vector("psk_run_series"));
+        for bits in [64, 256, 1_024] {
+            let key = base.machine_key(&binding(), bits.try_into().unwrap());
+            assert_eq!(hex::encode(&*key), include_vector(&format!("machine_key_{bits}")));
+        }
     }
 
     fn include_vector(name: &str) -> String {
@@ -201,19 +249,39 @@ mod tests {
         let base = PskBase(Secret::copy_from(&[5; 32]).unwrap());
         let key = base.psk(&binding()).0;
         assert!(key.ct_eq(&base.psk(&binding()).0));
-        let changes: [fn(&mut PskBinding); 6] = [
+        let changes: [fn(&mut PskBinding); 8] = [
             |b| std::mem::swap(&mut b.client, &mut b.server),
             |b| b.client = "spiffe://example.org/c".parse().unwrap(),
             |b| b.server = "spiffe://example.com/b".parse().unwrap(),
             |b| b.purpose = "other".parse().unwrap(),
             |b| b.not_after = UnixTime::from_secs(1_800_000_001),
             |b| b.run = Some("github:8412:1".parse().unwrap()),
+            |b| b.series = epoch(1),
+            |b| b.series = epoch(2),
         ];
         for change in changes {
             let mut other = binding();
             change(&mut other);
             assert!(!key.ct_eq(&base.psk(&other).0), "{other:?}");
         }
+        let one = PskBinding { series: epoch(1), ..binding() };
+        let two = PskBinding { series: epoch(2), ..binding() };
+        assert!(!base.psk(&one).0.ct_eq(&base.psk(&two).0));
+    }
+
+    /// Neither does one begin as another, which HKDF's output would if only the length differed.
+    #[test]
+    fn a_machines_key_is_no_psk_and_none_of_another_length() {
+        let base = PskBase(Secret::copy_from(&[5; 32]).unwrap());
+        let lengths = [64, 256, 264, 1_024].map(|bits| KeyBits::try_from(bits).unwrap());
+        let mut beginnings: Vec<_> = lengths
+            .map(|bits| base.machine_key(&binding(), bits)[..8].to_vec())
+            .into_iter()
+            .chain([base.psk(&binding()).0.expose()[..8].to_vec()])
+            .collect();
+        beginnings.sort();
+        beginnings.dedup();
+        assert_eq!(beginnings.len(), 5);
     }
 
     proptest! {

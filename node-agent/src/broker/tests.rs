@@ -1,7 +1,6 @@
 //! Through a real socket, with a real agent and a fake server.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 
 use claviger_core::der;
 use claviger_core::entry::Entry;
@@ -13,7 +12,6 @@ use prost::Message;
 use prost_types::Any;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Streaming};
@@ -21,7 +19,7 @@ use tonic::{Code, Streaming};
 use super::*;
 use crate::config::BrokerSocket;
 use crate::details;
-use crate::world::{StartedAgent, World, entry, ours, within, workload};
+use crate::world::{StartedAgent, World, cat, ours, within, workload};
 
 const BY_PID: &str = "type.googleapis.com/spiffe.broker.WorkloadPIDReference";
 const BY_OBJECT: &str = "type.googleapis.com/spiffe.broker.KubernetesObjectReference";
@@ -148,20 +146,6 @@ fn why<T>(refused: Result<T, Status>) -> (Code, String) {
 
 fn because(code: Code, reason: &str) -> (Code, String) {
     (code, reason.to_owned())
-}
-
-/// A process that runs until its standard input is closed, and an entry for its program.
-fn cat() -> (Child, i32, Entry) {
-    let child = Command::new("cat")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let pid = child.id().unwrap();
-    let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap();
-    let entry = entry("cat", &[&format!("unix:path:{}", program.display())]);
-    (child, pid.try_into().unwrap(), entry)
 }
 
 #[tokio::test]

@@ -1,18 +1,15 @@
 //! Through a real socket, with a real agent and a fake server.
 
-use std::process::Stdio;
-
 use claviger_core::entry::Entry;
 use claviger_core::time::UnixTime;
 use claviger_proto::spire::agent::delegatedidentity::v1::delegated_identity_client::DelegatedIdentityClient;
 use claviger_runtime::tls::Svid;
 use rustls_pki_types::CertificateDer;
-use tokio::process::{Child, Command};
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
 use super::*;
-use crate::world::{StartedAgent, World, entry, ours, within, workload};
+use crate::world::{StartedAgent, World, cat, entry, ours, within, workload};
 
 const PROXY: &str = "spiffe://example.org/proxy";
 const NOBODY: (Code, &str) = (Code::PermissionDenied, NO_IDENTITY);
@@ -71,19 +68,6 @@ fn said(status: &Status) -> (Code, &str) {
     (status.code(), status.message())
 }
 
-/// A process that runs until its standard input is closed, and the path of its program.
-fn cat() -> (Child, i32, String) {
-    let child = Command::new("cat")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let pid = child.id().unwrap();
-    let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap();
-    (child, pid.try_into().unwrap(), program.display().to_string())
-}
-
 #[tokio::test]
 async fn a_delegate_gets_the_svids_of_whoever_it_names_and_hears_of_changes() {
     let web = entry("web", &["k8s:ns:a"]);
@@ -108,9 +92,8 @@ async fn a_delegate_gets_the_svids_of_whoever_it_names_and_hears_of_changes() {
 
 #[tokio::test]
 async fn a_process_can_be_named_until_it_ends() {
-    let (mut child, pid, program) = cat();
-    let (_world, _agent, client) =
-        world(vec![entry("cat", &[&format!("unix:path:{program}")])]).await;
+    let (mut child, pid, entry) = cat();
+    let (_world, _agent, client) = world(vec![entry]).await;
     let mut stream = by_pid(&client, pid).await.unwrap();
     assert_eq!(next(&mut stream).await.unwrap(), ["spiffe://example.org/cat"]);
     child.kill().await.unwrap();
@@ -182,9 +165,8 @@ async fn the_brokers_own_identities_are_not_handed_on() {
 
 #[tokio::test]
 async fn tokens_are_fetched_by_process_too() {
-    let (_child, pid, program) = cat();
-    let (_world, _agent, mut client) =
-        world(vec![entry("cat", &[&format!("unix:path:{program}")])]).await;
+    let (_child, pid, entry) = cat();
+    let (_world, _agent, mut client) = world(vec![entry]).await;
     let fetch = |audience: &[&str], pid| wire::FetchJwtsviDsRequest {
         audience: audience.iter().map(|name| (*name).to_owned()).collect(),
         selectors: Vec::new(),

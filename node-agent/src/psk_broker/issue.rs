@@ -2,8 +2,12 @@
 
 use claviger_core::id::{ParseIdError, SpiffeId};
 use claviger_core::psk::identity::{ParseIdentityError, WireIdentity};
-use claviger_core::psk::{ParsePurposeError, PskBinding, PskHash, PskTtl, PskTtlError, Purpose};
+use claviger_core::psk::series::ParseSeriesEpochError;
+use claviger_core::psk::{
+    ParsePurposeError, PskBinding, PskHash, PskTtl, PskTtlError, Purpose, SeriesEpoch,
+};
 use claviger_core::time::UnixTime;
+use claviger_proto::NEWEST_EPOCH;
 use claviger_proto::claviger::agent::v1 as server;
 use claviger_proto::claviger::psk::v1::{IssueRequest, IssueResponse};
 use claviger_runtime::unix::Peer;
@@ -23,6 +27,7 @@ struct Asked {
     purpose: Purpose,
     ttl: PskTtl,
     named: Option<SpiffeId>,
+    series: Option<SeriesEpoch>,
 }
 
 pub(super) async fn issue(
@@ -37,11 +42,14 @@ pub(super) async fn issue(
     if broker.is_quarantined(&parties) {
         return Err(IssueError::Quarantined);
     }
+    let (series, epoch) = SeriesEpoch::to_wire(asked.series.as_ref());
     let request = server::IssuePskRequest {
         client_id: client.to_string(),
         server_id: asked.peer.to_string(),
         purpose: asked.purpose.to_string(),
         ttl_seconds: asked.ttl.into(),
+        series,
+        epoch,
     };
 
     let answer = broker
@@ -75,6 +83,8 @@ fn derive(
         not_after: UnixTime::from_secs(not_after),
         hash: PskHash::Sha256,
         run: None,
+        series: asked.series,
+        bits: None,
     };
     let psk = base.psk(&binding);
     info!(client = %binding.client, server = %binding.server, purpose = %binding.purpose, "PSK issued");
@@ -92,7 +102,7 @@ impl TryFrom<IssueRequest> for Asked {
     type Error = IssueError;
 
     fn try_from(request: IssueRequest) -> Result<Self, IssueError> {
-        let IssueRequest { peer, purpose, ttl_seconds, spiffe_id } = request;
+        let IssueRequest { peer, purpose, ttl_seconds, spiffe_id, series, epoch } = request;
         let named = match spiffe_id.as_str() {
             "" => None,
             id => Some(id.parse().map_err(|source| IssueError::Id { field: "spiffe_id", source })?),
@@ -102,6 +112,7 @@ impl TryFrom<IssueRequest> for Asked {
             purpose: purpose.parse()?,
             ttl: if ttl_seconds == 0 { PskTtl::default() } else { ttl_seconds.try_into()? },
             named,
+            series: SeriesEpoch::from_wire(&series, epoch)?,
         })
     }
 }
@@ -115,6 +126,8 @@ pub(super) enum IssueError {
     Purpose(#[from] ParsePurposeError),
     #[error("ttl_seconds: {0}")]
     Ttl(#[from] PskTtlError),
+    #[error("{field}: {0}", field = .0.field())]
+    Series(#[from] ParseSeriesEpochError),
     #[error("the caller has no such identity")]
     NotYours,
     #[error("one of the two is in quarantine")]
@@ -132,9 +145,10 @@ pub(super) enum IssueError {
 impl From<IssueError> for Status {
     fn from(error: IssueError) -> Self {
         match error {
-            IssueError::Id { .. } | IssueError::Purpose(_) | IssueError::Ttl(_) => {
-                Self::invalid_argument(error.to_string())
-            }
+            IssueError::Id { .. }
+            | IssueError::Purpose(_)
+            | IssueError::Ttl(_)
+            | IssueError::Series(_) => Self::invalid_argument(error.to_string()),
             IssueError::NotYours => Self::permission_denied(NO_IDENTITY),
             IssueError::Quarantined => {
                 warn!(%error, "PSK not issued");
@@ -159,12 +173,12 @@ fn said_by_server(status: &Status) -> Status {
             Status::permission_denied(NOT_PERMITTED)
         }
         Code::ResourceExhausted => Status::resource_exhausted(status.message()),
+        Code::FailedPrecondition => superseded(status),
         Code::Ok
         | Code::Cancelled
         | Code::Unknown
         | Code::DeadlineExceeded
         | Code::AlreadyExists
-        | Code::FailedPrecondition
         | Code::Aborted
         | Code::OutOfRange
         | Code::Unimplemented
@@ -172,4 +186,13 @@ fn said_by_server(status: &Status) -> Status {
         | Code::Unavailable
         | Code::DataLoss => Status::unavailable("the server cannot be reached; try again"),
     }
+}
+
+/// A later epoch of the series has begun, and which.
+fn superseded(status: &Status) -> Status {
+    let mut said = Status::failed_precondition(status.message());
+    if let Some(newest) = status.metadata().get(NEWEST_EPOCH) {
+        said.metadata_mut().insert(NEWEST_EPOCH, newest.clone());
+    }
+    said
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use claviger_core::id::SpiffeId;
 use claviger_core::psk::identity::WireIdentity;
-use claviger_core::psk::{PskBinding, PskHash, Purpose, Run};
+use claviger_core::psk::{PskBinding, PskHash, Purpose, Run, SeriesEpoch};
 use claviger_core::time::UnixTime;
 use claviger_proto::claviger::agent::v1 as server;
 use claviger_proto::claviger::psk::v1::{RedeemRequest, RedeemResponse};
@@ -93,8 +93,16 @@ fn derive(
     acceptors: &BTreeSet<SpiffeId>,
     answer: server::RedeemPskResponse,
 ) -> Result<RedeemResponse, RedeemError> {
-    let server::RedeemPskResponse { base: bytes, client_id, server_id, purpose, not_after, run } =
-        answer;
+    let server::RedeemPskResponse {
+        base: bytes,
+        client_id,
+        server_id,
+        purpose,
+        not_after,
+        run,
+        series,
+        epoch,
+    } = answer;
     let base = base(bytes).ok_or(RedeemError::BadAnswer("no base"))?;
     let client: SpiffeId =
         client_id.parse().map_err(|_no_id| RedeemError::BadAnswer("no client"))?;
@@ -104,12 +112,16 @@ fn derive(
         "" => None,
         run => Some(run.parse().map_err(|_no_run| RedeemError::BadAnswer("no run"))?),
     };
+    let series = SeriesEpoch::from_wire(&series, epoch)
+        .map_err(|_no_series| RedeemError::BadAnswer("no epoch of a series"))?;
     let acceptor = acceptors.iter().find(|id| id.to_string() == server_id);
     let server = acceptor.ok_or(RedeemError::BadAnswer("an acceptor that was not named"))?.clone();
     let not_after = UnixTime::from_secs(not_after);
-    let binding = PskBinding { client, server, purpose, not_after, hash: PskHash::Sha256, run };
+    let hash = PskHash::Sha256;
+    let binding = PskBinding { client, server, purpose, not_after, hash, run, series, bits: None };
     let psk = base.psk(&binding);
     info!(client = %binding.client, server = %binding.server, purpose = %binding.purpose, "PSK redeemed");
+    let (series, epoch) = SeriesEpoch::to_wire(binding.series.as_ref());
     Ok(RedeemResponse {
         key: psk.0.expose().to_vec(),
         client_id: binding.client.to_string(),
@@ -117,6 +129,8 @@ fn derive(
         purpose: binding.purpose.to_string(),
         not_after: not_after.as_secs(),
         run: binding.run.map(String::from).unwrap_or_default(),
+        series,
+        epoch,
     })
 }
 
@@ -174,7 +188,7 @@ mod tests {
             server_id: server_id.to_owned(),
             purpose: "test".to_owned(),
             not_after: 7,
-            run: String::new(),
+            ..server::RedeemPskResponse::default()
         }
     }
 
@@ -221,6 +235,7 @@ mod tests {
                 purpose: String::new(),
                 ..answer("spiffe://example.org/a")
             },
+            server::RedeemPskResponse { epoch: 1, ..answer("spiffe://example.org/a") },
             server::RedeemPskResponse {
                 run: "two words".to_owned(),
                 ..answer("spiffe://example.org/a")

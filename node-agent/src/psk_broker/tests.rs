@@ -11,12 +11,7 @@ use crate::world::{Client, World, entry, ours, theirs, with_header};
 const US: &str = "spiffe://example.org/us";
 
 fn issue_to(peer: &str) -> IssueRequest {
-    IssueRequest {
-        peer: peer.to_owned(),
-        purpose: "test".to_owned(),
-        ttl_seconds: 0,
-        spiffe_id: String::new(),
-    }
+    IssueRequest { peer: peer.to_owned(), purpose: "test".to_owned(), ..IssueRequest::default() }
 }
 
 fn redeem_of(identity: &str) -> RedeemRequest {
@@ -118,6 +113,29 @@ async fn nobody_gets_a_key_without_header_or_identity() {
     let unknown = WireIdentity::from_bytes([9; 16]).to_string();
     let no_identity = refused(redeem(&client, redeem_of(&unknown)).await);
     assert_eq!(no_identity, (Code::PermissionDenied, "refused".to_owned()));
+}
+
+#[tokio::test]
+async fn both_ends_derive_from_the_epoch_of_a_series_and_an_earlier_one_is_over() {
+    let (_world, _agent, client) = World::with(vec![ours("us")]).await;
+    let of = |epoch| IssueRequest { series: "train".into(), epoch, ..issue_to(US) };
+    let issued = issue(&client, of(3)).await.unwrap();
+    let redeemed = redeem(&client, redeem_of(&issued.identity)).await.unwrap();
+    assert!(redeemed.key == issued.key, "the keys differ");
+    assert_eq!((redeemed.series.as_str(), redeemed.epoch), ("train", 3));
+
+    let over = issue(&client, of(2)).await.err().unwrap();
+    assert_eq!(over.code(), Code::FailedPrecondition, "{over}");
+    assert_eq!(over.metadata().get("claviger-newest-epoch").unwrap(), "3");
+    for (request, field) in [
+        (of(0), "epoch: "),
+        (IssueRequest { series: "two words".into(), ..of(1) }, "series: "),
+        (IssueRequest { series: String::new(), ..of(1) }, "series: "),
+    ] {
+        let (code, message) = refused(issue(&client, request).await);
+        assert_eq!(code, Code::InvalidArgument);
+        assert!(message.starts_with(field), "{message}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use claviger_core::id::SpiffeId;
+use claviger_proto::claviger::caller::v1::callers_server::CallersServer;
 use claviger_proto::claviger::policy::v1::policy_desk_server::PolicyDeskServer;
 use claviger_proto::claviger::psk::v1::psk_broker_server::PskBrokerServer;
 use claviger_proto::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
@@ -22,6 +23,7 @@ use tonic_reflection::server as reflection;
 use super::StartError;
 use crate::admin::{self, NodeAdmin};
 use crate::broker::Broker;
+use crate::callers::Callers;
 use crate::config::Config;
 use crate::delegated::Delegates;
 use crate::grpc_health::GrpcHealth;
@@ -107,6 +109,7 @@ impl Doors {
         let (link, standings) = (self.link.clone(), self.standings.clone());
         let (policies, same) = (self.policies.clone(), standings.clone());
         let policy_desk = PolicyDesk { desk: desk.clone(), policies, standings: same };
+        let callers = Callers { desk: desk.clone(), standings: standings.clone() };
         let broker = PskBroker { desk: desk.clone(), link, standings };
         let health = GrpcHealth { health: self.health.clone(), stop: desk.stop.clone() };
         // Of the Workload API alone: it must not look extended (SPIFFE Workload Endpoint §7).
@@ -125,6 +128,7 @@ impl Doors {
             .add_optional_service(sds)
             .add_service(PskBrokerServer::new(broker).max_decoding_message_size(MAX_REQUEST))
             .add_service(PolicyDeskServer::new(policy_desk).max_decoding_message_size(MAX_REQUEST))
+            .add_service(CallersServer::new(callers).max_decoding_message_size(MAX_REQUEST))
             .add_service(HealthServer::new(health).max_decoding_message_size(MAX_REQUEST))
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?))

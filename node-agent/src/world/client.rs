@@ -4,6 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Mutex;
 
+use claviger_proto::claviger::caller::v1::IdentifyRequest;
+use claviger_proto::claviger::caller::v1::callers_client::CallersClient;
 use claviger_proto::claviger::policy::v1::policy_desk_client::PolicyDeskClient;
 use claviger_proto::claviger::policy::v1::{
     AuthorizeRequest, AuthorizeResponse, WatchRequest, WatchResponse,
@@ -59,6 +61,14 @@ impl Client {
     ) -> Result<AuthorizeResponse, Status> {
         let answer = within(self.policy.clone().authorize(with_header(request))).await?;
         Ok(answer.into_inner())
+    }
+
+    /// Which of `any_of` the process `pid` is.
+    pub(crate) async fn identify(&self, pid: i32, any_of: &[&str]) -> Result<String, Status> {
+        let any_of = any_of.iter().map(|&id| id.to_owned()).collect();
+        let request = with_header(IdentifyRequest { pid, any_of });
+        let mut callers = CallersClient::new(self.channel.clone());
+        Ok(within(callers.identify(request)).await?.into_inner().spiffe_id)
     }
 
     /// Speaks over a connection that somebody else has made.

@@ -27,6 +27,7 @@ use claviger_core::psk::derive::{EpochKeys, EpochRoot};
 use claviger_core::psk::identity::Serial;
 use claviger_core::secret::Secret;
 use claviger_core::time::{Clock, SystemClock};
+use claviger_proto::NEWEST_EPOCH;
 use claviger_proto::claviger::agent::v1 as wire;
 use claviger_proto::claviger::agent::v1::agent_policy_server::AgentPolicyServer;
 use claviger_proto::claviger::agent::v1::agent_psk_server::{AgentPsk, AgentPskServer};
@@ -90,6 +91,8 @@ struct FakeState {
     workload_ttl: Duration,
     jwt_ttl: Duration,
     psks: HashMap<String, wire::IssuePskRequest>,
+    /// The newest epoch of each series.
+    series: HashMap<String, u64>,
     /// How identities stand, in the order in which they were told of.
     standings: Vec<wire::Standing>,
     policies: FakePolicies,
@@ -126,6 +129,7 @@ impl FakeServer {
             workload_ttl: Duration::from_secs(3_600),
             jwt_ttl: Duration::from_secs(300),
             psks: HashMap::new(),
+            series: HashMap::new(),
             standings: Vec::new(),
             policies: FakePolicies::default(),
         };
@@ -225,8 +229,14 @@ impl FakeServer {
     pub(crate) fn forge_psk(&self, client: &str, server: &str) -> String {
         let (client_id, server_id) = (client.to_owned(), server.to_owned());
         let purpose = "test".to_owned();
-        let request = wire::IssuePskRequest { client_id, server_id, purpose, ttl_seconds: 60 };
-        self.state().issue_psk(request).identity
+        let request = wire::IssuePskRequest {
+            client_id,
+            server_id,
+            purpose,
+            ttl_seconds: 60,
+            ..wire::IssuePskRequest::default()
+        };
+        self.state().issue_psk(request).unwrap().identity
     }
 
     /// Throws the agent out for good.
@@ -373,7 +383,17 @@ impl FakeState {
         Ok(agent::AttestAgentResponse { step })
     }
 
-    fn issue_psk(&mut self, request: wire::IssuePskRequest) -> wire::IssuePskResponse {
+    fn issue_psk(
+        &mut self,
+        request: wire::IssuePskRequest,
+    ) -> Result<wire::IssuePskResponse, Status> {
+        let newest = self.series.entry(request.series.clone()).or_default();
+        *newest = request.epoch.max(*newest);
+        if request.epoch < *newest {
+            let mut over = Status::failed_precondition("series: a later epoch has begun");
+            over.metadata_mut().insert(NEWEST_EPOCH, (*newest).into());
+            return Err(over);
+        }
         let not_after = SystemClock.now().after(Duration::from_secs(60));
         let random = [u8::try_from(self.psks.len()).unwrap(); 12];
         let identity = self.keys.seal(Serial::new(not_after, random));
@@ -381,7 +401,7 @@ impl FakeState {
         let (identity, not_after) = (identity.to_string(), not_after.as_secs());
         let kept = wire::IssuePskRequest { ttl_seconds: not_after.try_into().unwrap(), ..request };
         self.psks.insert(identity.clone(), kept);
-        wire::IssuePskResponse { identity, base, not_after }
+        Ok(wire::IssuePskResponse { identity, base, not_after })
     }
 
     fn sign(&self, csr: &[u8], id: &str, ttl: Duration) -> Result<types::X509svid, Status> {
@@ -590,7 +610,7 @@ impl AgentPsk for FakeServer {
         if request.purpose == "forbidden" {
             return Err(Status::permission_denied("the policy refuses"));
         }
-        Ok(Response::new(self.state().issue_psk(request)))
+        self.state().issue_psk(request).map(Response::new)
     }
 
     /// Spends a key, whatever the binder.
@@ -615,6 +635,8 @@ impl AgentPsk for FakeServer {
             purpose: kept.purpose,
             not_after: kept.ttl_seconds.into(),
             run: String::new(),
+            series: kept.series,
+            epoch: kept.epoch,
         }))
     }
 }

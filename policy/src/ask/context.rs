@@ -3,7 +3,10 @@
 use cedar_policy::RestrictedExpression;
 use claviger_core::decision::{Action, Context, EvidenceShown, Parameter, Question, Transport};
 
-use super::{Field, MalformedQuestion, field, seconds, text, texts};
+use super::MalformedQuestion;
+
+/// A member of a record, and its value.
+type Field = (String, RestrictedExpression);
 
 /// What of the context the action takes. A field that it needs and that is not there fails the check
 /// against the schema.
@@ -95,4 +98,20 @@ fn parameter(value: &Parameter) -> RestrictedExpression {
         Parameter::Text(value) => text(value),
         Parameter::Texts(values) => texts(values),
     }
+}
+
+fn field(name: &str, value: RestrictedExpression) -> Field {
+    (name.to_owned(), value)
+}
+
+fn text(value: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(value.to_owned())
+}
+
+fn texts<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> RestrictedExpression {
+    RestrictedExpression::new_set(values.into_iter().map(|value| text(value.as_ref())))
+}
+
+fn seconds(value: u64) -> RestrictedExpression {
+    RestrictedExpression::new_long(i64::try_from(value).unwrap_or(i64::MAX))
 }

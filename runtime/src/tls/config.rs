@@ -16,7 +16,7 @@ use rustls::{ClientConfig, ServerConfig};
 
 use super::bundle::TrustBundle;
 use super::identity::Identity;
-use super::verifier::{ClientVerifier, ServerVerifier};
+use super::verifier::{ClientVerifier, ServerVerifier, algorithms};
 
 /// HTTP/1.1.
 pub(super) const HTTP: &[u8] = b"http/1.1";
@@ -34,7 +34,7 @@ pub fn server_config(
 ) -> Arc<ServerConfig> {
     Arc::new(between_svids(
         identity,
-        ClientVerifier { bundle: bundle.clone(), mandatory: false },
+        ClientVerifier { trust: bundle.clone().into(), algorithms: algorithms(), mandatory: false },
         clock,
     ))
 }
@@ -46,7 +46,8 @@ pub fn mutual_web_server_config(
     bundle: &TrustBundle,
     clock: Arc<dyn Clock>,
 ) -> Arc<ServerConfig> {
-    let verifier = ClientVerifier { bundle: bundle.clone(), mandatory: true };
+    let trust = bundle.clone().into();
+    let verifier = ClientVerifier { trust, algorithms: algorithms(), mandatory: true };
     let mut config = between_svids(identity, verifier, clock);
     config.alpn_protocols = vec![HTTP.to_vec()];
     Arc::new(config)
@@ -88,7 +89,8 @@ pub fn client_config(
             .expect("TLS 1.3");
     // "Dangerous" is to verify by one's own rules; ours are stricter than the Web's.
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(ServerVerifier {
-        bundle: bundle.clone(),
+        trust: bundle.clone().into(),
+        algorithms: algorithms(),
         expected,
         clock,
     }));
@@ -129,7 +131,7 @@ pub(super) fn any_version() -> CryptoProvider {
 
 /// Our clock, as rustls reads one.
 #[derive(Debug)]
-struct RustlsTime(Arc<dyn Clock>);
+pub(super) struct RustlsTime(pub(super) Arc<dyn Clock>);
 
 impl TimeProvider for RustlsTime {
     fn current_time(&self) -> Option<UnixTime> {

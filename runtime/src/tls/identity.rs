@@ -42,6 +42,12 @@ impl Svid {
         &self.leaf
     }
 
+    /// Whether its key can sign by one of `schemes`.
+    #[must_use]
+    pub fn signs_by(&self, schemes: &[SignatureScheme]) -> bool {
+        self.key.key.choose_scheme(schemes).is_some()
+    }
+
     /// The certificates, leaf first.
     #[must_use]
     pub fn chain(&self) -> &[CertificateDer<'static>] {

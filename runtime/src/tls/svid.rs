@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use claviger_core::id::{SpiffeId, TrustDomain};
 use claviger_core::time::{Clock, UnixTime};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{self, CertificateDer};
-use webpki::{EndEntityCert, KeyUsage};
+use rustls::pki_types::{self, CertificateDer, SignatureVerificationAlgorithm};
+use webpki::{
+    EndEntityCert, KeyUsage, RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy,
+};
 
 use super::authority::{self, AuthorityError};
 use super::bundle::TrustBundle;
 use super::leaf::{Leaf, LeafError};
+use super::trust::Trust;
+use super::verifier::algorithms;
 
 /// The longest chain we look at: the SVID and its intermediates. Each is bounded by itself.
 const MAX_CHAIN: usize = 8;
@@ -27,7 +30,7 @@ pub fn verify_svid(
     now: UnixTime,
 ) -> Result<SpiffeId, SvidError> {
     let (leaf, intermediates) = chain.split_first().ok_or(SvidError::Empty)?;
-    verify(leaf, intermediates, bundle, now)
+    verify(leaf, intermediates, Rules::of(&bundle.clone().into()), now)
 }
 
 /// The same at the time of `clock`, which learns from what is verified.
@@ -41,18 +44,33 @@ pub fn verify_svid_by(
     clock: &dyn Clock,
 ) -> Result<SpiffeId, SvidError> {
     let (leaf, intermediates) = chain.split_first().ok_or(SvidError::Empty)?;
-    verify_by(leaf, intermediates, bundle, clock)
+    verify_by(leaf, intermediates, Rules::of(&bundle.clone().into()), clock)
+}
+
+/// By what a chain is judged.
+#[derive(Clone, Copy)]
+pub(super) struct Rules<'a> {
+    /// Whom we believe.
+    pub(super) trust: &'a Trust,
+    /// What certificates may be signed with.
+    pub(super) algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
+}
+
+impl<'a> Rules<'a> {
+    fn of(trust: &'a Trust) -> Self {
+        Self { trust, algorithms: algorithms().all }
+    }
 }
 
 /// What signs a certificate knows the time: it cannot be before the certificate is valid.
 pub(super) fn verify_by(
     der: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
-    bundle: &TrustBundle,
+    rules: Rules<'_>,
     clock: &dyn Clock,
 ) -> Result<SpiffeId, SvidError> {
     let not_before = Leaf::parse(der)?.not_before();
-    let id = verify(der, intermediates, bundle, clock.judging(not_before))?;
+    let id = verify(der, intermediates, rules, clock.judging(not_before))?;
     clock.witness(not_before);
     Ok(id)
 }
@@ -60,7 +78,7 @@ pub(super) fn verify_by(
 pub(super) fn verify(
     der: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
-    bundle: &TrustBundle,
+    rules: Rules<'_>,
     now: UnixTime,
 ) -> Result<SpiffeId, SvidError> {
     let length = intermediates.len().saturating_add(1);
@@ -68,17 +86,11 @@ pub(super) fn verify(
         return Err(SvidError::TooLong(length));
     }
     let leaf = Leaf::parse(der)?;
-    let trust_domain = bundle.trust_domain();
-    if leaf.id().trust_domain() != trust_domain {
-        return Err(SvidError::Foreign {
-            id: leaf.id().clone(),
-            trust_domain: trust_domain.clone(),
-        });
-    }
+    let bundle = rules.trust.bundle_for(leaf.id())?;
     for intermediate in intermediates {
-        authority::check(intermediate, trust_domain).map_err(SvidError::Intermediate)?;
+        authority::check(intermediate, bundle.trust_domain()).map_err(SvidError::Intermediate)?;
     }
-    verify_path(der, intermediates, bundle, now).map_err(SvidError::Untrusted)?;
+    verify_path(der, intermediates, bundle, rules, now).map_err(SvidError::Untrusted)?;
     Ok(leaf.id().clone())
 }
 
@@ -88,14 +100,23 @@ fn verify_path(
     leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
     bundle: &TrustBundle,
+    Rules { trust, algorithms }: Rules<'_>,
     now: UnixTime,
 ) -> Result<(), webpki::Error> {
-    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
+    let lists = trust.revoked();
+    // An authority that has revoked nothing has no list.
+    let revoked = (!lists.is_empty()).then(|| RevocationOptionsBuilder::new(&lists)).transpose();
+    let revoked = revoked.map_err(|_none| webpki::Error::UnknownRevocationStatus)?.map(|options| {
+        options
+            .with_depth(RevocationCheckDepth::EndEntity)
+            .with_status_policy(UnknownStatusPolicy::Allow)
+            .build()
+    });
     let time = pki_types::UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()));
     let leaf = EndEntityCert::try_from(leaf)?;
     bundle.with_anchors(now, |anchors| {
         let purpose = KeyUsage::client_auth();
-        leaf.verify_for_usage(algorithms, anchors, intermediates, time, purpose, None, None)?;
+        leaf.verify_for_usage(algorithms, anchors, intermediates, time, purpose, revoked, None)?;
         Ok(())
     })
 }
@@ -120,6 +141,9 @@ pub enum SvidError {
         /// The bundle's trust domain.
         trust_domain: TrustDomain,
     },
+    /// It belongs to a trust domain of which there is no bundle.
+    #[error("`{0}` is in a trust domain that is not known here")]
+    Unknown(SpiffeId),
     /// An intermediate may not sign SVIDs.
     #[error("an intermediate certificate is unusable")]
     Intermediate(#[source] AuthorityError),

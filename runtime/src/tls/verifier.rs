@@ -12,13 +12,14 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
 
-use super::bundle::TrustBundle;
-use super::svid::{SvidError, verify, verify_by};
+use super::svid::{Rules, SvidError, verify, verify_by};
+use super::trust::Trust;
 
 /// Believes servers that are who they are expected to be.
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
-    pub(super) bundle: TrustBundle,
+    pub(super) trust: Trust,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
     pub(super) expected: SpiffeId,
     /// Learns from the certificates of servers that are believed.
     pub(super) clock: Arc<dyn Clock>,
@@ -35,7 +36,8 @@ impl ServerCertVerifier for ServerVerifier {
         _ocsp: &[u8],
         _now: pki_types::UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let found = verify_by(leaf, intermediates, &self.bundle, &*self.clock).map_err(refused)?;
+        let rules = Rules { trust: &self.trust, algorithms: self.algorithms.all };
+        let found = verify_by(leaf, intermediates, rules, &*self.clock).map_err(refused)?;
         if found != self.expected {
             let expected = self.expected.clone();
             return Err(other(WrongServer { found, expected }));
@@ -58,18 +60,19 @@ impl ServerCertVerifier for ServerVerifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, leaf, signature, &algorithms())
+        verify_tls13_signature(message, leaf, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        algorithms().supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
 /// Believes clients of the trust domain.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
-    pub(super) bundle: TrustBundle,
+    pub(super) trust: Trust,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
     /// Whether those are turned away who present nothing. If not, what a stranger may do is decided
     /// elsewhere: whoever attests for the first time has no certificate yet.
     pub(super) mandatory: bool,
@@ -91,7 +94,8 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: pki_types::UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        verify(leaf, intermediates, &self.bundle, unix_time(now)).map_err(refused)?;
+        let rules = Rules { trust: &self.trust, algorithms: self.algorithms.all };
+        verify(leaf, intermediates, rules, unix_time(now)).map_err(refused)?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -110,11 +114,11 @@ impl ClientCertVerifier for ClientVerifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, leaf, signature, &algorithms())
+        verify_tls13_signature(message, leaf, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        algorithms().supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
@@ -131,7 +135,8 @@ fn tls12() -> Error {
     Error::General("TLS 1.2 is not spoken here".to_owned())
 }
 
-fn algorithms() -> WebPkiSupportedAlgorithms {
+/// Whatever AWS-LC verifies.
+pub(super) fn algorithms() -> WebPkiSupportedAlgorithms {
     aws_lc_rs::default_provider().signature_verification_algorithms
 }
 

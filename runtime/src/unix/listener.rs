@@ -210,6 +210,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whoever_carries_bytes_on_gets_them_as_they_were_written() {
+        let (_dir, mut listener) = listener(Limits::default());
+        let mut client = UnixStream::connect(listener.path()).await.unwrap();
+        let mut server = listener.accept().await.unedited();
+        // A preface, and a frame of HEADERS whose `:authority` is a path.
+        let said = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x05\x01\x05\0\0\0\x01\x41\x03%2F";
+        client.write_all(said).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut heard = Vec::new();
+        server.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, said);
+    }
+
+    #[tokio::test]
     async fn a_caller_beyond_the_limit_is_closed_and_the_next_is_served() {
         let (_dir, mut listener) = listener(Limits { connections: 9, connections_per_uid: 1 });
         let path = listener.path().to_owned();

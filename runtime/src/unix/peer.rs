@@ -53,8 +53,15 @@ struct Credentials {
 }
 
 impl Peer {
-    /// Asks the kernel who connected `stream`.
-    pub(super) fn of(stream: &UnixStream) -> Result<Self, PeerError> {
+    /// Asks the kernel who connected `stream`, soon after it was accepted.
+    ///
+    /// What another process writes to it, to which the connection was handed on, is not told from what
+    /// this one writes: [`Listener`](super::Listener) sees to that.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError`] if nobody can be named.
+    pub fn of(stream: &UnixStream) -> Result<Self, PeerError> {
         let cred = stream.peer_cred()?;
         // The kernel says 0 for a process that has no number in our PID namespace.
         let pid = cred.pid().and_then(Pid::from_raw).ok_or(PeerError::OtherNamespace)?;
@@ -258,7 +265,7 @@ pub enum NoProcess {
 
 /// Why the process at the other end is unknown.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PeerError {
+pub enum PeerError {
     /// It ended before we looked.
     #[error("the caller has already exited")]
     Exited,

@@ -16,13 +16,21 @@ use crate::slots::Slot;
 #[derive(Debug)]
 pub struct PeerStream {
     incoming: Incoming,
-    edited: Edited,
+    /// What clients of HTTP/2 made up is edited, for servers of it.
+    edited: Option<Edited>,
     _slot: Slot<u32>,
 }
 
 impl PeerStream {
     pub(super) fn new(incoming: Incoming, slot: Slot<u32>) -> Self {
-        Self { incoming, edited: Edited::default(), _slot: slot }
+        Self { incoming, edited: Some(Edited::default()), _slot: slot }
+    }
+
+    /// The same with the bytes as they were written, for whoever carries them on. Say so before the first
+    /// one is read.
+    #[must_use]
+    pub fn unedited(self) -> Self {
+        Self { edited: None, ..self }
     }
 
     /// Who connected.
@@ -47,7 +55,10 @@ impl AsyncRead for PeerStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let Self { incoming, edited, .. } = &mut *self;
-        edited.poll_read(Pin::new(incoming), cx, buf)
+        match edited {
+            Some(edited) => edited.poll_read(Pin::new(incoming), cx, buf),
+            None => Pin::new(incoming).poll_read(cx, buf),
+        }
     }
 }
 

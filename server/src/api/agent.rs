@@ -295,7 +295,13 @@ fn not_created(error: &LedgerError) -> Status {
         LedgerError::Full { .. } => Status::resource_exhausted(error.to_string()),
         LedgerError::Exists => Status::already_exists("token: it exists already"),
         LedgerError::Commit(error) => not_committed(error),
-        LedgerError::Fenced | LedgerError::Unmet | LedgerError::Random => {
+        LedgerError::Fenced
+        | LedgerError::Unmet
+        | LedgerError::Random
+        | LedgerError::TooManySeries(_)
+        | LedgerError::Superseded { .. }
+        | LedgerError::Overtaken
+        | LedgerError::Store(_) => {
             warn!(error = %Chain(error), "join token not made");
             Status::unavailable(error.to_string())
         }

@@ -14,8 +14,9 @@ mod issue;
 
 use claviger_core::grant::{PskProof, RedeemPsk};
 use claviger_core::id::SpiffeId;
-use claviger_core::psk::PskTtl;
 use claviger_core::psk::identity::WireIdentity;
+use claviger_core::psk::{PskTtl, SeriesEpoch};
+use claviger_proto::NEWEST_EPOCH;
 use claviger_proto::claviger::agent::v1::{
     IssuePskRequest, IssuePskResponse, RedeemPskRequest, RedeemPskResponse, agent_psk_server,
 };
@@ -107,6 +108,7 @@ impl Service {
             self.shared().storage.ledger.refuse_dummy(offer.identity, &offer.proof);
         }
         let Redeemed { base, binding } = redeemed?;
+        let (series, epoch) = SeriesEpoch::to_wire(binding.series.as_ref());
         Ok(RedeemPskResponse {
             base: base.0.expose().to_vec(),
             client_id: binding.client.to_string(),
@@ -114,6 +116,8 @@ impl Service {
             purpose: binding.purpose.to_string(),
             not_after: binding.not_after.as_secs(),
             run: binding.run.map(String::from).unwrap_or_default(),
+            series,
+            epoch,
         })
     }
 
@@ -126,6 +130,9 @@ impl Service {
         let ledger = &self.shared().storage.ledger;
         let found = ledger.find(offer.identity).await?;
         let binding = found.binding().clone();
+        if binding.bits.is_some() {
+            return Err(RedeemError::NoConnection);
+        }
         let is_acceptor = offer.acceptors.contains(&binding.server)
             && self.shared().registry.is_entitled(&agent.id, &binding.server);
         if !is_acceptor {
@@ -157,6 +164,9 @@ fn asked(wire: &IssuePskRequest) -> Result<Asked, IssueError> {
         purpose: wire.purpose.parse().map_err(|error| bad("purpose", &error))?,
         ttl,
         run: None,
+        series: SeriesEpoch::from_wire(&wire.series, wire.epoch)
+            .map_err(|error| bad(error.field(), &error))?,
+        bits: None,
     })
 }
 
@@ -213,6 +223,17 @@ impl From<IssueError> for Status {
             IssueError::Ledger(LedgerError::Full { .. }) => {
                 Self::resource_exhausted("too many PSKs are waiting to be used; try again later")
             }
+            IssueError::Ledger(LedgerError::TooManySeries(_)) => Self::resource_exhausted(
+                "too many series of keys; one ends when it was not used for a week",
+            ),
+            IssueError::Ledger(LedgerError::Superseded { newest }) => {
+                let why = format!(
+                    "epoch {newest} of the series has begun, so there are no more keys of earlier ones"
+                );
+                let mut status = Self::failed_precondition(why);
+                status.metadata_mut().insert(NEWEST_EPOCH, newest.get().into());
+                status
+            }
             IssueError::Ledger(_) => Self::unavailable("try again"),
         }
     }
@@ -230,6 +251,9 @@ enum RedeemError {
     /// The key is for somebody else.
     #[error("the PSK is for `{0}`, which the acceptor is not")]
     OtherAcceptor(SpiffeId),
+    /// The key is for two machines, and not for a connection.
+    #[error("the key is not for a connection")]
+    NoConnection,
     /// The agent may speak of another acceptor than there is now.
     #[error(transparent)]
     Stale(#[from] Stale),
@@ -251,6 +275,7 @@ impl RedeemError {
             Self::Malformed(_)
             | Self::NotSubscribed
             | Self::OtherAcceptor(_)
+            | Self::NoConnection
             | Self::Stale(_)
             | Self::UnknownClient(_)
             | Self::Denied(_) => false,
@@ -266,6 +291,7 @@ impl From<RedeemError> for Status {
             RedeemError::NotSubscribed | RedeemError::Stale(_) => true,
             RedeemError::Malformed(_)
             | RedeemError::OtherAcceptor(_)
+            | RedeemError::NoConnection
             | RedeemError::UnknownClient(_)
             | RedeemError::Denied(_) => false,
         };

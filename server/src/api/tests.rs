@@ -10,6 +10,7 @@ mod decisions;
 mod entries;
 mod flaws;
 mod gateways;
+mod keys;
 mod operator;
 mod policies;
 mod psks;

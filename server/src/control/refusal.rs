@@ -13,19 +13,14 @@ use super::MAX_BODY;
 use crate::direct::problem::Problem;
 use crate::direct::wire::Malformed;
 use crate::journal::CommitError;
+use crate::peer::Disbelieved;
 use crate::policy::Denied;
 use crate::standings::StandingError;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error("the caller showed no X.509-SVID")]
-    Nobody,
-    #[error("the caller's X.509-SVID has ended")]
-    Ended,
-    #[error("the caller's X.509-SVID was revoked")]
-    Revoked,
-    #[error("the caller is in quarantine")]
-    Quarantined,
+    #[error(transparent)]
+    Disbelieved(#[from] Disbelieved),
     #[error("there is nothing at this path")]
     NoSuchPath,
     #[error("the method is not {0}")]
@@ -65,13 +60,17 @@ impl Refusal {
     /// What the caller is told.
     pub(super) fn problem(&self) -> Problem {
         match self {
-            Self::Nobody | Self::Ended | Self::Revoked => Problem::new(
-                ("unauthenticated", StatusCode::UNAUTHORIZED),
-                "There is no valid X.509-SVID",
-                "connect again, with the newest X.509-SVID of the trust domain",
-            ),
+            Self::Disbelieved(Disbelieved::Nobody | Disbelieved::Ended | Disbelieved::Revoked) => {
+                Problem::new(
+                    ("unauthenticated", StatusCode::UNAUTHORIZED),
+                    "There is no valid X.509-SVID",
+                    "connect again, with the newest X.509-SVID of the trust domain",
+                )
+            }
             // One answer, so that nobody can find out who is registered, or in quarantine.
-            Self::Quarantined | Self::Denied(_) | Self::Unknown(_) => refused(),
+            Self::Disbelieved(Disbelieved::Quarantined) | Self::Denied(_) | Self::Unknown(_) => {
+                refused()
+            }
             Self::NoSuchPath => Problem::no_such_path("docs/policy.md says what there is"),
             Self::Method(method) if *method == Method::GET => Problem::wrong_method("GET"),
             Self::Method(_) => Problem::wrong_method("POST"),

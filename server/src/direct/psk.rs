@@ -57,6 +57,8 @@ pub(super) async fn issue(direct: &Inner, call: &Call) -> Result<Response<Full<B
         purpose: asked.purpose,
         ttl: asked.ttl_seconds.unwrap_or_default(),
         run: attested.node().run().cloned(),
+        series: None,
+        bits: None,
     };
     let requester = attested.requester();
     // Both wait for the same write: the log has first who it was, then what they get.

@@ -108,6 +108,8 @@ async fn a_key_is_bound_to_the_run_that_the_evidence_names() {
             not_after: UnixTime::from_secs(NOW + 30),
             hash: PskHash::Sha256,
             run: run.map(|run| run.parse().unwrap()),
+            series: None,
+            bits: None,
         };
         hex::encode(PskBase(Secret::copy_from(&base).unwrap()).psk(&binding).0.expose())
     };

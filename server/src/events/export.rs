@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use claviger_attestors::fetch::FetchError;
 use claviger_runtime::tasks::Tasks;
-use claviger_runtime::telemetry::Chain;
+use claviger_runtime::telemetry::{Chain, LinesFile};
 use metrics::counter;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::file::LogFile;
 use super::notice::Notice;
 use super::otlp::Otlp;
 use super::syslog::Syslog;
@@ -38,7 +37,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) enum Exporter {
     /// Lines of JSON.
-    File(LogFile),
+    File(LinesFile),
     /// RFC 5424.
     Syslog(Syslog),
     /// OTLP over HTTP, as JSON.
@@ -85,13 +84,23 @@ impl Exporter {
     async fn send(&mut self, notices: &[Arc<Notice>]) -> Result<(), ExportError> {
         let sending = async {
             match self {
-                Self::File(file) => file.append(notices).await,
+                Self::File(file) => Ok(file.append(&lines(notices)?).await?),
                 Self::Syslog(syslog) => syslog.send(notices).await,
                 Self::Otlp(otlp) => otlp.send(notices).await,
             }
         };
         timeout(DEADLINE, sending).await.unwrap_or(Err(ExportError::Late))
     }
+}
+
+/// The lines of JSON of `notices`.
+fn lines(notices: &[Arc<Notice>]) -> Result<Vec<u8>, serde_json::Error> {
+    let mut lines = Vec::new();
+    for notice in notices {
+        serde_json::to_writer(&mut lines, notice)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
 }
 
 /// The way into an exporter's queue.

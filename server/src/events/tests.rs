@@ -90,6 +90,8 @@ fn told() -> Vec<Event> {
         not_after: UnixTime::from_secs(9),
         hash: PskHash::Sha256,
         run: None,
+        series: None,
+        bits: None,
     };
     let anomaly = |anomaly| Event::AnomalyFound {
         anomaly,

@@ -72,7 +72,7 @@ impl Ledger {
         if !is_new {
             return Ok(commit.await);
         }
-        let made = self.make(|ledger| &ledger.once, commit).await;
+        let made = self.make((|ledger| &ledger.once, 1), commit).await;
         made.map_err(|full| ConsumeError::Unavailable(Box::new(full)))
     }
 }

@@ -1,13 +1,20 @@
 //! One-time PSKs: mint, find, redeem.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | minting, and what is known of a PSK | here |
+//! | finding one, and spending it | `redeem` |
+
+mod redeem;
 
 use std::sync::Arc;
 
 use claviger_core::audit::Event;
-use claviger_core::grant::{Grant, IssuePsk, PskProof, RedeemPsk};
-use claviger_core::once::{Answer, Claim, State};
-use claviger_core::psk::derive::{Psk, PskBase};
+use claviger_core::grant::{Grant, IssuePsk};
+use claviger_core::once::State;
+use claviger_core::psk::derive::PskBase;
 use claviger_core::psk::identity::{Serial, WireIdentity};
-use claviger_core::psk::{PskBinding, PskRecord, PskTtl, binder};
+use claviger_core::psk::{PskBinding, PskRecord, PskTtl};
 use claviger_core::time::UnixTime;
 use metrics::counter;
 
@@ -15,8 +22,7 @@ use super::{Ledger, LedgerError, random};
 use crate::epoch::Epoch;
 use crate::journal::{Change, CommitError, Require};
 use crate::policy::Met;
-use crate::standings::Standings;
-use crate::store::{Space, StoreError, Write, json, parse};
+use crate::store::{Space, StoreError, Write, json};
 
 /// The name of one attempt of an acceptor to redeem a PSK: whoever repeats it gets the same answer.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -87,6 +93,9 @@ pub enum Refused {
     /// One of its ends was put in quarantine since it was issued.
     #[error("a quarantine has voided the PSK")]
     Voided,
+    /// A later epoch of its series has begun.
+    #[error("a later epoch of its series has voided the PSK")]
+    Superseded,
     /// It was redeemed before, in another attempt.
     #[error("the PSK was redeemed before")]
     Replayed,
@@ -111,6 +120,7 @@ impl Refused {
             Self::OtherBinding => "other_binding",
             Self::WrongBinder => "wrong_binder",
             Self::Voided => "voided",
+            Self::Superseded => "superseded",
             Self::Replayed => "replayed",
             Self::EpochOver => "epoch_over",
             Self::Store(_) | Self::Commit(_) => "unavailable",
@@ -132,13 +142,84 @@ impl Ledger {
     ///
     /// [`LedgerError`]; then there is no such PSK.
     pub async fn mint(&self, grant: Grant<IssuePsk>, met: Met) -> Result<Minted, LedgerError> {
-        let binding = grant.act().binding.clone();
-        let not_after = binding.not_after;
-        self.check_lifetime(not_after, (*PskTtl::SECS.end()).into())?;
+        let mut minted = self.mint_all(vec![(grant, met)]).await?;
+        #[expect(clippy::expect_used, reason = "there is one for each grant")]
+        Ok(minted.pop().expect("one"))
+    }
 
+    /// The same of several, which are recorded together or not at all. If they are of a series, it is the
+    /// same epoch of the same.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`]; then there is none of them.
+    pub async fn mint_all(
+        &self,
+        wanted: Vec<(Grant<IssuePsk>, Met)>,
+    ) -> Result<Vec<Minted>, LedgerError> {
         let epoch = self.0.epochs.current();
-        let serial = Serial::new(not_after, random()?);
-        let identity = epoch.keys.seal(serial);
+        let (grants, met): (Vec<_>, Vec<_>) = wanted.into_iter().unzip();
+        let mut change = Change { require: vec![epoch.in_force()], ..Change::default() };
+        let mut identities = Vec::with_capacity(grants.len());
+        for grant in &grants {
+            let serial = self.serial(&grant.act().binding)?;
+            let identity = epoch.keys.seal(serial);
+            change.join(self.entry(serial, identity, grant));
+            identities.push(identity);
+        }
+        let unique = change.require.len();
+        let step = match grants.first() {
+            Some(grant) => self.step(&grant.act().binding).await?,
+            None => None,
+        };
+        if let Some(step) = &step {
+            change.join(step.change.clone());
+        }
+        let in_order = change.require.len();
+        met.iter().for_each(|met| change.join(met.change()));
+
+        let (ledger, count) = (self.clone(), grants.len());
+        let record = async move {
+            let recorded = ledger.0.journal.record(grants, change).await?;
+            if let Some(step) = step {
+                ledger.0.series.keep(step);
+            }
+            Ok(recorded)
+        };
+        let recorded = self.make((|ledger| &ledger.psks, count), record).await?;
+        let recorded = recorded.map_err(|error| {
+            met.iter().for_each(|met| met.heed(&error));
+            match error {
+                // 96 random bits do not collide: it is the epoch, then the series, then what the
+                // conditions require.
+                CommitError::Conflict { unmet } if unmet < unique => LedgerError::Fenced,
+                CommitError::Conflict { unmet } if unmet < in_order => LedgerError::Overtaken,
+                CommitError::Conflict { .. } => LedgerError::Unmet,
+                error
+                @ (CommitError::Overloaded | CommitError::Stopped | CommitError::Store(_)) => {
+                    LedgerError::Commit(error)
+                }
+            }
+        })?;
+
+        met.into_iter().for_each(Met::keep);
+        counter!("claviger_psk_issued_total").increment(count.try_into().unwrap_or(u64::MAX));
+        let minted = recorded.into_iter().zip(identities).map(|(recorded, identity)| {
+            let IssuePsk { binding, requester: _ } = recorded.into_inner().into_act();
+            Minted { identity, base: epoch.keys.base(identity), not_after: binding.not_after }
+        });
+        Ok(minted.collect())
+    }
+
+    /// A serial for a PSK that is bound to `binding`.
+    fn serial(&self, binding: &PskBinding) -> Result<Serial, LedgerError> {
+        self.check_lifetime(binding.not_after, (*PskTtl::SECS.end()).into())?;
+        Ok(Serial::new(binding.not_after, random()?))
+    }
+
+    /// What is written of one PSK that is minted.
+    fn entry(&self, serial: Serial, identity: WireIdentity, grant: &Grant<IssuePsk>) -> Change {
+        let binding = grant.act().binding.clone();
         let record = PskRecord {
             binding: binding.clone(),
             state: State::Unused,
@@ -153,186 +234,11 @@ impl Ledger {
             policy: grant.policy(),
             decided: Some(Box::new(grant.decided().clone())),
         };
-        let mut change = Change {
-            require: vec![epoch.in_force(), Require::absent(Space::Psks, serial.to_key())],
+        Change {
+            require: vec![Require::absent(Space::Psks, serial.to_key())],
             writes: vec![Write::put(Space::Psks, serial.to_key(), json(&record))],
             events: vec![issued],
-        };
-        change.join(met.change());
-        let journal = self.0.journal.clone();
-        let record = async move { journal.record(grant, change).await };
-        let recorded = self.make(|ledger| &ledger.psks, record).await?;
-        let recorded = recorded.inspect_err(|error| met.heed(error));
-        let recorded = recorded.map_err(|error| match error {
-            // 96 random bits do not collide: it is the epoch, or what the conditions require.
-            CommitError::Conflict { unmet: 0 | 1 } => LedgerError::Fenced,
-            CommitError::Conflict { .. } => LedgerError::Unmet,
-            error @ (CommitError::Overloaded | CommitError::Stopped | CommitError::Store(_)) => {
-                LedgerError::Commit(error)
-            }
-        })?;
-
-        met.keep();
-        counter!("claviger_psk_issued_total").increment(1);
-        let IssuePsk { binding, requester: _ } = recorded.into_inner().into_act();
-        Ok(Minted { identity, base: epoch.keys.base(identity), not_after: binding.not_after })
-    }
-
-    /// Looks up the PSK that a ClientHello names. Garbage is turned away without a look-up.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`] if there is no such PSK; call [`Self::refuse_dummy`] before answering.
-    pub async fn find(&self, identity: WireIdentity) -> Result<Found, Refused> {
-        let epoch = self.0.epochs.current();
-        self.look_up(identity, epoch).await.inspect_err(count_refusal)
-    }
-
-    async fn look_up(&self, identity: WireIdentity, epoch: Arc<Epoch>) -> Result<Found, Refused> {
-        let serial = epoch.keys.open(identity);
-        if !serial.plausible(self.now()) {
-            return Err(Refused::Unknown);
         }
-        let key = serial.to_key();
-        let stored = self.0.journal.store().get(Space::Psks, &key).await?;
-        let stored = stored.ok_or(Refused::Unknown)?;
-        let record = parse(&stored)?;
-        Ok(Found { identity, key, epoch, stored, record })
-    }
-
-    /// Does the work of verifying a binder for a PSK that does not exist, so that refusing it takes
-    /// as long as refusing one that does.
-    pub fn refuse_dummy(&self, identity: WireIdentity, proof: &PskProof) {
-        let base = self.0.epochs.current().keys.base(identity);
-        let verified = proves(proof, &base.psk(&self.0.nobody));
-        std::hint::black_box(verified);
-    }
-
-    /// Spends the PSK for `attempt`, durably, and then gives what the acceptor derives it from.
-    ///
-    /// A wrong binder spends nothing. The same attempt may be repeated and gets the same answer;
-    /// any other is a replay. If one of its ends was put in quarantine since it was issued, it is void,
-    /// even if the quarantine is over.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`].
-    pub async fn redeem(
-        &self,
-        found: Found,
-        grant: Grant<RedeemPsk>,
-        attempt: AttemptId,
-    ) -> Result<Redeemed, Refused> {
-        let redeemed = self.spend_psk(found, grant, attempt).await;
-        redeemed.inspect_err(count_refusal)
-    }
-
-    async fn spend_psk(
-        &self,
-        mut found: Found,
-        grant: Grant<RedeemPsk>,
-        attempt: AttemptId,
-    ) -> Result<Redeemed, Refused> {
-        let act = grant.act();
-        let base = found.epoch.keys.base(found.identity);
-        let proved = proves(&act.proof, &base.psk(found.binding()));
-        if act.binding != *found.binding() {
-            return Err(Refused::OtherBinding);
-        }
-        if !proved {
-            return Err(Refused::WrongBinder);
-        }
-        let claim = claim(&found, &act.proof, attempt);
-        // Each round either ends, or finds a record that has moved on, which it does three times at most,
-        // or an identity that stands otherwise.
-        loop {
-            if found.binding().not_after < self.now() {
-                return Err(Refused::Expired);
-            }
-            match self.present(&found, &grant, claim).await {
-                Ok(()) => break,
-                Err(Overtaken::Change) => {
-                    found = self.look_up(found.identity, found.epoch).await?;
-                }
-                Err(Overtaken::Standing { seen }) => self.0.standings.newer_than(seen).await,
-                Err(Overtaken::Replay) => return Err(Refused::Replayed),
-                Err(Overtaken::Void) => return Err(Refused::Voided),
-                Err(Overtaken::Epoch) => return Err(Refused::EpochOver),
-                Err(Overtaken::Failure(error)) => return Err(Refused::Commit(error)),
-            }
-        }
-        counter!("claviger_psk_redeemed_total").increment(1);
-        Ok(Redeemed { base, binding: found.record.binding })
-    }
-
-    /// Decides about `claim`, and writes down what follows.
-    async fn present(
-        &self,
-        found: &Found,
-        grant: &Grant<RedeemPsk>,
-        claim: Claim,
-    ) -> Result<(), Overtaken> {
-        // Looked at before the ends are, and still the newest when the key is spent.
-        let seen = self.0.standings.number();
-        let record = &found.record;
-        match record.state.present(claim) {
-            Answer::First(_) | Answer::Repeat if self.is_void(record) => {
-                if !record.void_reported {
-                    let reported = PskRecord { void_reported: true, ..record.clone() };
-                    self.advance(found, &reported, seen, voided(found, grant)).await?;
-                }
-                Err(Overtaken::Void)
-            }
-            Answer::First(state) => {
-                let spent = PskRecord { state, ..record.clone() };
-                self.advance(found, &spent, seen, redeemed(found, grant)).await
-            }
-            Answer::Repeat => self.still_in_force(found),
-            Answer::Replay(Some(state)) => {
-                let alarmed = PskRecord { state, ..record.clone() };
-                let alarm = replayed(found, grant);
-                self.advance(found, &alarmed, seen, alarm).await.and(Err(Overtaken::Replay))
-            }
-            Answer::Replay(None) => Err(Overtaken::Replay),
-        }
-    }
-
-    /// Whether a quarantine of one of its ends began or ended since it was minted.
-    fn is_void(&self, record: &PskRecord) -> bool {
-        let PskBinding { client, server, .. } = &record.binding;
-        [client, server].iter().any(|end| self.0.standings.is_void(end, record.seen))
-    }
-
-    /// Moves on to `record`, unless something happened to it, to its epoch, or to how identities stand
-    /// after change number `seen`.
-    async fn advance(
-        &self,
-        found: &Found,
-        record: &PskRecord,
-        seen: u64,
-        event: Event,
-    ) -> Result<(), Overtaken> {
-        let change = Change {
-            require: vec![
-                found.epoch.in_force(),
-                Standings::require(seen),
-                Require::value(Space::Psks, found.key, found.stored.as_slice()),
-            ],
-            writes: vec![Write::put(Space::Psks, found.key, json(record))],
-            events: vec![event],
-        };
-        match self.0.journal.commit(change).await {
-            Ok(_head) => Ok(()),
-            Err(CommitError::Conflict { unmet: 0 }) => Err(Overtaken::Epoch),
-            Err(CommitError::Conflict { unmet: 1 }) => Err(Overtaken::Standing { seen }),
-            Err(CommitError::Conflict { .. }) => Err(Overtaken::Change),
-            Err(error) => Err(Overtaken::Failure(error)),
-        }
-    }
-
-    fn still_in_force(&self, found: &Found) -> Result<(), Overtaken> {
-        let current = self.0.epochs.current().number;
-        if current == found.epoch.number { Ok(()) } else { Err(Overtaken::Epoch) }
     }
 
     pub(super) fn check_lifetime(&self, end: UnixTime, longest: u64) -> Result<(), LedgerError> {
@@ -342,74 +248,5 @@ impl Ledger {
             return Err(LedgerError::Lifetime { end, now, longest });
         }
         Ok(())
-    }
-}
-
-/// Why a record did not move on.
-#[derive(Debug)]
-enum Overtaken {
-    /// It has moved on by itself: look again.
-    Change,
-    /// Some identity stands otherwise than after change number `seen`: look again.
-    Standing { seen: u64 },
-    /// A quarantine has voided it.
-    Void,
-    /// It is spent, by somebody else.
-    Replay,
-    /// Its epoch is over.
-    Epoch,
-    /// The journal failed.
-    Failure(CommitError),
-}
-
-fn proves(proof: &PskProof, psk: &Psk) -> bool {
-    match proof {
-        PskProof::Binder { transcript, binder } => binder::verify(psk, transcript, binder),
-        PskProof::IdentityOnly => true,
-    }
-}
-
-/// What has to be the same for a repetition to be one.
-fn claim(found: &Found, proof: &PskProof, attempt: AttemptId) -> Claim {
-    let server = found.binding().server.to_string();
-    let identity = found.identity;
-    let mut parts = vec![&attempt.0[..], server.as_bytes(), identity.as_bytes()];
-    if let PskProof::Binder { transcript, binder } = proof {
-        parts.extend([&transcript[..], &binder[..]]);
-    }
-    Claim::new("claviger redeem v1", &parts)
-}
-
-fn redeemed(found: &Found, grant: &Grant<RedeemPsk>) -> Event {
-    Event::PskRedeemed {
-        identity: found.identity.to_string(),
-        binding: found.binding().clone(),
-        binder_verified: matches!(grant.act().proof, PskProof::Binder { .. }),
-        requester: grant.act().requester.clone(),
-        policy: grant.policy(),
-        decided: Some(Box::new(grant.decided().clone())),
-    }
-}
-
-fn replayed(found: &Found, grant: &Grant<RedeemPsk>) -> Event {
-    Event::PskReplayed {
-        identity: found.identity.to_string(),
-        binding: found.binding().clone(),
-        requester: grant.act().requester.clone(),
-    }
-}
-
-fn voided(found: &Found, grant: &Grant<RedeemPsk>) -> Event {
-    Event::PskVoided {
-        identity: found.identity.to_string(),
-        binding: found.binding().clone(),
-        requester: grant.act().requester.clone(),
-    }
-}
-
-fn count_refusal(refused: &Refused) {
-    counter!("claviger_psk_refused_total", "reason" => refused.reason()).increment(1);
-    if matches!(refused, Refused::Replayed) {
-        counter!("claviger_psk_replayed_total").increment(1);
     }
 }

@@ -9,21 +9,24 @@ pub(super) struct Slots {
     most: usize,
 }
 
-/// One place; free again when it is dropped, unless it is kept.
+/// Some places; free again when they are dropped, unless they are kept.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Slot<'a>(Option<&'a Slots>);
+pub(super) struct Taken<'a> {
+    slots: &'a Slots,
+    count: usize,
+}
 
 impl Slots {
     pub(super) const fn new(most: usize, used: usize) -> Self {
         Self { used: AtomicUsize::new(used), most }
     }
 
-    /// A place, if there is one.
-    pub(super) fn take(&self) -> Option<Slot<'_>> {
-        let more = |used: usize| used.checked_add(1).filter(|used| *used <= self.most);
+    /// So many places, if there are as many.
+    pub(super) fn take(&self, count: usize) -> Option<Taken<'_>> {
+        let more = |used: usize| used.checked_add(count).filter(|used| *used <= self.most);
         let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
-        taken.is_ok().then(|| Slot(Some(self)))
+        taken.is_ok().then(|| Taken { slots: self, count })
     }
 
     /// `count` things are gone.
@@ -44,18 +47,16 @@ impl Slots {
     }
 }
 
-impl Slot<'_> {
-    /// The thing exists now.
+impl Taken<'_> {
+    /// The things exist now.
     pub(super) fn keep(mut self) {
-        self.0 = None;
+        self.count = 0;
     }
 }
 
-impl Drop for Slot<'_> {
+impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        if let Some(slots) = self.0 {
-            slots.free(1);
-        }
+        self.slots.free(self.count);
     }
 }
 
@@ -66,10 +67,11 @@ mod tests {
     #[test]
     fn there_are_only_so_many() {
         let slots = Slots::new(2, 1);
-        let last = slots.take().unwrap();
-        assert!(slots.take().is_none());
+        let last = slots.take(1).unwrap();
+        assert!(slots.take(1).is_none());
         drop(last);
-        slots.take().unwrap().keep();
+        assert!(slots.take(2).is_none(), "all or none");
+        slots.take(1).unwrap().keep();
         assert_eq!(slots.used(), 2);
         slots.free(3);
         assert_eq!(slots.used(), 0);

@@ -9,6 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::series::SweepSeriesError;
 use super::token::TokenRecord;
 use super::{Ledger, once};
 use crate::ca::issued;
@@ -26,6 +27,9 @@ const BATCH: usize = 1_024;
 /// it, it ends with its last second.
 const LAST: Duration = Duration::from_secs(1);
 
+/// How often it looks at series.
+const SERIES_PERIOD: Duration = Duration::from_secs(60 * 60);
+
 /// How long ago a PSK or SVID may have been decided about, and still be on its way into the store.
 const STRAGGLERS: Duration = Duration::from_secs(120);
 
@@ -38,6 +42,8 @@ pub(super) struct Sweeper {
     issued_from: [u8; 8],
     /// The time of the last round.
     last: UnixTime,
+    /// When series are looked at next: each is remembered for days.
+    series_at: UnixTime,
 }
 
 /// A round was not completed; the next one takes it up again.
@@ -47,13 +53,16 @@ pub(super) enum SweepError {
     Store(#[from] StoreError),
     #[error("cannot drop what has expired")]
     Commit(#[from] CommitError),
+    #[error("cannot drop series that have ended")]
+    Series(#[from] SweepSeriesError),
     #[error("cannot begin a new epoch")]
     Fence(#[from] FenceError),
 }
 
 impl Sweeper {
     pub(super) fn new(ledger: Ledger) -> Self {
-        Self { ledger, from: [0; 16], issued_from: [0; 8], last: UnixTime::default() }
+        let (last, series_at) = (UnixTime::default(), UnixTime::default());
+        Self { ledger, from: [0; 16], issued_from: [0; 8], last, series_at }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
@@ -79,6 +88,7 @@ impl Sweeper {
         if now < self.last {
             self.from = [0; 16];
             self.issued_from = [0; 8];
+            self.series_at = now;
         }
         self.last = now;
         if self.ledger.0.psks.used() > 0 {
@@ -90,6 +100,10 @@ impl Sweeper {
         if self.ledger.0.once.used() > 0 {
             let freed = |count| self.ledger.0.once.free(count);
             self.drop_below(Space::Once, ([0; 8], once::first_alive(now)), freed).await?;
+        }
+        if self.ledger.0.series.len() > 0 && self.series_at <= now {
+            self.ledger.drop_series(now).await?;
+            self.series_at = now.after(SERIES_PERIOD);
         }
         let ended = issued::first_alive(now.before(LAST));
         self.drop_below(Space::Issued, (self.issued_from, ended), |_count| {}).await?;

@@ -2,6 +2,8 @@
 //! `storage::tests`.
 
 mod once;
+mod series;
+mod together;
 mod void;
 
 use std::sync::Arc;
@@ -398,7 +400,7 @@ async fn a_token_is_made_once_and_with_what_belongs_to_it() {
 async fn there_are_only_so_many_tokens() {
     let world = world().await;
     for _ in 0..MAX_TOKENS {
-        world.ledger().0.tokens.take().unwrap().keep();
+        world.ledger().0.tokens.take(1).unwrap().keep();
     }
     let token = token("t");
     let refused = world.ledger().create_token(new(&token, 600), Change::default()).await;

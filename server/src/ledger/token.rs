@@ -85,7 +85,7 @@ impl Ledger {
         change.events.extend(extra.events);
         let journal = self.0.journal.clone();
         let commit = async move { journal.commit(change).await };
-        let committed = self.make(|ledger| &ledger.tokens, commit).await?;
+        let committed = self.make((|ledger| &ledger.tokens, 1), commit).await?;
         committed.map_err(|error| match error {
             CommitError::Conflict { unmet: 0 } => LedgerError::Fenced,
             CommitError::Conflict { unmet: 1 } => LedgerError::Exists,

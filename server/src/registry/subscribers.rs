@@ -196,6 +196,10 @@ impl Subscribers {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.connected.is_empty()
+    }
+
     pub(super) fn is_connected(&self, agent: Key) -> bool {
         self.connected.contains_key(&agent)
     }

@@ -92,6 +92,8 @@ pub(crate) fn binding(ttl: u64) -> PskBinding {
         not_after: UnixTime::from_secs(NOW + ttl),
         hash: PskHash::Sha256,
         run: None,
+        series: None,
+        bits: None,
     }
 }
 

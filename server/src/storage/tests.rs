@@ -7,12 +7,14 @@ use std::sync::Arc;
 use claviger_attestors::join_token::{JoinToken, SpendError, SpendToken as _};
 use claviger_core::evidence::KeyDigest;
 use claviger_core::grant::PskProof;
+use claviger_core::psk::{PskBinding, SeriesEpoch};
 use tokio::runtime::Runtime;
 
 use super::fixture::{Life, NOW, TestClock, binding, issue, redemption, requester};
 use super::*;
 use crate::audit::check::check_all;
 use crate::audit::{AuditRecord, Verdict, read};
+use crate::ledger::LedgerError;
 use crate::ledger::psk::{AttemptId, Minted, Redeemed, Refused};
 use crate::ledger::token::NewToken;
 use crate::policy::Met;
@@ -256,6 +258,42 @@ fn expired_stays_expired_when_the_clock_is_set_back_over_a_restart() {
 
 async fn mint_later(storage: &Storage) {
     storage.ledger.mint(issue(binding(120)), Met::nothing()).await.unwrap();
+}
+
+/// What was minted of an epoch of a series, and the binding of it.
+async fn mint_of(storage: &Storage, epoch: u64) -> Result<Minted, LedgerError> {
+    let series = SeriesEpoch::from_wire("train", epoch).unwrap();
+    storage.ledger.mint(issue(PskBinding { series, ..binding(60) }), Met::nothing()).await
+}
+
+#[test]
+fn an_epoch_of_a_series_that_is_over_stays_over() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+    let (old, new) = killed(dir.path(), &clock, async |storage| {
+        (mint_of(storage, 1).await.unwrap(), mint_of(storage, 2).await.unwrap())
+    });
+    let is_over = async |storage: &Storage| {
+        let refused = mint_of(storage, 1).await.unwrap_err();
+        assert!(matches!(refused, LedgerError::Superseded { .. }), "{refused}");
+    };
+    // After a crash.
+    killed(dir.path(), &clock, async |storage| {
+        let refused = redeem(storage, &old, 1).await.unwrap_err();
+        assert!(matches!(refused, Refused::Superseded), "{refused}");
+        is_over(storage).await;
+        redeem(storage, &new, 1).await.unwrap();
+    });
+    // After a restart, and in a new epoch of the ledger.
+    live(dir.path(), &clock, is_over);
+    fs::remove_file(dir.path().join("witness")).unwrap();
+    live(dir.path(), &clock, async |storage| {
+        for key in [&old, &new] {
+            let refused = redeem(storage, key, 1).await.unwrap_err();
+            assert!(matches!(refused, Refused::Unknown), "{refused}");
+        }
+        is_over(storage).await;
+        mint_of(storage, 2).await.unwrap();
+    });
 }
 
 #[test]

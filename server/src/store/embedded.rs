@@ -188,7 +188,8 @@ fn options(space: Space) -> KeyspaceCreateOptions {
         | Space::Standings
         | Space::Approvals
         | Space::Issued
-        | Space::Policies => MIB,
+        | Space::Policies
+        | Space::Series => MIB,
     };
     KeyspaceCreateOptions::default().max_memtable_size(buffer)
 }

@@ -6,13 +6,13 @@ use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-use super::refusal::ALERT;
 use super::*;
 use crate::client_hello::sample::{
     EARLY_DATA, KEY_SHARE, SUPPORTED_GROUPS, SUPPORTED_VERSIONS, Sample, records, sha256, vector,
 };
 use crate::connector::{ConnectError, Issued, PskConnector};
 use crate::fixture::{CLIENT, FakeBroker, SERVER, forged, identity, psk};
+use crate::refusal::ALERT;
 
 fn acceptor(broker: &FakeBroker) -> PskAcceptor {
     PskAcceptor::new(broker.clone()).unwrap()
@@ -22,7 +22,7 @@ fn acceptor(broker: &FakeBroker) -> PskAcceptor {
 async fn shake_hands(
     broker: &FakeBroker,
     issued: Issued,
-) -> (Result<PskStream, AcceptError>, Result<PskStream, ConnectError>) {
+) -> (Result<Tunnel, AcceptError>, Result<Tunnel, ConnectError>) {
     let (near, far) = duplex(64 << 10);
     let acceptor = acceptor(broker);
     let connector = PskConnector::new().unwrap();
@@ -66,12 +66,12 @@ async fn a_key_opens_one_connection_with_post_quantum_key_exchange() {
     let broker = FakeBroker::default();
     let (server, client) = shake_hands(&broker, broker.issue(1)).await;
     let (mut server, mut client) = (server.unwrap(), client.unwrap());
-    assert_eq!(server.peer(), client.peer());
-    assert_eq!(server.peer().client.to_string(), CLIENT);
-    assert_eq!(server.peer().server.to_string(), SERVER);
-    assert_eq!(server.peer().purpose.as_str(), "test");
-    assert_eq!(server.peer().group, "X25519MLKEM768");
-    assert_eq!(server.peer().suite, "TLS_AES_128_GCM_SHA256");
+    assert_eq!(server.ends(), client.ends());
+    assert_eq!(server.ends().client.to_string(), CLIENT);
+    assert_eq!(server.ends().server.to_string(), SERVER);
+    assert_eq!(server.ends().purpose.as_str(), "test");
+    assert_eq!(server.ends().group, "X25519MLKEM768");
+    assert_eq!(server.ends().suite, "TLS_AES_128_GCM_SHA256");
 
     client.write_all(b"ping").await.unwrap();
     let mut ping = [0; 4];
@@ -85,7 +85,7 @@ async fn a_key_opens_one_connection_with_post_quantum_key_exchange() {
 async fn both_ends_export_the_same_secret_for_the_same_label() {
     let broker = FakeBroker::default();
     let (server, client) = shake_hands(&broker, broker.issue(1)).await;
-    let export = |stream: &PskStream, label: &[u8]| {
+    let export = |stream: &Tunnel, label: &[u8]| {
         let mut out = [0; 32];
         stream.export(label, b"context", &mut out).unwrap();
         out

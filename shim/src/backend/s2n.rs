@@ -12,12 +12,15 @@ use s2n_tls::error::{Error, ErrorType};
 use s2n_tls::psk;
 use s2n_tls::security::Policy;
 use s2n_tls_tokio::{TlsAcceptor, TlsConnector, TlsStream};
+use tracing::trace;
 
 use super::{Backend, ExportError, Handshake, HandshakeError, Io, Outcome, Role, Session};
+use crate::profile::ProfileError;
+use crate::route::Profile;
 
-/// TLS 1.3 only, X25519MLKEM768 first. A numbered policy never changes; a test pins what it
-/// negotiates.
-const POLICY: &str = "CloudFront-Upstream-TLS-1-3-2025-PQ";
+/// Bytes that are encrypted before the kernel is asked to take them: two of the longest records. A
+/// connection has them only while something is sent.
+const SEND: u32 = 34 << 10;
 
 /// The back end by default.
 #[derive(Clone)]
@@ -26,25 +29,37 @@ pub struct S2n {
 }
 
 impl S2n {
-    /// Sets the library up.
+    /// Sets the library up, with what is best.
     ///
     /// # Errors
     ///
     /// [`SetUpError`] if it was built without what we need.
     pub fn new() -> Result<Self, SetUpError> {
+        Self::with_profile(Profile::default())
+    }
+
+    /// The same with the algorithms of `profile`.
+    ///
+    /// # Errors
+    ///
+    /// [`SetUpError`] if the profile has no one-time keys, or the library lacks what we need.
+    pub fn with_profile(profile: Profile) -> Result<Self, SetUpError> {
+        let policy = profile.s2n_policy()?;
         let build = || {
             let mut config = config::Builder::new();
             config
-                .set_security_policy(&Policy::from_version(POLICY)?)?
+                .set_security_policy(&Policy::from_version(policy)?)?
                 // No trust anchors: a certificate never authenticates anybody here. And none of
                 // our own is loaded, because with one an unknown key would fall back to it.
                 .with_system_certs(false)?
                 // Blinding protects CBC suites, which TLS 1.3 has not. It would hold every failed
                 // connection for up to 30 s; our acceptor evens out times by itself.
-                .set_max_blinding_delay(0)?;
+                .set_max_blinding_delay(0)?
+                .set_send_buffer_size(SEND)?;
             config.build()
         };
-        build().map(|config| Self { config }).map_err(SetUpError)
+        let config = build().map_err(|source| SetUpError::Library { policy, source })?;
+        Ok(Self { config })
     }
 }
 
@@ -56,8 +71,19 @@ impl fmt::Debug for S2n {
 
 /// s2n-tls does not offer what we need.
 #[derive(Debug, thiserror::Error)]
-#[error("s2n-tls cannot be set up with the security policy `{POLICY}`")]
-pub struct SetUpError(#[source] Error);
+pub enum SetUpError {
+    /// The profile has no one-time keys.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// It was built without them.
+    #[error("s2n-tls cannot be set up with the security policy `{policy}`")]
+    Library {
+        /// What it is called there.
+        policy: &'static str,
+        /// Why not.
+        source: Error,
+    },
+}
 
 #[async_trait]
 impl Backend for S2n {
@@ -70,7 +96,9 @@ impl Backend for S2n {
     ) -> Result<Box<dyn Handshake>, HandshakeError> {
         let psk = external(identity, psk).map_err(failure)?;
         let with_psk = ModifiedBuilder::new(self.config.clone(), |connection: &mut Connection| {
-            connection.append_psk(&psk)?;
+            // Records as long as they may be, and more than one of them in one read: of short ones, most
+            // of the time goes into asking the kernel.
+            connection.prefer_throughput()?.set_receive_buffering(true)?.append_psk(&psk)?;
             Ok(connection)
         });
         let stream = match role {
@@ -134,5 +162,13 @@ impl Session for TlsStream<Box<dyn Io>> {
     fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), ExportError> {
         let connection: &Connection = self.as_ref();
         connection.tls_exporter(label, context, out).map_err(|error| ExportError(Box::new(error)))
+    }
+
+    fn rest(&mut self) {
+        let connection: &mut Connection = self.as_mut();
+        if let Err(error) = connection.release_buffers() {
+            // Half a record is in them.
+            trace!(%error, "buffers are not given back");
+        }
     }
 }

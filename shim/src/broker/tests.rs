@@ -6,8 +6,8 @@ use claviger_runtime::tasks::Tasks;
 use tempfile::{TempDir, tempdir};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::Response;
 use tonic::transport::Server;
+use tonic::{Request, Response};
 
 use super::*;
 use crate::fixture::{CLIENT, SERVER, identity};
@@ -40,6 +40,11 @@ impl PskBroker for Scripted {
             (SERVER, "test", 60)
         );
         assert_eq!(request.spiffe_id, CLIENT);
+        if request.series == "train" && request.epoch < 3 {
+            let mut over = Status::failed_precondition("epoch 3 has begun");
+            over.metadata_mut().insert(NEWEST_EPOCH, 3.into());
+            return Err(over);
+        }
         self.issue.clone().map(Response::new).ok_or_else(|| Status::permission_denied("no"))
     }
 
@@ -98,6 +103,7 @@ fn yes() -> RedeemResponse {
         purpose: "test".to_owned(),
         not_after: 9,
         run: "ci:7:1".to_owned(),
+        ..RedeemResponse::default()
     }
 }
 
@@ -232,6 +238,20 @@ async fn a_key_for_another_peer_or_purpose_is_not_accepted() {
     assert!(matches!(issue(Some(other)).await, Err(IssueError::Malformed(_))));
     let nameless = IssueResponse { identity: "p1.".to_owned(), ..key() };
     assert!(matches!(issue(Some(nameless)).await, Err(IssueError::Malformed("identity"))));
+}
+
+#[tokio::test]
+async fn of_an_epoch_that_is_over_there_is_no_key_and_the_newest_is_named() {
+    let world = World::new(Scripted { issue: Some(key()), ..Scripted::default() }, 0);
+    let client = world.client().acting_as(CLIENT.parse().unwrap());
+    let (peer, purpose) = (SERVER.parse().unwrap(), "test".parse().unwrap());
+    let of = async |epoch| {
+        let series = SeriesEpoch::from_wire("train", epoch).unwrap().unwrap();
+        client.issue_of(&peer, &purpose, PskTtl::default(), &series).await
+    };
+    assert_eq!(of(2).await.unwrap_err().newest_epoch().map(NonZeroU64::get), Some(3));
+    of(3).await.unwrap();
+    assert_eq!(issue(None).await.unwrap_err().newest_epoch(), None);
 }
 
 #[tokio::test]

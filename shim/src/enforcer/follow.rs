@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use claviger_core::bundle::{TokenAuthority, json};
 use claviger_core::policies::Announcement;
@@ -13,19 +12,15 @@ use claviger_proto::claviger::policy::v1::{SignedPolicies, WatchRequest, WatchRe
 use claviger_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use claviger_proto::workload::{JwtBundlesRequest, JwtBundlesResponse};
 use claviger_runtime::telemetry::Chain;
-use claviger_runtime::unix::{SocketPathError, connector};
+use claviger_runtime::unix::SocketPathError;
 use tokio::task::spawn_blocking;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tracing::{error, info, warn};
 
 use super::Enforcer;
 use super::standings::{Malformed, Pages};
-use crate::broker::with_header;
-
-/// Between two attempts to reach the agent. It is on this machine: to ask it costs little.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LAST_PAUSE: Duration = Duration::from_secs(1);
+use crate::agent::{Pauses, channel, with_header};
 
 /// The most bytes of one message: policies have four megabytes at most.
 const MAX_MESSAGE: usize = 8 << 20;
@@ -45,19 +40,17 @@ pub(super) struct Follower {
 impl Follower {
     /// Follows the agent behind the socket `agent`.
     pub(super) fn new(enforcer: Enforcer, agent: PathBuf) -> Result<Self, SocketPathError> {
-        // The URI only fills the `:authority` header.
-        let endpoint = Endpoint::from_static("http://localhost");
-        let agent = endpoint.connect_with_connector_lazy(connector(agent)?);
+        let agent = channel(agent, None)?;
         Ok(Self { enforcer, agent, keys: None, offered: None, pages: Pages::default() })
     }
 
     /// Follows it for ever.
     pub(super) async fn run(&mut self) {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = Pauses::default();
         loop {
             let (ended, heard) = self.follow().await;
             if heard {
-                pause = FIRST_PAUSE;
+                pauses.reset();
             }
             warn!(error = %Chain(&ended), "the agent does not say what the policies are");
             if let Ended::Agent(status) = &ended
@@ -65,8 +58,7 @@ impl Follower {
             {
                 self.enforcer.somebody(false);
             }
-            tokio::time::sleep(pause).await;
-            pause = pause.saturating_mul(2).min(LAST_PAUSE);
+            pauses.pause().await;
         }
     }
 

@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 use super::*;
 use crate::fixture::{CLIENT, FakeBroker, SERVER};
-use crate::{AcceptError, ConnectError, PskAcceptor, PskConnector, PskStream};
+use crate::{AcceptError, ConnectError, PskAcceptor, PskConnector, Tunnel};
 
 const PERMIT: &str = r#"permit (principal, action == Action::"connect", resource);"#;
 const FORBID: &str = r#"
@@ -134,7 +134,7 @@ impl World {
     }
 
     /// The two ends of a connection.
-    async fn connect(&self) -> (Result<PskStream, AcceptError>, Result<PskStream, ConnectError>) {
+    async fn connect(&self) -> (Result<Tunnel, AcceptError>, Result<Tunnel, ConnectError>) {
         let broker = FakeBroker::default();
         let issued = broker.issue(1);
         let acceptor = PskAcceptor::new(broker).unwrap().enforced_by(self.enforcer.clone());

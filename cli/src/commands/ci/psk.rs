@@ -6,17 +6,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use claviger_core::id::SpiffeId;
-use claviger_core::psk::derive::PskBase;
-use claviger_core::psk::identity::WireIdentity;
-use claviger_core::psk::{PskBinding, PskHash, PskTtl, Purpose, Run};
-use claviger_core::secret::Secret;
-use claviger_core::time::UnixTime;
-use serde::{Deserialize, Serialize, Serializer};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use claviger_core::psk::{PskTtl, Purpose, Run};
+use serde::{Serialize, Serializer};
+use zeroize::Zeroizing;
 
 use super::Calling;
-use crate::ci::call::call;
 use crate::ci::github::{self, Handover};
+use crate::ci::key::{Key, Wanted};
 use crate::console::{self, Console, Format};
 use crate::failure::Failure;
 use crate::{files, times};
@@ -51,30 +47,6 @@ pub(crate) struct Psk {
     handover: Handover,
 }
 
-#[derive(Serialize)]
-struct Request<'a> {
-    peer: &'a SpiffeId,
-    purpose: &'a Purpose,
-    ttl_seconds: PskTtl,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    spiffe_id: Option<&'a SpiffeId>,
-}
-
-/// The server's answer. The key in it is not looked at: it is derived here.
-#[derive(Deserialize)]
-struct Answer {
-    identity: String,
-    base: Hexadecimal,
-    client_id: SpiffeId,
-    server_id: SpiffeId,
-    purpose: Purpose,
-    run: Option<Run>,
-    expires_at: UnixTime,
-}
-
-#[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
-struct Hexadecimal(String);
-
 /// `{"identity":"p1.…","key":"hex","client_id":"spiffe://…","server_id":"spiffe://…",`
 /// `"purpose":"…","run":"github:8412:1","not_after":1800000000}`.
 #[derive(Serialize)]
@@ -94,18 +66,14 @@ struct Given {
 impl Psk {
     pub(super) async fn run(self, console: Console) -> Result<(), Failure> {
         let (server, tokens) = (self.calling.server.open()?, self.calling.token.open()?);
-        let request = Request {
+        let wanted = Wanted {
             peer: &self.peer,
             purpose: &self.purpose,
             ttl_seconds: self.ttl,
             spiffe_id: self.spiffe_id.as_ref(),
         };
-        let body = serde_json::to_string(&request).map_err(|error| Failure::because(&error))?;
-        let asking = call(&server, &tokens, None, ("/v1/psk", &body), self.calling.patience);
-        let answer = console.watch("asking the server", asking).await?;
-        let answer: Answer =
-            serde_json::from_slice(&answer).map_err(|_may_be_secret| no_answer())?;
-        let given = self.derive(answer)?;
+        let asking = wanted.get(&server, &tokens, self.calling.patience);
+        let given = Given::from(console.watch("asking the server", asking).await?);
         // Before anything else is printed.
         github::mask(&given.key);
         self.hand_over(&given, console)?;
@@ -114,38 +82,6 @@ impl Psk {
             given.run.as_ref().map(|run| format!(", in the run {run} only")).unwrap_or_default();
         console::remark(format_args!("the key works once, until {end}{run}"));
         Ok(())
-    }
-
-    /// The key, bound to what was asked for and not to what the server may say.
-    fn derive(&self, answer: Answer) -> Result<Given, Failure> {
-        let Answer { identity, base, client_id, server_id, purpose, run, expires_at } = answer;
-        let ours = server_id == self.peer
-            && purpose == self.purpose
-            && self.spiffe_id.as_ref().is_none_or(|id| *id == client_id);
-        if !ours {
-            return Err(Failure::failed("the server's answer is for something else"));
-        }
-        let identity: WireIdentity = identity.parse().map_err(|_no_identity| no_answer())?;
-        let base = hex::decode(&base.0).map(Zeroizing::new).map_err(|_no_hex| no_answer())?;
-        let base = Secret::copy_from(&base).map(PskBase).ok_or_else(no_answer)?;
-        let binding = PskBinding {
-            client: client_id,
-            server: self.peer.clone(),
-            purpose: self.purpose.clone(),
-            not_after: expires_at,
-            hash: PskHash::Sha256,
-            run,
-        };
-        let psk = base.psk(&binding);
-        Ok(Given {
-            identity: identity.to_string(),
-            key: Zeroizing::new(hex::encode(psk.0.expose())),
-            client_id: binding.client,
-            server_id: binding.server,
-            purpose: binding.purpose,
-            run: binding.run,
-            not_after: expires_at.as_secs(),
-        })
     }
 
     fn hand_over(&self, given: &Given, console: Console) -> Result<(), Failure> {
@@ -184,9 +120,19 @@ fn write(dir: &PathBuf, given: &Given) -> Result<String, Failure> {
     Ok(key.display().to_string())
 }
 
-fn no_answer() -> Failure {
-    Failure::failed("what the server answers is not a key")
-        .try_this("is this a Claviger server, and of this version?")
+impl From<Key> for Given {
+    fn from(key: Key) -> Self {
+        let Key { identity, psk, binding } = key;
+        Self {
+            identity: identity.to_string(),
+            key: Zeroizing::new(hex::encode(psk.0.expose())),
+            client_id: binding.client,
+            server_id: binding.server,
+            purpose: binding.purpose,
+            run: binding.run,
+            not_after: binding.not_after.as_secs(),
+        }
+    }
 }
 
 impl fmt::Display for Given {

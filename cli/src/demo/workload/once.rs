@@ -49,7 +49,7 @@ impl Workload<'_> {
         match acceptor.accept(stream).await {
             Ok(mut stream) => {
                 let heard = talk(&mut stream, &self.name).await?;
-                let met = stream.peer();
+                let met = stream.ends();
                 Ok(Report::Met(Met { peer: met.client.clone(), group: met.group.clone(), heard }))
             }
             Err(error @ AcceptError::Redeem(RedeemError::Refused)) => {
@@ -71,7 +71,7 @@ impl Workload<'_> {
             Err(error) => return Err(Chain(&error).to_string()),
         };
         let heard = talk(&mut stream, &self.name).await?;
-        let met = stream.peer();
+        let met = stream.ends();
         let report = Met { peer: met.server.clone(), group: met.group.clone(), heard };
         self.first_flight = recording.first_flight();
         Ok(Report::Met(report))

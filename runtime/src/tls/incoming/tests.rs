@@ -21,7 +21,7 @@ use crate::place::Dialed;
 use crate::tasks::Drain;
 use crate::tls::connect::ConnectError;
 use crate::tls::fixture::{Authority, START, clock, date, uri_names};
-use crate::tls::verifier::ServerVerifier;
+use crate::tls::verifier::{ServerVerifier, algorithms};
 use crate::tls::{Identity, TrustBundle, client_config, connector, server_config};
 
 type ClientStream = tokio_rustls::client::TlsStream<Dialed>;
@@ -196,7 +196,8 @@ async fn a_client_cannot_use_the_certificate_of_another() {
 async fn tls_1_2_is_refused() {
     let mut world = World::start().await;
     let (bundle, expected) = (world.bundle.clone(), world.server_id("/server"));
-    let verifier = ServerVerifier { bundle, expected, clock: clock() };
+    let verifier =
+        ServerVerifier { trust: bundle.into(), algorithms: algorithms(), expected, clock: clock() };
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&TLS12])
         .unwrap()

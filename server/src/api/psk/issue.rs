@@ -4,11 +4,12 @@ use claviger_core::grant::{IssuePsk, Requester};
 use claviger_core::id::SpiffeId;
 use claviger_core::psk::derive::PskBase;
 use claviger_core::psk::identity::WireIdentity;
-use claviger_core::psk::{PskBinding, PskHash, PskTtl, Purpose, Run};
+use claviger_core::psk::{KeyBits, PskBinding, PskHash, PskTtl, Purpose, Run, SeriesEpoch};
 
 use super::super::Shared;
 use super::super::fresh::Stale;
 use crate::ledger::LedgerError;
+use crate::ledger::psk::Minted;
 use crate::policy::{self, Denied};
 
 /// Issues PSKs.
@@ -30,6 +31,10 @@ pub(crate) struct Asked {
     pub(crate) ttl: PskTtl,
     /// In which run of the client only; in any if there is none.
     pub(crate) run: Option<Run>,
+    /// Of which epoch of a series, if of one.
+    pub(crate) series: Option<SeriesEpoch>,
+    /// How long it is, if it is for a machine that is no TLS stack of ours.
+    pub(crate) bits: Option<KeyBits>,
 }
 
 /// What a client gets.
@@ -60,36 +65,81 @@ impl Issuer {
         asked: Asked,
         requester: Requester,
     ) -> Result<Issued, IssueError> {
+        let mut issued = self.issue_all(asked, 1, requester).await?;
+        #[expect(clippy::expect_used, reason = "as many are issued as were asked for")]
+        Ok(issued.pop().expect("one"))
+    }
+
+    /// The same of so many at once: all are issued, or none is.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError`]; then there is none of them.
+    pub(crate) async fn issue_all(
+        &self,
+        asked: Asked,
+        count: usize,
+        requester: Requester,
+    ) -> Result<Vec<Issued>, IssueError> {
         if asked.client == asked.server {
             return Err(IssueError::ToItself(asked.client));
         }
         if !self.shared.registry.is_registered(&asked.server) {
             return Err(IssueError::UnknownPeer(asked.server));
         }
-        let ledger = &self.shared.storage.ledger;
-        let now = ledger.now();
         let binding = PskBinding {
-            client: asked.client.clone(),
-            server: asked.server.clone(),
-            purpose: asked.purpose.clone(),
-            not_after: now.after(asked.ttl.duration()),
+            not_after: self.shared.storage.ledger.now().after(asked.ttl.duration()),
+            client: asked.client,
+            server: asked.server,
+            purpose: asked.purpose,
             hash: PskHash::Sha256,
-            run: asked.run.clone(),
+            run: asked.run,
+            series: asked.series,
+            bits: asked.bits,
         };
-        let act = IssuePsk { binding: binding.clone(), requester };
+        let act = IssuePsk { binding, requester };
+        // A series that others move on at the same time is looked at anew, as are the policies.
+        for _ in 0..ROUNDS {
+            match self.decide_and_mint(&act, count).await {
+                Err(IssueError::Ledger(LedgerError::Overtaken)) => {}
+                outcome => return outcome,
+            }
+        }
+        Err(IssueError::Ledger(LedgerError::Overtaken))
+    }
+
+    /// One decision for each key.
+    async fn decide_and_mint(
+        &self,
+        act: &IssuePsk,
+        count: usize,
+    ) -> Result<Vec<Issued>, IssueError> {
         let policy = &self.shared.policy;
         let by = policy::Asked::by(&act.requester);
-        let grant = policy.issue_psk(act)?;
-        let decided = Box::new(grant.decided().clone());
-        let met = policy.meet(&decided).map_err(|denied| policy.noted(denied, &by))?;
-        let minted = match ledger.mint(grant, met).await {
-            Ok(minted) => minted,
-            Err(LedgerError::Unmet) => return Err(policy.noted(policy.unmet(decided), &by).into()),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Issued { identity: minted.identity, base: minted.base, binding })
+        let mut wanted = Vec::with_capacity(count);
+        for _ in 0..count {
+            let grant = policy.issue_psk(act.clone())?;
+            let met = policy.meet(grant.decided()).map_err(|denied| policy.noted(denied, &by))?;
+            wanted.push((grant, met));
+        }
+        let decided = wanted.first().map(|(grant, _)| Box::new(grant.decided().clone()));
+        match (self.shared.storage.ledger.mint_all(wanted).await, decided) {
+            (Ok(minted), _) => {
+                let issued = minted.into_iter().map(|Minted { identity, base, not_after: _ }| {
+                    Issued { identity, base, binding: act.binding.clone() }
+                });
+                Ok(issued.collect())
+            }
+            (Err(LedgerError::Unmet), Some(decided)) => {
+                Err(policy.noted(policy.unmet(decided), &by).into())
+            }
+            (Err(error), _) => Err(error.into()),
+        }
     }
 }
+
+/// How often a key of a series is tried to be minted while others move the series on.
+const ROUNDS: usize = 8;
 
 /// Why no PSK was issued.
 #[derive(Debug, thiserror::Error)]

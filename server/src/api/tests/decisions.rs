@@ -41,6 +41,7 @@ async fn ask(agent: &Agent, purpose: &str) -> Code {
         server_id: "spiffe://example.org/db".into(),
         purpose: purpose.into(),
         ttl_seconds: 30,
+        ..IssuePskRequest::default()
     };
     let issued = AgentPskClient::new(agent.channel.clone()).issue_psk(request).await;
     issued.map_or_else(|status| status.code(), |_issued| Code::Ok)

@@ -240,6 +240,7 @@ async fn stale_evidence_is_stepped_up_by_attesting_again() {
         server_id: "spiffe://example.org/db".into(),
         purpose: "checkout".into(),
         ttl_seconds: 30,
+        ..IssuePskRequest::default()
     };
     let issue = async |channel| AgentPskClient::new(channel).issue_psk(request.clone()).await;
     issue(agent.channel.clone()).await.unwrap();
@@ -267,6 +268,7 @@ async fn a_key_that_takes_a_human_and_may_be_had_twice_a_minute() {
             server_id: "spiffe://example.org/db".into(),
             purpose: purpose.into(),
             ttl_seconds: 30,
+            ..IssuePskRequest::default()
         };
         AgentPskClient::new(agent.channel.clone()).issue_psk(request).await
     };

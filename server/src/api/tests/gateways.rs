@@ -1,5 +1,6 @@
 //! The control door: who is let in, and what they are answered.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use claviger_core::audit::Event;
@@ -135,10 +136,19 @@ impl World {
 
     /// A connection as `identity`. The server may still refuse it.
     async fn open(&self, identity: &Identity) -> Option<TlsStream<TcpStream>> {
+        self.open_at(self.running.control.unwrap(), identity).await
+    }
+
+    /// The same to another door.
+    pub(super) async fn open_at(
+        &self,
+        door: SocketAddr,
+        identity: &Identity,
+    ) -> Option<TlsStream<TcpStream>> {
         let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(&self.clock);
         let server = server_id(&Self::domain());
         let tls = mutual_web_client_config(identity, &self.trust(), server, clock);
-        let tcp = TcpStream::connect(self.running.control.unwrap()).await.unwrap();
+        let tcp = TcpStream::connect(door).await.unwrap();
         let name = ServerName::try_from("server").unwrap();
         TlsConnector::from(tls).connect(name, tcp).await.ok()
     }
@@ -163,7 +173,7 @@ impl World {
 }
 
 /// One request on a connection that stays open.
-async fn send(
+pub(super) async fn send(
     stream: &mut TlsStream<TcpStream>,
     method: &str,
     path: &str,

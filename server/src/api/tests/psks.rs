@@ -5,7 +5,7 @@ use claviger_core::audit::Event;
 use claviger_core::decision::{Action, Why};
 use claviger_core::id::SpiffeId;
 use claviger_core::psk::derive::PskBase;
-use claviger_core::psk::{PskBinding, PskHash, binder};
+use claviger_core::psk::{PskBinding, PskHash, SeriesEpoch, binder};
 use claviger_core::secret::Secret;
 use claviger_core::time::UnixTime;
 use claviger_proto::claviger::agent::v1::agent_psk_client::AgentPskClient;
@@ -53,6 +53,7 @@ fn ask(client: &str, server: &str) -> IssuePskRequest {
         server_id: server.into(),
         purpose: "checkout".into(),
         ttl_seconds: 30,
+        ..IssuePskRequest::default()
     }
 }
 
@@ -71,6 +72,8 @@ fn offer(issued: &IssuePskResponse, attempt: u8) -> RedeemPskRequest {
         not_after: UnixTime::from_secs(issued.not_after),
         hash: PskHash::Sha256,
         run: None,
+        series: None,
+        bits: None,
     };
     let psk = PskBase(Secret::copy_from(&issued.base).unwrap()).psk(&binding);
     RedeemPskRequest {
@@ -223,4 +226,65 @@ async fn of_many_attempts_one_succeeds() {
     let attempts = (0..100).map(|attempt| redeem(&db, offer(&issued, attempt)));
     let outcomes = futures_util::future::join_all(attempts).await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+}
+
+#[tokio::test]
+async fn a_later_epoch_of_a_series_voids_the_keys_of_the_earlier() {
+    let Pair { world, web, db, following: _following } = pair().await;
+    let of = |epoch| IssuePskRequest { series: "train".into(), epoch, ..ask(WEB, DB) };
+    let (third, also) = (issue(&web, of(3)).await.unwrap(), issue(&web, of(3)).await.unwrap());
+    let offer_of = |issued: &IssuePskResponse, epoch, attempt| {
+        let binding = PskBinding {
+            client: WEB.parse().unwrap(),
+            server: DB.parse().unwrap(),
+            purpose: "checkout".parse().unwrap(),
+            not_after: UnixTime::from_secs(issued.not_after),
+            hash: PskHash::Sha256,
+            run: None,
+            series: SeriesEpoch::from_wire("train", epoch).unwrap(),
+            bits: None,
+        };
+        let psk = PskBase(Secret::copy_from(&issued.base).unwrap()).psk(&binding);
+        let binder = binder::compute(&psk, &TRANSCRIPT).to_vec();
+        RedeemPskRequest { binder, ..offer(issued, attempt) }
+    };
+    // Whoever takes it for a key of another epoch, or of none, has another key.
+    all_alike(redeem(&db, offer(&third, 1)).await);
+    all_alike(redeem(&db, offer_of(&third, 4, 1)).await);
+    let redeemed = redeem(&db, offer_of(&third, 3, 1)).await.map_err(|status| status.to_string());
+    let redeemed = redeemed.unwrap();
+    assert_eq!((redeemed.series.as_str(), redeemed.epoch), ("train", 3));
+
+    let fourth = issue(&web, of(4)).await.unwrap();
+    all_alike(redeem(&db, offer_of(&also, 3, 2)).await);
+    redeem(&db, offer_of(&fourth, 4, 3)).await.unwrap();
+    let over = issue(&web, of(3)).await.err().unwrap();
+    assert_eq!(over.code(), Code::FailedPrecondition, "{over}");
+    assert_eq!(over.metadata().get(claviger_proto::NEWEST_EPOCH).unwrap(), "4");
+    let log = serde_json::to_value(world.events().await).unwrap();
+    let voided = log.as_array().unwrap().iter().find(|record| record["event"] == "psk_voided");
+    let voided = voided.unwrap();
+    assert_eq!((&voided["series"]["epoch"], &voided["newest"]), (&3.into(), &4.into()));
+
+    let malformed = |outcome: Result<IssuePskResponse, Status>, field| {
+        refused(outcome.map(drop), Code::InvalidArgument, field);
+    };
+    malformed(issue(&web, of(0)).await, "epoch: ");
+    let nameless = IssuePskRequest { series: String::new(), ..of(1) };
+    malformed(issue(&web, nameless).await, "series: ");
+}
+
+/// Many who begin an epoch at once all get a key of it.
+#[tokio::test]
+async fn an_epoch_may_begin_with_many_keys_at_once() {
+    let Pair { world: _world, web, .. } = pair().await;
+    for epoch in 1..4 {
+        let asks = (0..50).map(|_| {
+            let request = IssuePskRequest { series: "train".into(), epoch, ..ask(WEB, DB) };
+            issue(&web, request)
+        });
+        for issued in futures_util::future::join_all(asks).await {
+            drop(issued.map_err(|status| status.to_string()).unwrap());
+        }
+    }
 }

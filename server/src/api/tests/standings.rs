@@ -64,6 +64,7 @@ async fn psk(agent: &Agent) -> Result<String, Code> {
         server_id: DB.into(),
         purpose: "checkout".into(),
         ttl_seconds: 30,
+        ..IssuePskRequest::default()
     };
     let answer = AgentPskClient::new(agent.channel.clone()).issue_psk(request).await;
     answer.map(|issued| issued.into_inner().identity).map_err(|status| status.code())

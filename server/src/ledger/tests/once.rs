@@ -92,7 +92,7 @@ async fn what_lasts_for_ever_is_not_remembered() {
 async fn a_full_ledger_forgets_nothing() {
     let world = world().await;
     for _ in 0..MAX_ONCE {
-        world.ledger().0.once.take().unwrap().keep();
+        world.ledger().0.once.take(1).unwrap().keep();
     }
     let refused = world.ledger().consume(once("j", None)).await.unwrap_err();
     assert!(matches!(refused, ConsumeError::Unavailable(_)), "{refused}");
