@@ -40,6 +40,7 @@ use tonic::Status;
 use crate::ca;
 use crate::ca::revocation::Revocations;
 use crate::journal::CommitError;
+use crate::load::Load;
 use crate::policy::Policies;
 use crate::policy::announce::Announcements;
 use crate::policy::folder::Folder;
@@ -66,6 +67,8 @@ pub struct Shared {
     pub revocations: Revocations,
     /// Who may administrate over the network beyond those whose entries say so.
     pub admin_ids: Arc<BTreeSet<SpiffeId>>,
+    /// What the server has taken on.
+    pub load: Load,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
 }

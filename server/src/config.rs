@@ -63,6 +63,11 @@
 //! entries = 1000000
 //! agents = 100000
 //! streams-per-connection = 256
+//! requests = 1024                       # at a time
+//! [limits.rates]                        # per second, for a moment twice as many
+//! all = 40000
+//! caller = 10000                        # of one agent, other identity or address
+//! identity = 2000                       # credentials for one identity
 //! [limits.connections]
 //! connections = 16384
 //! connections-per-ip = 4096
@@ -93,6 +98,8 @@ pub use claviger_runtime::settings::{Problem, Problems};
 pub use events::{Collector, EventsConfig, ParseSyslogServerError, SyslogServer};
 pub use keys::{KeysConfig, Names, NotAName};
 pub use public::{Door, IssuerUrl, PublicConfig};
+
+use crate::load::Rates;
 
 /// A server's settings.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -198,6 +205,8 @@ pub struct Limits {
     pub streams_per_connection: u32,
     /// TLS connections.
     pub connections: tls::Limits,
+    /// How often may be asked.
+    pub rates: Rates,
 }
 
 impl Default for Limits {
@@ -207,6 +216,7 @@ impl Default for Limits {
             agents: 100_000,
             streams_per_connection: 256,
             connections: tls::Limits::default(),
+            rates: Rates::default(),
         }
     }
 }
@@ -484,12 +494,32 @@ fn limits(section: &mut Section<'_>) -> Limits {
     let entries = at_least_one("entries", default.entries);
     let agents = at_least_one("agents", default.agents);
     let streams = at_least_one("streams-per-connection", 256);
+    let requests = at_least_one("requests", default.rates.requests);
     let connections = section.value("connections").unwrap_or(default.connections);
+    let rates = section.table("rates", |section| rates(section, requests));
     Limits {
         entries,
         agents,
         streams_per_connection: u32::try_from(streams).unwrap_or(u32::MAX),
         connections,
+        rates,
+    }
+}
+
+fn rates(section: &mut Section<'_>, requests: usize) -> Rates {
+    let default = Rates { requests, ..Rates::default() };
+    let mut rate = |key: &'static str, default: u32| {
+        let rate = section.value::<u32>(key).unwrap_or(default);
+        if rate == 0 {
+            section.problem(key, &rate, "allow at least one in a second");
+        }
+        rate
+    };
+    Rates {
+        all: rate("all", default.all),
+        caller: rate("caller", default.caller),
+        identity: rate("identity", default.identity),
+        ..default
     }
 }
 
@@ -541,6 +571,8 @@ mod tests {
             agents = 2
             streams-per-connection = 3
             connections = { connections = 4, handshakes-per-ip = 5 }
+            requests = 6
+            rates = { all = 7, caller = 8, identity = 9 }
             "#,
         )
         .unwrap();
@@ -565,6 +597,7 @@ mod tests {
         let limits = config.limits;
         assert_eq!((limits.entries, limits.agents, limits.streams_per_connection), (1, 2, 3));
         assert_eq!((limits.connections.connections, limits.connections.handshakes_per_ip), (4, 5));
+        assert_eq!(limits.rates, Rates { requests: 6, all: 7, caller: 8, identity: 9 });
         assert_eq!(config.warnings, []);
     }
 
@@ -577,7 +610,7 @@ mod tests {
             x509-svid-ttl = "1s"
             agent-svid-tll = "1h"
             ca = { ttl = "5s", country = "Germany", key = "rsa" }
-            limits = { entries = 0 }
+            limits = { entries = 0, rates = { all = 0 } }
             "#,
         )
         .unwrap_err();
@@ -593,6 +626,7 @@ mod tests {
                 "ca.country",
                 "ca.key",
                 "limits.entries",
+                "limits.rates.all",
                 "agent-svid-tll",
             ]
         );

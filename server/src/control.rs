@@ -51,7 +51,7 @@ use tracing::info;
 
 use crate::api::Shared;
 use crate::direct::{call, reply};
-use crate::{metrics as names, peer};
+use crate::{load, metrics as names, peer};
 use refusal::Refusal;
 
 /// Connections at a time; more are closed as soon as they are accepted. Gateways keep theirs open.
@@ -185,6 +185,9 @@ impl Inner {
         }
         let caller = peer::believe(&self.shared, leaf).await?;
         let _working = self.working.take(caller.clone())?;
+        let from = load::Caller::Identity(caller.clone());
+        // Somebody waits for the answer, as for a credential.
+        let _room = self.shared.load.admit(from, load::Class::Issuance)?;
         if matches!(wanted, Wanted::Metadata) {
             return metadata::answer(&self.address, &request);
         }

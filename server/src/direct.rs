@@ -56,6 +56,7 @@ use tracing::info;
 use crate::api::Shared;
 use crate::api::psk::Issuer;
 use crate::api::svid::Lifetimes;
+use crate::load::{Caller, Class};
 use crate::metrics as names;
 use crate::verifiers::Verifiers;
 use call::Call;
@@ -185,6 +186,8 @@ impl Direct {
             return Err(Fault::Method.into());
         }
         let _working = self.0.working.take(caller).map_err(Fault::Busy)?;
+        let from = caller.map_or(Caller::Proxy, Caller::Address);
+        let _room = self.0.shared.load.admit(from, Class::Issuance).map_err(Fault::Overload)?;
         let call = Call::read(request, caller).await?;
         match wanted {
             Wanted::Challenge => challenge::issue(&self.0, &call),

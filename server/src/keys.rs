@@ -59,6 +59,7 @@ use zeroize::Zeroizing;
 use crate::api::psk::Issuer;
 use crate::config::{KeysConfig, Names};
 use crate::direct::{call, reply};
+use crate::load::Caller;
 use crate::{metrics as recorded, peer};
 #[cfg(test)]
 pub(crate) use id::KeyId;
@@ -162,6 +163,8 @@ impl Inner {
         }
         let caller = peer::believe(&self.issuer.shared, leaf).await?;
         let _working = self.working.take(caller.clone())?;
+        let load = &self.issuer.shared.load;
+        let _room = load.admit(Caller::Identity(caller.clone()), wanted.class())?;
         let (head, body) = request.into_parts();
         let body = read_body(body, MAX_BODY).await?;
         if !body.is_empty() && !call::is_json(&head.headers) {

@@ -9,6 +9,7 @@
 //! | the kinds of evidence that are judged | [`verifiers`] |
 //! | who may get what | [`policy`] |
 //! | how often something may be done, and what a human has to approve of | [`limits`], [`approvals`] |
+//! | how much the server takes on at a time | [`load`] |
 //! | how much identities are risked, and which are in quarantine | [`standings`] |
 //! | the signing authorities: the only code that signs | [`ca`] |
 //! | what strangers are told: keys, over HTTPS | [`public`] |
@@ -36,6 +37,7 @@ pub mod journal;
 pub mod keys;
 pub mod ledger;
 pub mod limits;
+pub mod load;
 pub mod metrics;
 mod peer;
 pub mod policy;

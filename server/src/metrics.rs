@@ -59,6 +59,8 @@ pub const STANDINGS_SECONDS: &str = "claviger_server_standings_propagation_secon
 /// Requests put off because the agent has not taken in yet how the identity stands.
 pub const STALE: &str = "claviger_server_stale_evidence_total";
 
+/// Requests that were not taken on, by why and by what they are worth.
+pub const OVERLOADED: &str = "claviger_server_overloaded_total";
 /// Requests denied because nobody new is counted: there are too many limits in use.
 pub const LIMITS_FULL: &str = "claviger_server_limits_full_total";
 /// Requests to the control door, by what and outcome.
@@ -115,6 +117,7 @@ pub fn describe() {
     describe_counter!(PSKS_ISSUED, "One-time PSKs asked for, by outcome");
     describe_counter!(PSKS_REDEEMED, "One-time PSKs presented, by outcome");
     describe_counter!(CALLERS_REFUSED, "Calls refused because of who called");
+    describe_counter!(OVERLOADED, "Requests that were not taken on, by why and class");
     describe_counter!(LIMITS_FULL, "Requests denied because too many limits are in use");
     describe_counter!(CONTROL_REQUESTS, "Requests to the control door, by what and outcome");
     describe_counter!(KEY_REQUESTS, "Requests to the key door, by what and outcome");

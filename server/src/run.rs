@@ -31,6 +31,7 @@ use claviger_runtime::tls::{
 };
 use claviger_runtime::unix;
 use rustls_pki_types::CertificateDer;
+use tonic::service::Routes;
 use tonic::transport::server::{Router, Server as Grpc};
 use tonic_health::ServingStatus;
 
@@ -45,6 +46,7 @@ use crate::control;
 use crate::direct::Direct;
 use crate::events;
 use crate::keys;
+use crate::load::{Doorkeeper, Load};
 use crate::metrics;
 use crate::policy::announce::{AnnounceError, Announcer};
 use crate::policy::{Policies, Record, folder};
@@ -117,9 +119,10 @@ impl Server {
         loaded.map_err(StartError::Approvals)?;
         let following = opened.with(policy.clone(), journal.clone(), Arc::clone(&clock));
         let folder = following.folder.clone();
+        let load = Load::new(config.limits.rates);
         let issuance = {
-            let (policy, standings) = (policy.clone(), stands.clone());
-            Issuance { policy, journal, authority, standings, clock: Arc::clone(&clock) }
+            let (policy, standings, load) = (policy.clone(), stands.clone(), load.clone());
+            Issuance { policy, journal, authority, standings, load, clock: Arc::clone(&clock) }
         };
         let announcer = {
             let (authority, journal) = (issuance.authority.clone(), storage.journal.clone());
@@ -151,6 +154,7 @@ impl Server {
             issuance,
             revocations,
             admin_ids,
+            load,
             clock,
         };
 
@@ -222,7 +226,9 @@ async fn serve(
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     reporter.set_service_status("", ServingStatus::Serving).await;
     let services = Services::new(config, &shared, verifiers, psks, tasks);
-    let remote = services.for_agents(streams).add_service(grpc_health.clone());
+    let doorkeeper = Doorkeeper::new(shared.load.clone());
+    let remote = services.for_agents().add_service(grpc_health.clone());
+    let remote = grpc(streams).add_routes(doorkeeper.before(remote));
     let local = services.for_operator(streams).add_service(grpc_health);
     tasks.spawn("agent api", |stop| async move {
         Ok(remote.serve_with_incoming_shutdown(agents, stop.cancelled()).await?)
@@ -328,9 +334,8 @@ impl Services {
 
     /// Over the network. What only the operator may do is there too, and refused: SPIRE's services
     /// are defined whole.
-    fn for_agents(&self, streams: u32) -> Router {
-        grpc(streams)
-            .add_service(self.agent.clone().max_decoding_message_size(MAX_EVIDENCE))
+    fn for_agents(&self) -> Routes {
+        Routes::new(self.agent.clone().max_decoding_message_size(MAX_EVIDENCE))
             .add_service(self.entry.clone())
             .add_service(self.bundle.clone())
             .add_service(self.svid.clone())

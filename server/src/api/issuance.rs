@@ -21,6 +21,7 @@ use super::not_committed;
 use crate::ca::csr::CsrError;
 use crate::ca::{Authority, SignError, SignedSvid, SignedToken};
 use crate::journal::{CommitError, Journal};
+use crate::load::{Load, Overload};
 use crate::policy::{Denied, Policies};
 use crate::standings::Standings;
 use acts::Issue;
@@ -36,6 +37,8 @@ pub struct Issuance {
     pub authority: Authority,
     /// How identities stand, at the moment of signing.
     pub standings: Standings,
+    /// What the server has taken on.
+    pub load: Load,
     /// The time of signing.
     pub clock: Arc<dyn Clock>,
 }
@@ -58,12 +61,12 @@ impl Issuance {
         let mut answers = Vec::with_capacity(acts.len());
         let mut grants = Vec::with_capacity(acts.len());
         for act in acts {
-            match act.decide(&self.policy) {
+            match self.decide(act) {
                 Ok(grant) => {
                     grants.push(grant);
                     answers.push(None);
                 }
-                Err(denied) => answers.push(Some(Err(IssueError::Denied(denied)))),
+                Err(error) => answers.push(Some(Err(error))),
             }
         }
         let mut signed = self.record_and_sign(grants, seen).await.into_iter();
@@ -72,6 +75,11 @@ impl Issuance {
             .into_iter()
             .map(|refused| refused.unwrap_or_else(|| signed.next().unwrap_or_else(lost)))
             .collect()
+    }
+
+    fn decide<A: Issue>(&self, act: A) -> Result<Grant<A>, IssueError> {
+        self.load.credential(act.subject())?;
+        Ok(act.decide(&self.policy)?)
     }
 
     async fn record_and_sign<A: Issue>(
@@ -119,6 +127,9 @@ pub enum IssueError {
     /// The request is not one.
     #[error("csr: {0}")]
     Csr(#[from] CsrError),
+    /// It is asked for too often.
+    #[error(transparent)]
+    Overload(#[from] Overload),
     /// No policy permits it.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -137,6 +148,7 @@ impl From<IssueError> for Status {
     fn from(error: IssueError) -> Self {
         match &error {
             IssueError::Csr(_) => Self::invalid_argument(error.to_string()),
+            IssueError::Overload(overload) => Self::from(*overload),
             IssueError::Denied(denied) => {
                 info!(%denied, "SVID refused");
                 Self::permission_denied("not permitted by policy")

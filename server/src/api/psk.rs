@@ -218,6 +218,7 @@ impl From<IssueError> for Status {
             IssueError::NotEntitled(_) | IssueError::UnknownPeer(_) | IssueError::Denied(_) => {
                 Self::permission_denied("not permitted")
             }
+            IssueError::Overload(overload) => Self::from(*overload),
             IssueError::Stale(_) => Self::unavailable(error.to_string()),
             IssueError::Ledger(LedgerError::Commit(error)) => not_committed(error),
             IssueError::Ledger(LedgerError::Full { .. }) => {

@@ -11,6 +11,7 @@ mod entries;
 mod flaws;
 mod gateways;
 mod keys;
+mod load;
 mod operator;
 mod policies;
 mod psks;

@@ -13,6 +13,7 @@ use super::MAX_BODY;
 use crate::direct::problem::Problem;
 use crate::direct::wire::Malformed;
 use crate::journal::CommitError;
+use crate::load::Overload;
 use crate::peer::Disbelieved;
 use crate::policy::Denied;
 use crate::standings::StandingError;
@@ -27,6 +28,8 @@ pub(super) enum Refusal {
     Method(Method),
     #[error("too many requests at a time")]
     Busy(#[from] Full),
+    #[error(transparent)]
+    Overload(#[from] Overload),
     #[error("the body is not said to be JSON")]
     NotJson,
     #[error("cannot read the body")]
@@ -75,6 +78,7 @@ impl Refusal {
             Self::Method(method) if *method == Method::GET => Problem::wrong_method("GET"),
             Self::Method(_) => Problem::wrong_method("POST"),
             Self::Busy(_) => Problem::busy(),
+            Self::Overload(overload) => Problem::overloaded(*overload),
             Self::NotJson => Problem::not_json(),
             Self::Body(error) => Problem::unread(error, MAX_BODY),
             Self::Malformed { field, why } => Problem::malformed(field, why),

@@ -5,6 +5,7 @@ use claviger_runtime::slots::Full;
 
 use super::call::MAX_BODY;
 use super::problem::Problem;
+use crate::load::Overload;
 
 /// What is wrong with a request.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,8 @@ pub(super) enum Fault {
     Method,
     #[error("too many requests at a time")]
     Busy(#[from] Full),
+    #[error(transparent)]
+    Overload(#[from] Overload),
     #[error("too many challenges in a second")]
     Pace,
     #[error("the body is not said to be JSON")]
@@ -30,6 +33,7 @@ impl Fault {
             Self::NoSuchPath => Problem::no_such_path("/openapi.json says what there is"),
             Self::Method => Problem::wrong_method("POST"),
             Self::Busy(_) => Problem::busy(),
+            Self::Overload(overload) => Problem::overloaded(*overload),
             Self::Pace => Problem::too_many_requests(
                 "Too many challenges in a second",
                 "ask again in a second",

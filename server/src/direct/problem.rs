@@ -8,6 +8,7 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use super::reply;
+use crate::load::{Overload, Why};
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -70,6 +71,16 @@ impl Problem {
     pub(crate) fn busy() -> Self {
         let title = "Too many requests at a time";
         Self::too_many_requests(title, "wait for the answers to others before you ask again")
+    }
+
+    /// The server does not take it on; `overload` says why, and for how long.
+    pub(crate) fn overloaded(overload: Overload) -> Self {
+        let status = match overload.why {
+            Why::Caller | Why::Identity => StatusCode::TOO_MANY_REQUESTS,
+            Why::All | Why::Requests => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let problem = Self::new(("overloaded", status), "Too many requests", overload.to_string());
+        Self { header: Some((RETRY_AFTER, overload.seconds().into())), ..problem }
     }
 
     /// The header says that the body is something else.

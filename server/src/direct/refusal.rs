@@ -151,6 +151,7 @@ fn of_svid(error: &IssueError) -> Verdict {
     match error {
         IssueError::Denied(_) | IssueError::Quarantined(_) => Verdict::No,
         IssueError::Csr(error) => Verdict::Fix(Problem::malformed("csr", &error.to_string())),
+        IssueError::Overload(overload) => Verdict::Fix(Problem::overloaded(*overload)),
         IssueError::Record(_) => Verdict::Later,
         IssueError::Sign(_) => Verdict::Broken,
     }
@@ -166,6 +167,7 @@ fn of_psk(error: &psk::IssueError) -> Verdict {
         psk::IssueError::NotEntitled(_)
         | psk::IssueError::UnknownPeer(_)
         | psk::IssueError::Denied(_) => Verdict::No,
+        psk::IssueError::Overload(overload) => Verdict::Fix(Problem::overloaded(*overload)),
         psk::IssueError::Ledger(LedgerError::Random) => Verdict::Broken,
         psk::IssueError::Stale(_) | psk::IssueError::Ledger(_) => Verdict::Later,
     }

@@ -17,6 +17,7 @@ use super::wanted::Malformed;
 use crate::api::psk::IssueError;
 use crate::direct::reply;
 use crate::ledger::psk::Refused;
+use crate::load::Overload;
 use crate::peer::Disbelieved;
 use crate::policy::Denied;
 
@@ -30,6 +31,8 @@ pub(super) enum Refusal {
     Method(&'static [Method]),
     #[error("too many requests at a time")]
     Busy(#[from] Full),
+    #[error(transparent)]
+    Overload(#[from] Overload),
     #[error("cannot read the body")]
     Body(#[from] BodyError),
     /// The caller reads it: it may quote the request.
@@ -125,20 +128,23 @@ impl Refusal {
             Self::Answer(_) => {
                 message(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says why")
             }
+            Self::Overload(overload) | Self::Issue(IssueError::Overload(overload)) => {
+                later(overload.seconds())
+            }
             Self::Busy(_)
             | Self::Issue(IssueError::Ledger(_) | IssueError::Stale(_))
             | Self::Refused(_)
             | Self::NoWitness
-            | Self::NoRandom => {
-                let mut response = message(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "there are no keys for now; try again",
-                );
-                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
-                response
-            }
+            | Self::NoRandom => later(2),
         }
     }
+}
+
+fn later(seconds: u64) -> Response<Whole<Bytes>> {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let mut response = message(status, "there are no keys for now; try again");
+    response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    response
 }
 
 fn not_found() -> Response<Whole<Bytes>> {

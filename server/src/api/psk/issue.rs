@@ -10,6 +10,7 @@ use super::super::Shared;
 use super::super::fresh::Stale;
 use crate::ledger::LedgerError;
 use crate::ledger::psk::Minted;
+use crate::load::Overload;
 use crate::policy::{self, Denied};
 
 /// Issues PSKs.
@@ -84,6 +85,7 @@ impl Issuer {
         if asked.client == asked.server {
             return Err(IssueError::ToItself(asked.client));
         }
+        (0..count).try_for_each(|_| self.shared.load.credential(&asked.client))?;
         if !self.shared.registry.is_registered(&asked.server) {
             return Err(IssueError::UnknownPeer(asked.server));
         }
@@ -162,6 +164,9 @@ pub(crate) enum IssueError {
     /// The agent may speak of another client than there is now.
     #[error(transparent)]
     Stale(#[from] Stale),
+    /// It is asked for too often.
+    #[error(transparent)]
+    Overload(#[from] Overload),
     /// Nobody is registered under that name.
     #[error("no entry gives anybody the identity `{0}`")]
     UnknownPeer(SpiffeId),

@@ -26,6 +26,7 @@ use crate::ca::revocation::Revocations;
 use crate::ca::rotation::Rotation;
 use crate::config::Config;
 use crate::epoch::Doubt;
+use crate::load::Load;
 use crate::policy::announce::Announcer;
 use crate::policy::folder::Folder;
 use crate::policy::{Policies, Record};
@@ -164,9 +165,11 @@ impl World {
             let record = Record::start(storage.journal.clone(), &tasks);
             Policies::new(set, domain, known, standings, clock, record)
         };
+        let load = Load::new(limits.rates);
         let issuance = {
             let (policy, standings) = (policy.clone(), storage.standings.clone());
-            Issuance { policy, journal, authority, standings, clock: Arc::clone(&clock) }
+            let (load, clock) = (load.clone(), Arc::clone(&clock));
+            Issuance { policy, journal, authority, standings, load, clock }
         };
         let folder = Folder::nowhere(policy.clone(), storage.journal.clone(), Arc::clone(&clock));
         let announcer = Announcer::open(
@@ -186,6 +189,7 @@ impl World {
             issuance,
             revocations,
             admin_ids: Arc::default(),
+            load,
             clock,
         };
         let verifiers = Verifiers::of(vec![Box::<Believer>::default(), Box::new(Tee)]);
