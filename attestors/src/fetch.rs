@@ -33,6 +33,15 @@ pub const MAX_BODY: usize = 256 << 10;
 /// How long a request may take, from looking up the name to the last byte of the answer.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
+/// The authorities in `ca_file` (PEM), or without a file those of this machine.
+///
+/// # Errors
+///
+/// [`RootsError`] if the file can't be used.
+pub fn roots(ca_file: Option<&Path>) -> Result<rustls::RootCertStore, RootsError> {
+    roots::read(ca_file)
+}
+
 /// Makes requests.
 #[derive(Clone, Debug)]
 pub struct Fetch {

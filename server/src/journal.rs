@@ -10,6 +10,7 @@
 //! |---|---|
 //! | the task | `writer` |
 //! | what one group of changes comes to | `group` |
+//! | what other servers wrote to a shared store | `news` |
 //! | how far the log has come, in a place that no backup restores | `witness` |
 //!
 //! **How it stops.** Tasks stop in no particular order, and those that are still answering their
@@ -19,6 +20,7 @@
 //! [`CommitError::Stopped`], and nothing was promised to them.
 
 mod group;
+mod news;
 pub(crate) mod witness;
 mod writer;
 
@@ -37,6 +39,8 @@ use crate::epoch::LedgerTime;
 use crate::metrics as names;
 use crate::storage::directory::DataDirectory;
 use crate::store::{Space, Store, StoreError, Write};
+use news::News;
+pub use news::{Listener, TooFarBehind};
 use witness::Witness;
 use writer::{MAX_GROUP, Writer};
 
@@ -109,6 +113,7 @@ pub struct Journal {
     queue: mpsc::Sender<Pending>,
     head: watch::Receiver<Head>,
     store: Arc<dyn Store>,
+    news: News,
 }
 
 /// A change, and who waits for it.
@@ -141,10 +146,12 @@ impl Journal {
             time,
             witness,
             announce,
+            news: News::default(),
             _directory: directory,
         };
+        let news = writer.news.clone();
         tasks.spawn("journal", |stop| writer.run(stop));
-        Self { queue, head, store }
+        Self { queue, head, store, news }
     }
 
     /// Makes `change` happen. It is durable when this returns, and the head covers its events.
@@ -276,6 +283,21 @@ impl Journal {
         self.record(grants, Change { writes, events, ..Change::default() }).await
     }
 
+    /// What other servers write from now on, for those who keep it in memory.
+    #[must_use]
+    pub fn listen(&self) -> Listener {
+        self.news.listen()
+    }
+
+    /// Waits until what other servers wrote by now is in memory here, or for a while.
+    pub async fn catch_up(&self) {
+        if self.store.is_shared() {
+            // It looks for news on the way; whatever becomes of it, waiting for those that are known helps.
+            drop(self.commit(Change::default()).await);
+            self.news.taken_in().await;
+        }
+    }
+
     /// The end of the log, as it moves.
     #[must_use]
     pub fn head(&self) -> watch::Receiver<Head> {
@@ -286,7 +308,8 @@ impl Journal {
     #[cfg(test)]
     pub(crate) fn ended() -> Self {
         let (queue, head) = (mpsc::channel(1).0, watch::channel(Head::default()).1);
-        Self { queue, head, store: Arc::new(crate::store::memory::MemoryStore::default()) }
+        let store = Arc::new(crate::store::memory::MemoryStore::default());
+        Self { queue, head, store, news: News::default() }
     }
 
     /// The store, to read from.

@@ -33,7 +33,7 @@ use claviger_runtime::tasks::Tasks;
 use crate::epoch::Epochs;
 use crate::journal::{CommitError, Journal};
 use crate::standings::Standings;
-use crate::store::{Space, Store, StoreError};
+use crate::store::{Space, StoreError};
 use series::Roll;
 use slots::Slots;
 
@@ -131,9 +131,9 @@ impl Ledger {
         tasks: &Tasks,
     ) -> Result<Self, StoreError> {
         let store = &**journal.store();
-        let psks = Slots::new(MAX_PSKS, count(store, Space::Psks).await?);
-        let tokens = Slots::new(MAX_TOKENS, count(store, Space::Tokens).await?);
-        let once = Slots::new(MAX_ONCE, count(store, Space::Once).await?);
+        let psks = Slots::new(MAX_PSKS, store.count(Space::Psks).await?);
+        let tokens = Slots::new(MAX_TOKENS, store.count(Space::Tokens).await?);
+        let once = Slots::new(MAX_ONCE, store.count(Space::Once).await?);
         let (nobody, tasks) = (nobody(trust_domain), tasks.clone());
         let series = Roll::open(store).await?;
         let inner = Inner { journal, epochs, standings, psks, tokens, once, series, tasks, nobody };
@@ -195,24 +195,6 @@ fn nobody(trust_domain: &TrustDomain) -> PskBinding {
         run: None,
         series: None,
         bits: None,
-    }
-}
-
-/// How many pairs there are in `space`.
-async fn count(store: &dyn Store, space: Space) -> Result<usize, StoreError> {
-    use std::ops::Bound::{Excluded, Unbounded};
-
-    use crate::store::Order::Ascending;
-
-    const PAGE: usize = 4_096;
-    let (mut count, mut from) = (0_usize, Unbounded);
-    loop {
-        let page = store.scan(space, from, Unbounded, Ascending, PAGE).await?;
-        count = count.saturating_add(page.len());
-        match page.into_iter().last() {
-            Some((last, _)) => from = Excluded(last),
-            None => return Ok(count),
-        }
     }
 }
 

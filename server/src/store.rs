@@ -2,15 +2,22 @@
 //!
 //! | to find | look in |
 //! |---|---|
+//! | the exclusive right to write, and what others wrote before it was ours | [`turn`] |
 //! | the engine on this machine's disk | [`embedded`] |
+//! | the database that several servers share | [`postgres`] |
 //! | a fake whose disk can be full | `memory`, in tests |
+//! | what every store must do | `contract`, in tests |
 //!
 //! Only the journal writes; everybody reads. What can be read is durable, and a [`Write`] list
 //! happens as a whole or not at all.
 
+#[cfg(test)]
+pub(crate) mod contract;
 pub mod embedded;
 #[cfg(test)]
 pub(crate) mod memory;
+pub mod postgres;
+pub mod turn;
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -19,6 +26,8 @@ use std::ops::Bound;
 use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+pub use turn::{Group, Turn};
 
 /// What kind of thing a key names. Values are JSON, except those of the audit log and bundles.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -212,12 +221,67 @@ pub trait Store: Debug + Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Pair>, StoreError>;
 
-    /// Applies `writes` in their order, all or none. They are durable when it returns.
+    /// How many pairs there are in `space`.
     ///
     /// # Errors
     ///
-    /// [`StoreError`]; ask [`StoreError::untouched`] whether they may have happened nevertheless.
-    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError>;
+    /// As [`Self::get`].
+    async fn count(&self, space: Space) -> Result<usize, StoreError> {
+        const PAGE: usize = 4_096;
+        let (mut count, mut from) = (0_usize, Bound::Unbounded);
+        loop {
+            let page = self.scan(space, from, Bound::Unbounded, Order::Ascending, PAGE).await?;
+            count = count.saturating_add(page.len());
+            match page.into_iter().last() {
+                Some((last, _)) => from = Bound::Excluded(last),
+                None => return Ok(count),
+            }
+        }
+    }
+
+    /// The greatest key, `key` at most, below which `space` is dropped as cheaply as if little were there;
+    /// `None` if dropping costs as much as what is dropped.
+    fn whole_parts(&self, _space: Space, _key: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The exclusive right to write, until what it gives is dropped or has written. Whoever else writes
+    /// to the same store, on this machine or another, has to wait.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it can't be had.
+    async fn turn(&self) -> Result<Box<dyn Turn + '_>, StoreError>;
+
+    /// Whether other servers write to it, too.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Waits until others may have written. It may be wrong about that, and late; never does it return
+    /// for a store that nobody else can write to.
+    async fn others(&self) {
+        std::future::pending().await
+    }
+
+    /// As [`Turn::news`], without a turn: more may be written at this moment.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    async fn news(&self) -> Result<Vec<Group>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Applies `writes` in their order, all or none, in a turn of their own. They are durable when it
+    /// returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`Turn::write`].
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        self.turn().await?.write(writes).await
+    }
 }
 
 /// The store did not do what it was asked.
@@ -233,6 +297,23 @@ pub enum StoreError {
         free: u64,
         /// Bytes that must stay free.
         reserve: u64,
+    },
+    /// The store can't be reached, or does not answer. Nothing was written.
+    #[error("the store could not {action}; nothing was written")]
+    Unavailable {
+        /// What it was to do.
+        action: &'static str,
+        /// What is in the way.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The store was lost in the very moment of writing. The next turn tells what became of it: if it was
+    /// written, it is among the news.
+    #[error("the store was lost while it wrote; whether it has written is not known yet")]
+    Unsettled {
+        /// How it was lost.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The engine failed. A write may or may not have happened.
     #[error("the store could not {action}")]
@@ -258,74 +339,14 @@ impl StoreError {
     #[must_use]
     pub const fn untouched(&self) -> bool {
         match self {
-            Self::Full { .. } => true,
-            Self::Failed { .. } => false,
+            Self::Full { .. } | Self::Unavailable { .. } => true,
+            Self::Unsettled { .. } | Self::Failed { .. } => false,
         }
     }
-}
 
-/// What every store must do, run against each.
-#[cfg(test)]
-pub(crate) mod contract {
-    use super::*;
-
-    async fn keys(store: &dyn Store, order: Order, limit: usize) -> Vec<Vec<u8>> {
-        let all = store.scan(Space::Psks, Bound::Unbounded, Bound::Unbounded, order, limit);
-        all.await.unwrap().into_iter().map(|(key, _)| key).collect()
-    }
-
-    pub(crate) async fn holds(store: &dyn Store) {
-        reads_what_was_written(store).await;
-        later_writes_of_one_list_win(store).await;
-        ranges_are_dropped(store).await;
-        scans_are_bounded_and_ordered(store).await;
-    }
-
-    async fn reads_what_was_written(store: &dyn Store) {
-        assert_eq!(store.get(Space::Meta, b"a").await.unwrap(), None);
-        let writes =
-            vec![Write::put(Space::Meta, b"a", b"1"), Write::put(Space::Entries, b"a", b"2")];
-        store.write(writes).await.unwrap();
-        let wanted = [Space::Meta, Space::Entries, Space::Agents].map(|s| (s, b"a".to_vec()));
-        let found = store.get_many(wanted.to_vec()).await.unwrap();
-        assert_eq!(found, [Some(b"1".to_vec()), Some(b"2".to_vec()), None]);
-        let delete = Write::delete(Space::Meta, b"a");
-        store.write(vec![delete]).await.unwrap();
-        assert_eq!(store.get(Space::Meta, b"a").await.unwrap(), None);
-    }
-
-    async fn later_writes_of_one_list_win(store: &dyn Store) {
-        let delete = Write::delete(Space::Meta, b"k");
-        let writes =
-            vec![Write::put(Space::Meta, b"k", b"1"), delete, Write::put(Space::Meta, b"k", b"3")];
-        store.write(writes).await.unwrap();
-        assert_eq!(store.get(Space::Meta, b"k").await.unwrap(), Some(b"3".to_vec()));
-        let below = Write::DeleteBelow { space: Space::Psks, key: b"m".to_vec() };
-        let writes =
-            vec![Write::put(Space::Psks, b"b", b"1"), below, Write::put(Space::Psks, b"c", b"1")];
-        store.write(writes).await.unwrap();
-        assert_eq!(keys(store, Order::Ascending, 9).await, [b"c"]);
-    }
-
-    async fn ranges_are_dropped(store: &dyn Store) {
-        let below = |key: &[u8]| Write::DeleteBelow { space: Space::Psks, key: key.to_vec() };
-        let fill = [b"a", b"b", b"d", b"e"].map(|key| Write::put(Space::Psks, key, b"x"));
-        store.write(fill.to_vec()).await.unwrap();
-        store.write(vec![below(b"d")]).await.unwrap();
-        assert_eq!(keys(store, Order::Ascending, 9).await, [b"d", b"e"]);
-        // A key below a range that was dropped before, as after a clock was set back.
-        store.write(vec![Write::put(Space::Psks, b"a", b"x")]).await.unwrap();
-        store.write(vec![below(b"e")]).await.unwrap();
-        assert_eq!(keys(store, Order::Ascending, 9).await, [b"e"]);
-    }
-
-    async fn scans_are_bounded_and_ordered(store: &dyn Store) {
-        let fill = [b"f", b"g", b"h"].map(|key| Write::put(Space::Psks, key, b"x"));
-        store.write(fill.to_vec()).await.unwrap();
-        assert_eq!(keys(store, Order::Ascending, 2).await, [b"e", b"f"]);
-        assert_eq!(keys(store, Order::Descending, 2).await, [b"h", b"g"]);
-        let (from, to) = (Bound::Excluded(b"e".to_vec()), Bound::Included(b"g".to_vec()));
-        let some = store.scan(Space::Psks, from, to, Order::Ascending, 9).await.unwrap();
-        assert_eq!(some.iter().map(|(key, _)| key.as_slice()).collect::<Vec<_>>(), [b"f", b"g"]);
+    /// Whether the next turn tells what was written, whatever that is.
+    #[must_use]
+    pub const fn settles(&self) -> bool {
+        self.untouched() || matches!(self, Self::Unsettled { .. })
     }
 }

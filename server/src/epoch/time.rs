@@ -61,6 +61,12 @@ impl LedgerTime {
         }
     }
 
+    /// Another server has seen `time`, and the store remembers it.
+    pub(crate) fn learn(&self, time: UnixTime) {
+        self.latest.fetch_max(time.as_secs(), Ordering::AcqRel);
+        self.committed.store(time.as_secs(), Ordering::Release);
+    }
+
     /// Starts again at `time`; the store remembers it.
     pub(crate) fn reset(&self, time: UnixTime) {
         self.latest.store(time.as_secs(), Ordering::Release);

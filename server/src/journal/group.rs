@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{Change, CommitError, Pending, Require};
 use crate::audit::record;
-use crate::store::{Space, Store, StoreError, Write, json, meta};
+use crate::store::{Space, StoreError, Turn, Write, json, meta};
 
 type Answer = oneshot::Sender<Result<Head, CommitError>>;
 
@@ -26,7 +26,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Assembles the group of `pending` changes, whose log continues after `head`. Those that
+    /// Assembles the group of `pending` changes within `turn`, whose log continues after `head`. Those that
     /// conflict are answered at once.
     ///
     /// # Errors
@@ -34,19 +34,14 @@ impl Group {
     /// [`StoreError`] if the store can't be read; every change is answered with it.
     pub(super) async fn assemble(
         pending: Vec<Pending>,
-        store: &dyn Store,
+        turn: &mut dyn Turn,
         head: Head,
         time: UnixTime,
     ) -> Result<Self, Failed> {
         let keys = required_keys(&pending);
-        let values = match store.get_many(keys.clone()).await {
+        let values = match turn.get_many(keys.clone()).await {
             Ok(values) => values,
-            Err(error) => {
-                return Err(Failed {
-                    error,
-                    waiting: pending.into_iter().map(|p| p.answer).collect(),
-                });
-            }
+            Err(error) => return Err(Failed::all(pending, error)),
         };
         let seen = keys.into_iter().zip(values).collect();
         let mut group = Self { seen, writes: Vec::new(), head, time, waiting: Vec::new() };
@@ -105,6 +100,11 @@ impl Group {
         self.waiting.len()
     }
 
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
     /// The end of the log once the group is written.
     pub(super) const fn head(&self) -> Head {
         self.head
@@ -142,6 +142,11 @@ pub(super) struct Failed {
 }
 
 impl Failed {
+    /// None of `pending` was so much as looked at, because of `error`.
+    pub(super) fn all(pending: Vec<Pending>, error: StoreError) -> Self {
+        Self { error, waiting: pending.into_iter().map(|pending| pending.answer).collect() }
+    }
+
     /// Tells everybody why.
     pub(super) fn tell(self) -> std::sync::Arc<StoreError> {
         let error = std::sync::Arc::new(self.error);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use claviger_core::audit::Head;
+use claviger_runtime::telemetry::Chain;
 use metrics::histogram;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -12,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::Pending;
-use super::group::Group;
+use super::group::{Failed, Group};
+use super::news::News;
 use super::witness::Witness;
 use crate::epoch::LedgerTime;
 use crate::storage::directory::DataDirectory;
-use crate::store::Store;
+use crate::store::{Space, Store, StoreError, Write, meta, parse};
 
 /// The most changes that share one write. A larger group saves no more syncs and makes the first
 /// one in it wait longer.
@@ -24,6 +26,17 @@ pub(super) const MAX_GROUP: usize = 1_024;
 
 /// How long nobody must have written, after the signal to stop, for the journal to end.
 const QUIET: Duration = Duration::from_millis(250);
+
+/// How soon a store is asked again that did not say what others wrote.
+const LATER: Duration = Duration::from_secs(1);
+
+/// What is to be done.
+enum Work {
+    /// These changes wait.
+    Write(Vec<Pending>),
+    /// Others may have written.
+    Look,
+}
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -33,6 +46,7 @@ pub(super) struct Writer {
     pub(super) witness: Witness,
     /// The end of the log as it is on disk.
     pub(super) announce: watch::Sender<Head>,
+    pub(super) news: News,
     /// Keeps other servers away for as long as this one writes.
     pub(super) _directory: DataDirectory,
 }
@@ -40,15 +54,22 @@ pub(super) struct Writer {
 impl Writer {
     /// Writes groups until nobody wants to write any more, then leaves the witness's last word.
     pub(super) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        while let Some(pending) = self.next_group(&stop).await {
-            self.write(pending).await?;
+        let store = Arc::clone(&self.store);
+        while let Some(work) = self.next(&*store, &stop).await {
+            match work {
+                Work::Write(pending) => self.write(&*store, pending).await?,
+                Work::Look => match store.news().await {
+                    Ok(news) => self.take_in(news)?,
+                    Err(error) => self.look_later(error).await?,
+                },
+            }
         }
         let head = *self.announce.borrow();
         self.witness.close(head).context("cannot write the witness")
     }
 
-    /// The changes that wait, as soon as there is one; `None` when it is time to end.
-    async fn next_group(&mut self, stop: &CancellationToken) -> Option<Vec<Pending>> {
+    /// What is to be done next; `None` when it is time to end.
+    async fn next(&mut self, store: &dyn Store, stop: &CancellationToken) -> Option<Work> {
         let mut pending = Vec::new();
         let quiet = async {
             stop.cancelled().await;
@@ -62,49 +83,89 @@ impl Writer {
                 self.pending.close();
                 self.pending.recv_many(&mut pending, MAX_GROUP).await;
             }
+            () = store.others() => return Some(Work::Look),
         }
-        (!pending.is_empty()).then_some(pending)
+        (!pending.is_empty()).then_some(Work::Write(pending))
     }
 
     /// Writes a group and answers it.
     ///
-    /// If the store may or may not have written, nobody knows where the log ends: the server has
-    /// to start again and look.
-    async fn write(&mut self, pending: Vec<Pending>) -> anyhow::Result<()> {
+    /// If the store may or may not have written, and will not tell, nobody knows where the log ends:
+    /// the server has to start again and look.
+    async fn write(&mut self, store: &dyn Store, pending: Vec<Pending>) -> anyhow::Result<()> {
         let began = Instant::now();
+        let turn = async {
+            let mut turn = store.turn().await?;
+            let news = turn.news().await?;
+            Ok((turn, news))
+        };
+        let (mut turn, news) = match turn.await {
+            Ok(turn) => turn,
+            Err(error) => return self.refuse(Failed::all(pending, error)),
+        };
+        self.take_in(news)?;
         let time = self.time.now();
         let head = *self.announce.borrow();
-        let mut group = match Group::assemble(pending, &*self.store, head, time).await {
+        let mut group = match Group::assemble(pending, &mut *turn, head, time).await {
             Ok(group) => group,
-            Err(failed) => {
-                warn!(error = %failed.tell(), "cannot read what changes require");
-                return Ok(());
-            }
+            Err(failed) => return self.refuse(failed),
         };
-        if group.len() == 0 {
+        if group.is_empty() {
+            group.succeed();
             return Ok(());
         }
         let due = self.time.uncommitted(time);
         let writes = group.take_writes(due);
-        if let Err(error) = self.store.write(writes).await {
-            let known = error.untouched();
-            let error = group.fail(error).tell();
-            anyhow::ensure!(known, "cannot tell where the log ends: {error}");
-            warn!(%error, "cannot write");
-            return Ok(());
+        if let Err(error) = turn.write(writes).await {
+            return self.refuse(group.fail(error));
         }
         self.time.committed(due);
         self.finish(group, began)
+    }
+
+    /// Answers those whose group was not written, as far as anybody knows.
+    fn refuse(&self, failed: Failed) -> anyhow::Result<()> {
+        let error = failed.tell();
+        anyhow::ensure!(error.settles(), "cannot tell where the log ends: {}", Chain(&*error));
+        warn!(error = %Chain(&*error), "cannot write");
+        Ok(())
+    }
+
+    /// Takes in what others have written: the end of the log and the time are where they left them.
+    fn take_in(&mut self, news: Vec<crate::store::Group>) -> anyhow::Result<()> {
+        for group in news {
+            for write in group.iter() {
+                let Write::Put { space: Space::Meta, key, value } = write else { continue };
+                match key.as_slice() {
+                    meta::HEAD => self.log_ends(parse(value)?)?,
+                    meta::TIME => self.time.learn(parse(value)?),
+                    _ => {}
+                }
+            }
+            self.news.tell(group);
+        }
+        Ok(())
+    }
+
+    fn log_ends(&mut self, head: Head) -> anyhow::Result<()> {
+        self.announce.send_replace(head);
+        self.witness.record(head).context("cannot write the witness")
+    }
+
+    /// The store does not tell what others wrote.
+    async fn look_later(&self, error: StoreError) -> anyhow::Result<()> {
+        anyhow::ensure!(error.settles(), "cannot tell what others wrote: {}", Chain(&error));
+        warn!(error = %Chain(&error), "cannot tell what others wrote; asking again in a second");
+        tokio::time::sleep(LATER).await;
+        Ok(())
     }
 
     fn finish(&mut self, group: Group, began: Instant) -> anyhow::Result<()> {
         histogram!("claviger_journal_group_changes")
             .record(f64::from(u32::try_from(group.len()).unwrap_or(u32::MAX)));
         histogram!("claviger_journal_commit_seconds").record(began.elapsed().as_secs_f64());
-        let head = group.head();
-        let witnessed = self.witness.record(head);
-        self.announce.send_replace(head);
+        let witnessed = self.log_ends(group.head());
         group.succeed();
-        witnessed.context("cannot write the witness")
+        witnessed
     }
 }

@@ -26,7 +26,7 @@ use crate::journal::{Change, Require};
 use crate::policy::Met;
 use crate::storage::fixture::{Life, NOW, TestClock, binding, issue, redemption, requester};
 use crate::store::memory::{Fault, MemoryStore};
-use crate::store::{Write, json};
+use crate::store::{Store as _, Write, json};
 
 /// A storage over a store in memory, with everything a test may want to disturb.
 struct World {
@@ -296,7 +296,7 @@ async fn what_has_expired_is_dropped_and_nothing_else() {
     world.clock.advance(299);
     world.sweep().await;
     assert_eq!(world.ledger().0.psks.used(), 1);
-    assert_eq!(count(&*world.store, Space::Psks).await.unwrap(), 1);
+    assert_eq!(world.store.count(Space::Psks).await.unwrap(), 1);
     redeem(world.ledger(), &kept, PskProof::IdentityOnly, 1).await.unwrap();
 }
 
@@ -310,7 +310,7 @@ async fn more_than_one_batch_is_dropped_in_one_round() {
     world.clock.advance(120);
     world.sweep().await;
     assert_eq!(world.ledger().0.psks.used(), 0);
-    assert_eq!(count(&*world.store, Space::Psks).await.unwrap(), 0);
+    assert_eq!(world.store.count(Space::Psks).await.unwrap(), 0);
 }
 
 fn token(text: &str) -> JoinToken {
@@ -371,7 +371,7 @@ async fn a_token_ends_with_its_time_and_with_its_epoch() {
     let refused = world.ledger().spend(&long, &holder(1)).await.unwrap_err();
     assert!(matches!(refused, SpendError::Unknown), "{refused}");
     world.sweep().await;
-    assert_eq!(count(&*world.store, Space::Tokens).await.unwrap(), 0);
+    assert_eq!(world.store.count(Space::Tokens).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -420,7 +420,7 @@ async fn the_count_is_right_though_a_caller_hangs_up() {
     }
     // The journal takes one after the other.
     ledger.mint(issue(binding(60)), Met::nothing()).await.unwrap();
-    assert_eq!(count(&*world.store, Space::Psks).await.unwrap(), 2);
-    assert_eq!(count(&*world.store, Space::Tokens).await.unwrap(), 1);
+    assert_eq!(world.store.count(Space::Psks).await.unwrap(), 2);
+    assert_eq!(world.store.count(Space::Tokens).await.unwrap(), 1);
     assert_eq!((ledger.0.psks.used(), ledger.0.tokens.used()), (2, 1));
 }

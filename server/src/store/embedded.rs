@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use tokio::task::spawn_blocking;
 
-use super::{Order, Pair, Space, Store, StoreError, Write, meta};
+use super::{Group, Order, Pair, Space, Store, StoreError, Turn, Write, meta};
 
 /// The store in one directory.
 #[derive(Clone)]
@@ -346,8 +346,30 @@ impl Store for EmbeddedStore {
         self.call("read", move |engine| engine.scan(space, (from, to), order, limit)).await
     }
 
-    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.call("write", move |engine| engine.write(writes)).await
+    async fn turn(&self) -> Result<Box<dyn Turn + '_>, StoreError> {
+        Ok(Box::new(OnlyTurn(self)))
+    }
+}
+
+/// It is always the turn of whoever has the data directory.
+#[derive(Debug)]
+struct OnlyTurn<'s>(&'s EmbeddedStore);
+
+#[async_trait]
+impl Turn for OnlyTurn<'_> {
+    async fn news(&mut self) -> Result<Vec<Group>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn get_many(
+        &mut self,
+        keys: Vec<(Space, Vec<u8>)>,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.0.get_many(keys).await
+    }
+
+    async fn write(self: Box<Self>, writes: Vec<Write>) -> Result<(), StoreError> {
+        self.0.call("write", move |engine| engine.write(writes)).await
     }
 }
 

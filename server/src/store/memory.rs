@@ -1,12 +1,16 @@
-//! A store for tests: everything in memory, and a disk that fails when told to.
+//! A store for tests: everything in memory, a disk that fails when told to, and others who write to it
+//! when they have joined.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Order, Pair, Space, Store, StoreError, Write};
+use tokio::sync::Notify;
+
+use super::{Group, Order, Pair, Space, Store, StoreError, Turn, Write};
 
 /// How the next writes go wrong.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -18,17 +22,34 @@ pub(crate) enum Fault {
     Full,
     /// The write happens, and an error is reported.
     AfterWriting,
+    /// The write happens, and it is reported that nobody knows yet.
+    Unsettled,
 }
 
 #[derive(Debug, Default)]
 struct Contents {
     pairs: BTreeMap<(Space, Vec<u8>), Vec<u8>>,
+    /// All that was ever written.
+    groups: Vec<Group>,
     fault: Fault,
 }
 
-/// The fake.
+/// What all handles share.
 #[derive(Debug, Default)]
-pub(crate) struct MemoryStore(Mutex<Contents>);
+struct Shared {
+    contents: Mutex<Contents>,
+    /// Held by whose turn it is.
+    turn: tokio::sync::Mutex<()>,
+    written: Notify,
+}
+
+/// The fake: the handle of one server.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryStore {
+    shared: Arc<Shared>,
+    /// How many groups this server knows of.
+    seen: AtomicUsize,
+}
 
 impl MemoryStore {
     /// From now on, writes go wrong like this.
@@ -39,11 +60,25 @@ impl MemoryStore {
     /// A store with the same contents, as a backup would have them.
     pub(crate) fn copy(&self) -> Self {
         let pairs = self.contents().pairs.clone();
-        Self(Mutex::new(Contents { pairs, fault: Fault::None }))
+        let contents = Contents { pairs, ..Contents::default() };
+        let shared = Shared { contents: Mutex::new(contents), ..Shared::default() };
+        Self { shared: Arc::new(shared), seen: AtomicUsize::default() }
+    }
+
+    /// The same store, for another server.
+    pub(crate) fn join(&self) -> Self {
+        let seen = self.contents().groups.len().into();
+        Self { shared: Arc::clone(&self.shared), seen }
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_news(&self) -> Vec<Group> {
+        let contents = self.contents();
+        let seen = self.seen.swap(contents.groups.len(), Ordering::SeqCst);
+        contents.groups[seen..].to_vec()
     }
 }
 
@@ -81,11 +116,52 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        let mut contents = self.contents();
+    async fn turn(&self) -> Result<Box<dyn Turn + '_>, StoreError> {
+        let guard = self.shared.turn.lock().await;
+        Ok(Box::new(MemoryTurn { store: self, _guard: guard }))
+    }
+
+    fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
+    }
+
+    async fn others(&self) {
+        let written = self.shared.written.notified();
+        if self.seen.load(Ordering::SeqCst) == self.contents().groups.len() {
+            written.await;
+        }
+    }
+
+    async fn news(&self) -> Result<Vec<Group>, StoreError> {
+        Ok(self.take_news())
+    }
+}
+
+#[derive(Debug)]
+struct MemoryTurn<'s> {
+    store: &'s MemoryStore,
+    _guard: tokio::sync::MutexGuard<'s, ()>,
+}
+
+#[async_trait]
+impl Turn for MemoryTurn<'_> {
+    async fn news(&mut self) -> Result<Vec<Group>, StoreError> {
+        Ok(self.store.take_news())
+    }
+
+    async fn get_many(
+        &mut self,
+        keys: Vec<(Space, Vec<u8>)>,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.store.get_many(keys).await
+    }
+
+    async fn write(self: Box<Self>, writes: Vec<Write>) -> Result<(), StoreError> {
+        let mut contents = self.store.contents();
         if contents.fault == Fault::Full {
             return Err(StoreError::Full { free: 0, reserve: 1 });
         }
+        contents.groups.push(writes.clone().into());
         for write in writes {
             match write {
                 Write::Put { space, key, value } => {
@@ -99,9 +175,14 @@ impl Store for MemoryStore {
                 }
             }
         }
+        self.store.shared.written.notify_waiters();
         match contents.fault {
-            Fault::None | Fault::Full => Ok(()),
+            Fault::None | Fault::Full => {
+                self.store.seen.store(contents.groups.len(), Ordering::SeqCst);
+                Ok(())
+            }
             Fault::AfterWriting => Err(StoreError::failed("sync", "the disk went away")),
+            Fault::Unsettled => Err(StoreError::Unsettled { source: "the line is cut".into() }),
         }
     }
 }

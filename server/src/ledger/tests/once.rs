@@ -76,7 +76,7 @@ async fn it_is_forgotten_when_nobody_believes_it_any_more() {
     assert_eq!(world.ledger().0.once.used(), 1, "it ends with this second, not before");
     world.clock.advance(1);
     world.sweep().await;
-    assert_eq!(count(&*world.store, Space::Once).await.unwrap(), 0);
+    assert_eq!(world.store.count(Space::Once).await.unwrap(), 0);
     assert_eq!(world.ledger().0.once.used(), 0);
 }
 

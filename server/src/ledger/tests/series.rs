@@ -147,7 +147,7 @@ async fn a_series_is_remembered_for_long_after_its_last_key() {
 
     world.clock.advance(week + 1);
     world.sweep().await;
-    assert_eq!(count(&*world.store, Space::Series).await.unwrap(), 0);
+    assert_eq!(world.store.count(Space::Series).await.unwrap(), 0);
     assert_eq!(world.ledger().0.series.len(), 0);
     mint(world.ledger(), of("train", 1, now + week + 60)).await.unwrap();
 }
