@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claviger_core::time::SystemClock;
+use claviger_runtime::memory;
 use claviger_runtime::settings::Problems;
 use claviger_runtime::tasks::{Drain, ShutdownSignals, Tasks};
 use claviger_runtime::telemetry::{self, LogConfig};
@@ -26,6 +27,7 @@ pub(crate) async fn server(path: &Path) -> Result<(), Failure> {
 
     let config = Config::load(path).map_err(|problems| misconfigured(path, &problems))?;
     log(config.log)?;
+    confine(memory::close());
     for warning in &config.warnings {
         tracing::warn!(%warning, "configuration");
     }
@@ -46,6 +48,7 @@ pub(crate) async fn agent(path: &Path) -> Result<(), Failure> {
 
     let config = Config::load(path).map_err(|problems| misconfigured(path, &problems))?;
     log(config.log)?;
+    confine(memory::close());
     serve(async |tasks| {
         let clock = Arc::new(SystemClock);
         let running =
@@ -68,6 +71,8 @@ pub(crate) async fn shim(
 
     let config = Config::load(path).map_err(|problems| misconfigured(path, &problems))?;
     log(config.log)?;
+    // The agent has to be able to look at it.
+    confine(memory::forbid_core_dumps());
     room_for(config.limits.connections);
     let socket = socket.path_or(config.socket.as_deref());
     serve(async |tasks| {
@@ -81,6 +86,14 @@ pub(crate) async fn shim(
         Ok(())
     })
     .await
+}
+
+/// Says so if what is in memory may get out of it: better so than no server.
+#[cfg(any(feature = "server", feature = "agent", feature = "shim"))]
+fn confine(confined: std::io::Result<()>) {
+    if let Err(error) = confined {
+        tracing::warn!(%error, "a core dump of this process would have its secrets in it");
+    }
 }
 
 /// Makes room for `connections`, each of which takes two file descriptors, or says that there is not

@@ -15,11 +15,13 @@
 //! | [`seal`]        | secrets sealed to the key of an enclave                                        |
 //! | [`tls`]         | TLS 1.3 between live X.509-SVIDs, and the validation of an X.509-SVID        |
 //! | [`descriptors`] | how many connections the process may have open                               |
+//! | [`memory`]      | keeping what is in memory out of dumps, debuggers and others' files          |
 
 pub mod accept;
 pub mod descriptors;
 pub mod health;
 pub mod http;
+pub mod memory;
 pub mod place;
 pub mod seal;
 pub mod settings;

@@ -139,16 +139,16 @@ impl Drop for Room {
 /// There is too much to do. Nothing was done, so it can be tried again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{why}; try again in {} ms", .wait.as_millis())]
-pub(crate) struct Overload {
+pub struct Overload {
     /// Of what there was too much.
-    pub(crate) why: Why,
+    pub why: Why,
     /// How long it makes no sense to ask again.
-    pub(crate) wait: Duration,
+    pub wait: Duration,
 }
 
 /// Of what there was too much.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Why {
+pub enum Why {
     /// One caller asks too often.
     Caller,
     /// Too many credentials for one identity.

@@ -175,6 +175,43 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// What server and agent say of themselves, and where.
+#[derive(Clone, Copy, Debug)]
+enum Log {
+    /// What is amiss, where the test says it.
+    Inherited,
+    /// Everything, in files. Whoever reads them wants to know what gets out, so nothing helps to keep it
+    /// in: the umask is 0.
+    Everything,
+}
+
+impl Log {
+    /// The levels of server and agent.
+    const fn levels(self) -> [&'static str; 2] {
+        match self {
+            Self::Inherited => ["warn", "error"],
+            Self::Everything => ["trace", "trace"],
+        }
+    }
+
+    fn spawn(self, claviger: &Claviger, what: &str, dir: &Path) -> Child {
+        let config = dir.join(format!("{what}.toml"));
+        let args = [OsStr::new(what), OsStr::new("run"), OsStr::new("--config"), config.as_ref()];
+        let mut command = match self {
+            Self::Inherited => claviger.command(args),
+            Self::Everything => {
+                let file = dir.join(format!("{what}.log"));
+                let file = fs::File::options().create(true).append(true).open(file).unwrap();
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "umask 0 && exec \"$0\" \"$@\""]).arg(&claviger.0).args(args);
+                shell.stdin(Stdio::null()).stderr(file).kill_on_drop(true);
+                shell
+            }
+        };
+        command.spawn().expect("process starts")
+    }
+}
+
 /// A server and an agent as processes of their own, so that the server can be killed.
 #[derive(Debug)]
 pub struct Deployment {
@@ -183,6 +220,7 @@ pub struct Deployment {
     agent_program: Claviger,
     dir: TempDir,
     server_address: String,
+    log: Log,
     server: Child,
     agent: Option<Child>,
     /// Those that were added.
@@ -218,12 +256,32 @@ impl Deployment {
         agent_program: &Claviger,
         more: &str,
     ) -> Self {
+        Self::start_logging(claviger, agent_program, more, Log::Inherited).await
+    }
+
+    /// Starts both under a umask that takes nothing away, each with a log of everything: `server.log` and
+    /// `agent.log` in [`Self::dir`].
+    ///
+    /// # Panics
+    ///
+    /// If either does not become ready.
+    pub async fn start_talkative(claviger: &Claviger) -> Self {
+        Self::start_logging(claviger, claviger, "", Log::Everything).await
+    }
+
+    async fn start_logging(
+        claviger: &Claviger,
+        agent_program: &Claviger,
+        more: &str,
+        log: Log,
+    ) -> Self {
         let dir = TempDir::new().unwrap();
+        let [server_level, agent_level] = log.levels();
         let port = free_port();
         let at = |name: &str| dir.path().join(name).display().to_string();
         let server = format!(
             "trust-domain = \"example.org\"\ndata-dir = \"{}\"\nlisten = \"127.0.0.1:{port}\"\n\
-             admin-socket = \"{}\"\n[log]\nlevel = \"warn\"\n{more}",
+             admin-socket = \"{}\"\n[log]\nlevel = \"{server_level}\"\n{more}",
             at("server"),
             at("server.sock"),
         );
@@ -231,14 +289,14 @@ impl Deployment {
         let agent = format!(
             "trust-domain = \"example.org\"\nserver-address = \"127.0.0.1:{port}\"\n\
              data-dir = \"{}\"\nsocket-path = \"{}\"\ntrust-bundle-path = \"{}\"\n\
-             join-token-file = \"{}\"\n[log]\nlevel = \"error\"\n",
+             join-token-file = \"{}\"\n[log]\nlevel = \"{agent_level}\"\n",
             at("agent"),
             at("agent.sock"),
             at("bundle.pem"),
             at("token"),
         );
         fs::write(dir.path().join("agent.toml"), agent).unwrap();
-        let server = Self::spawn(claviger, "server", dir.path());
+        let server = log.spawn(claviger, "server", dir.path());
         let (claviger, agent_program) = (claviger.clone(), agent_program.clone());
         let server_address = format!("127.0.0.1:{port}");
         let mut deployment = Self {
@@ -247,18 +305,13 @@ impl Deployment {
             dir,
             server_address,
             server,
+            log,
             agent: None,
             others: Vec::new(),
         };
         deployment.server_ready().await;
         deployment.start_agent().await;
         deployment
-    }
-
-    fn spawn(claviger: &Claviger, what: &str, dir: &Path) -> Child {
-        let config = dir.join(format!("{what}.toml"));
-        let args = [OsStr::new(what), OsStr::new("run"), OsStr::new("--config"), config.as_ref()];
-        claviger.command(args).spawn().expect("process starts")
     }
 
     async fn start_agent(&mut self) {
@@ -270,8 +323,14 @@ impl Deployment {
         let bundle = self.claviger.run(args).await;
         assert!(bundle.status.success());
         fs::write(self.dir.path().join("bundle.pem"), bundle.stdout).unwrap();
-        self.agent = Some(Self::spawn(&self.agent_program, "agent", self.dir.path()));
+        self.agent = Some(self.log.spawn(&self.agent_program, "agent", self.dir.path()));
         self.agent_ready().await;
+    }
+
+    /// Where everything is that the two keep.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Starts another agent, with a directory, a socket and a join token of its own, and waits until
@@ -400,7 +459,7 @@ impl Deployment {
     ///
     /// If it does not become ready.
     pub async fn start_server(&mut self) {
-        self.server = Self::spawn(&self.claviger, "server", self.dir.path());
+        self.server = self.log.spawn(&self.claviger, "server", self.dir.path());
         self.server_ready().await;
     }
 
@@ -411,7 +470,7 @@ impl Deployment {
     /// If it does not become ready.
     pub async fn restart_agent(&mut self) {
         terminate(self.agent.as_mut().expect("agent runs")).await;
-        self.agent = Some(Self::spawn(&self.agent_program, "agent", self.dir.path()));
+        self.agent = Some(self.log.spawn(&self.agent_program, "agent", self.dir.path()));
         self.agent_ready().await;
     }
 

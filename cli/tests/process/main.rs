@@ -19,6 +19,7 @@ mod kill;
 mod outage;
 mod quarantine;
 mod revocation;
+mod secrets;
 mod shim;
 mod tokens;
 mod tunnels;
