@@ -113,9 +113,9 @@ async fn no_secret_gets_into_logs_the_audit_log_the_store_or_proc() {
     // One that was not used. One that was is worth nothing, and the agent's name has it, as with SPIRE.
     let join_token = deployment.admin(&["token", "generate"]).await;
     let join_token = join_token.get("value").and_then(serde_json::Value::as_str).unwrap();
-    let authority = files(&deployment.dir().join("server/keys")).into_iter().map(|path| {
-        Canary::key("a key of the server", secret_part(&fs::read(path).unwrap()))
-    });
+    let authority = files(&deployment.dir().join("server/keys"))
+        .into_iter()
+        .map(|path| Canary::key("a key of the server", secret_part(&fs::read(path).unwrap())));
     let canaries: Vec<_> = [
         Canary::key("a one-time key", &psk),
         Canary::key("the key of an X.509-SVID", secret_part(&svids[0].x509_svid_key)),
