@@ -23,7 +23,7 @@
 //! | how much an identity is risked, and whether it is in quarantine | [`standing`] |
 //! | which policies are in force, in the server's signed words | [`policies`] |
 //! | permission to act, and proof that it was written down | [`grant`] |
-//! | the audit log: events, hash chain, checkpoints | [`audit`] |
+//! | the audit log: events, Merkle tree, proofs, signed checkpoints | [`audit`] |
 //! | what ties a sealed secret to the evidence that earned it | [`seal`] |
 //! | key material that must not leak | [`secret`] |
 //! | points in time | [`time`] |
