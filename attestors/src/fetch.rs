@@ -19,7 +19,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Method, RequestBuilder, StatusCode, redirect};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect};
 use rustls::crypto::aws_lc_rs;
 use zeroize::Zeroizing;
 
@@ -117,7 +117,7 @@ impl Fetch {
         endpoint: &Endpoint,
         header: &'static str,
     ) -> Result<(Zeroizing<Vec<u8>>, Option<String>), FetchError> {
-        let Answer { headers, body } = self.request(Method::GET, endpoint, &[]).await?;
+        let Answer { headers, body, .. } = self.request(Method::GET, endpoint, &[]).await?;
         let value = headers.get(header).and_then(|value| value.to_str().ok());
         Ok((body, value.map(ToOwned::to_owned)))
     }
@@ -148,6 +148,21 @@ impl Fetch {
         let request = self.client.request(Method::POST, endpoint.url().clone());
         let request = request.header(CONTENT_TYPE, "application/json").body(json);
         self.send(endpoint, answer(request)).await.map(|answer| answer.body)
+    }
+
+    /// What a POST of `text` is answered: the status and the body, whatever the status is.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`] if there is no complete answer in time, or if it is too long.
+    pub async fn post_text(
+        &self,
+        endpoint: &Endpoint,
+        text: String,
+    ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), FetchError> {
+        let request = self.client.request(Method::POST, endpoint.url().clone());
+        let request = request.header(CONTENT_TYPE, "text/plain; charset=utf-8").body(text);
+        self.send(endpoint, any_answer(request)).await.map(|answer| (answer.status, answer.body))
     }
 
     async fn request(
@@ -188,12 +203,21 @@ impl Fetch {
     }
 }
 
-/// What `request` is answered.
+/// What `request` is answered, if that is a 200.
 async fn answer(request: RequestBuilder) -> Result<Answer, Problem> {
-    let mut answer = request.send().await?;
+    let answer = request.send().await?;
     if answer.status() != StatusCode::OK {
         return Err(Problem::Status(answer.status()));
     }
+    read(answer).await
+}
+
+/// What `request` is answered.
+async fn any_answer(request: RequestBuilder) -> Result<Answer, Problem> {
+    read(request.send().await?).await
+}
+
+async fn read(mut answer: Response) -> Result<Answer, Problem> {
     // What the server says about the length is a hint. Room for it keeps a secret in one place.
     let announced = answer.content_length().and_then(|length| usize::try_from(length).ok());
     let mut body = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(0).min(MAX_BODY)));
@@ -203,11 +227,12 @@ async fn answer(request: RequestBuilder) -> Result<Answer, Problem> {
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { headers: std::mem::take(answer.headers_mut()), body })
+    Ok(Answer { status: answer.status(), headers: std::mem::take(answer.headers_mut()), body })
 }
 
-/// A 200.
+/// An answer that is complete.
 struct Answer {
+    status: StatusCode,
     headers: HeaderMap,
     body: Zeroizing<Vec<u8>>,
 }

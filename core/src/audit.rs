@@ -13,6 +13,7 @@
 //! | that a record is in the log, that a log continues another | [`proof`] |
 //! | signatures on text (signed-note, tlog-cosignature) | [`note`] |
 //! | how far the log goes, signed (tlog-checkpoint) | [`checkpoint`] |
+//! | checking a whole log | [`verifier`] |
 //! | a record with its proof, in one file (tlog-proof) | [`receipt`] |
 
 pub mod checkpoint;
@@ -22,7 +23,9 @@ pub mod proof;
 pub mod receipt;
 pub mod tile;
 pub mod tree;
+pub mod verifier;
 
 pub use checkpoint::{Checkpoint, SignedCheckpoint};
 pub use event::{Body, Event};
 pub use tree::{Edge, Head, Sequence, TreeHash};
+pub use verifier::{BrokenLog, Verifier};

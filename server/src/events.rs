@@ -47,7 +47,7 @@ pub fn start(config: &EventsConfig, journal: &Journal, tasks: &Tasks) -> Result<
         return Ok(());
     }
     let head = journal.head();
-    let next = head.borrow().sequence.saturating_add(1);
+    let next = head.borrow().size.saturating_add(1);
     let follow = Follow::new(Arc::clone(journal.store()), head, next);
     tasks.spawn("events", |_ends_with_the_journal| tell(follow, queues));
     Ok(())

@@ -26,6 +26,7 @@ mod writer;
 
 use std::sync::Arc;
 
+use claviger_core::audit::tile::Growth;
 use claviger_core::audit::{Event, Head};
 use claviger_core::grant::{Grant, IssueEar, IssueJwt, IssueWit, IssueX509, IssueX509Ca, Recorded};
 use claviger_core::policies::PoliciesContents;
@@ -129,22 +130,23 @@ struct Pending {
 const QUEUE: usize = 4 * MAX_GROUP;
 
 impl Journal {
-    /// Starts the task. `head` is the end of the log in `store`; nobody else has the `directory`
+    /// Starts the task. `tree` is that of the log in `store`; nobody else has the `directory`
     /// until the task has ended.
     pub(crate) fn start(
         store: Arc<dyn Store>,
-        head: Head,
+        tree: Growth,
         time: Arc<LedgerTime>,
         (witness, directory): (Witness, DataDirectory),
         tasks: &Tasks,
     ) -> Self {
         let (queue, pending) = mpsc::channel(QUEUE);
-        let (announce, head) = watch::channel(head);
+        let (announce, head) = watch::channel(tree.head());
         let writer = Writer {
             pending,
             store: Arc::clone(&store),
             time,
             witness,
+            tree,
             announce,
             news: News::default(),
             _directory: directory,
@@ -154,7 +156,8 @@ impl Journal {
         Self { queue, head, store, news }
     }
 
-    /// Makes `change` happen. It is durable when this returns, and the head covers its events.
+    /// Makes `change` happen. It is durable when this returns; the head covers its events and
+    /// those of the changes that were written with it.
     ///
     /// The change may happen even if the caller stops waiting.
     ///

@@ -26,6 +26,7 @@ use claviger_runtime::tasks::Tasks;
 use crate::audit::Checkpoints;
 use crate::audit::check::{CheckError, check_end};
 use crate::audit::checkpoint::KeyError;
+use crate::audit::migrate::migrate;
 use crate::epoch::root::Roots;
 use crate::epoch::{Doubt, Epochs, FenceError, LedgerTime, proof};
 use crate::journal::witness::{BootId, Witness};
@@ -141,8 +142,10 @@ impl Storage {
     ) -> Result<Self, OpenError> {
         let path = directory.path().to_path_buf();
         let unreadable = |source| OpenError::Unreadable { path: path.clone(), source };
-        let head = check_end(&*store).await;
-        let head = head.map_err(|source| OpenError::Log { path: path.clone(), source })?;
+        let damaged = |source| OpenError::Log { path: path.clone(), source };
+        let migrated = migrate(&*store).await.map_err(damaged)?;
+        let tree = check_end(&*store).await.map_err(damaged)?;
+        let head = tree.head();
 
         let file = path.join("witness");
         let silent = |source| OpenError::Witness { path: file.clone(), source };
@@ -151,7 +154,7 @@ impl Storage {
         let time = stored_time(&*store).await.map_err(unreadable)?;
         let time = Arc::new(LedgerTime::new(clock, time));
         let doubt = proof::examine(&*store, head, testimony).await.map_err(unreadable)?;
-        let doubt = doubt.or_else(|| {
+        let doubt = migrated.then_some(Doubt::Migrated).or(doubt).or_else(|| {
             time.behind().map(|behind| Doubt::ClockSetBack { seconds: behind.as_secs() })
         });
 
@@ -161,7 +164,7 @@ impl Storage {
         }
         let journal = {
             let guard = (witness, directory.clone());
-            Journal::start(store, head, Arc::clone(&time), guard, tasks)
+            Journal::start(store, tree, Arc::clone(&time), guard, tasks)
         };
         let roots = Roots::new(directory.keys());
         let epochs = Epochs::open(journal.clone(), roots, Arc::clone(&time), doubt).await?;

@@ -42,8 +42,11 @@ pub enum Space {
     Tokens,
     /// PSK records, by serial: the keys that expire first come first.
     Psks,
-    /// The audit log, by sequence number: a record's hash, then its body.
+    /// The audit log: bodies of records, by sequence number (eight big-endian bytes).
     Audit,
+    /// The Merkle tree above the audit log: hashes by level (one byte) and number of the tile (eight
+    /// big-endian bytes). Those of level 0 are here once they are full.
+    Tiles,
     /// What was used once and is nobody's PSK or join token: the second at which it would have ended
     /// (eight big-endian bytes), then a digest of its name. What ends first comes first.
     Once,
@@ -67,13 +70,14 @@ pub enum Space {
 
 impl Space {
     /// Every space.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Meta,
         Self::Entries,
         Self::Agents,
         Self::Tokens,
         Self::Psks,
         Self::Audit,
+        Self::Tiles,
         Self::Once,
         Self::Authorities,
         Self::Standings,
@@ -93,6 +97,7 @@ impl Space {
             Self::Tokens => "tokens",
             Self::Psks => "psks",
             Self::Audit => "audit",
+            Self::Tiles => "tiles",
             Self::Once => "once",
             Self::Authorities => "authorities",
             Self::Standings => "standings",
@@ -111,7 +116,11 @@ pub mod meta {
     /// When that epoch began, in seconds: what happened before, nobody remembers for certain.
     pub const SINCE: &[u8] = b"since";
     /// The head of the audit log, as the last group of writes left it.
-    pub const HEAD: &[u8] = b"head";
+    pub const HEAD: &[u8] = b"tree";
+    /// The end of a log of the first versions, which was a chain of hashes.
+    pub const CHAIN: &[u8] = b"head";
+    /// How much of such a log was made part of a tree.
+    pub const MIGRATED: &[u8] = b"migrated";
     /// The latest ledger time that was committed, in seconds.
     pub const TIME: &[u8] = b"time";
     /// The number of the newest change to how identities stand.

@@ -90,17 +90,9 @@ early = extract(bytes(32), bytes([1]) * 32)
 binder_key = label(early, b"ext binder", hashlib.sha256(b"").digest())
 binder = hmac.new(label(binder_key, b"finished", b""), bytes([2]) * 32, hashlib.sha256).digest()
 
-# The audit chain: SHA-256(LP(label) seq prev body).
+# A record, and its hash as a leaf of the audit log's tree (RFC 6962, section 2.1).
 body = b'{"time":1800000000,"event":"server_started","epoch":1}'
-link = hashlib.sha256(lp(b"claviger audit v1") + struct.pack(">Q", 1) + bytes(32) + body).digest()
-# A checkpoint: LP(label) LP(trust domain) epoch seq hash time.
-checkpoint = (
-    lp(b"claviger checkpoint v1")
-    + lp(b"example.org")
-    + struct.pack(">QQ", 3, 42)
-    + bytes([6]) * 32
-    + struct.pack(">Q", 1_800_000_000)
-)
+leaf = hashlib.sha256(b"\0" + body).digest()
 
 vectors = {
     "identity": "p1." + base64.urlsafe_b64encode(identity).decode().rstrip("="),
@@ -112,8 +104,7 @@ vectors = {
     **{f"machine_key_{bits}": machine_key(bits).hex() for bits in (64, 256, 1_024)},
     "binder": binder.hex(),
     "audit_body": body.decode(),
-    "audit_link": link.hex(),
-    "checkpoint": checkpoint.hex(),
+    "audit_leaf": leaf.hex(),
 }
 path = pathlib.Path(__file__).with_suffix(".json")
 path.write_text(json.dumps(vectors, indent=2) + "\n")

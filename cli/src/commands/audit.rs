@@ -5,6 +5,7 @@ mod export;
 mod phrases;
 mod record;
 mod replay;
+mod signed;
 mod tail;
 mod verify;
 
@@ -18,10 +19,11 @@ use crate::failure::Failure;
 pub(crate) enum Command {
     /// Proves that the log is whole and unchanged
     #[command(
-        long_about = "Proves that the log is whole and unchanged: every record's hash covers \
-        the one before, and the server signs how far it went. With --file an export is checked \
-        without any server.\n\n\
-        Example:\n  claviger audit verify"
+        long_about = "Proves that the log is whole and unchanged: all its records together have the \
+        Merkle root that the server signs in its checkpoint, and, with --since, the first of them that \
+        of an older checkpoint. With --file an export is checked without any server. Name the key that \
+        you trust with --key; otherwise the one is used that comes with the checkpoint.\n\n\
+        Example:\n  claviger audit verify --since yesterday.checkpoint"
     )]
     Verify(verify::Verify),
     /// Shows the newest records
@@ -33,8 +35,8 @@ pub(crate) enum Command {
     Tail(tail::Tail),
     /// Writes the whole log as JSON lines
     #[command(long_about = "Writes the whole log as JSON lines, each \
-        {\"seq\":1,\"prev\":\"hex\",\"hash\":\"hex\",\"body\":{…}}, where the body is what is \
-        hashed, byte for byte.\n\n\
+        {\"seq\":1,\"hash\":\"hex\",\"body\":{…}}, where the body is what is hashed, byte for byte, \
+        and a last line with the signed checkpoint over all of them.\n\n\
         Example:\n  claviger audit export --file audit.jsonl")]
     Export(export::Export),
     /// Decides again what was decided, and tells what differs

@@ -35,7 +35,7 @@ pub(super) async fn settle(
             return Err(holder.unexpected("an audit log without the key", &report));
         }
         let records = verified.records;
-        Ok(((), format!("audit log: {records} records, chain and signature valid, no key in it")))
+        Ok(((), format!("audit log: {records} records, tree and signature valid, no key in it")))
     };
     stage.step("the audit log is verified", act).await
 }

@@ -598,6 +598,19 @@ mod tests {
         Action, Context, Decision, Obligations, Parameter, Party, Question, Resource, Verdict,
     };
 
+    /// Computed with Python's `hashlib`; see `tests/vectors/psk.py`.
+    #[test]
+    fn layouts_are_pinned() {
+        let vectors = include_str!("../../../tests/vectors/psk.json");
+        let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+        let time = UnixTime::from_secs(1_800_000_000);
+        let body = Body { time, event: Event::ServerStarted { epoch: 1 } };
+        let body = serde_json::to_string(&body).unwrap();
+        assert_eq!(body, vectors["audit_body"].as_str().unwrap());
+        let leaf = crate::audit::TreeHash::of_leaf(body.as_bytes());
+        assert_eq!(leaf.to_string(), vectors["audit_leaf"].as_str().unwrap());
+    }
+
     #[test]
     fn records_of_the_first_version_are_of_certificates() {
         let key = "00".repeat(32);

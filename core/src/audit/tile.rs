@@ -94,8 +94,13 @@ struct Open {
 }
 
 impl Growth {
-    /// The tree of `size` leaves whose tiles that are not full are these, from level 0 up; levels that
-    /// have none are empty. `None` if the tiles do not fit the size.
+    /// The tiles that are not full in a tree of `size` leaves, from level 0 up; some have no hashes.
+    pub fn open_tiles(size: u64) -> impl Iterator<Item = TileId> {
+        (0..TileId::LEVELS).map(move |level| TileId { level, index: on_level(size, level) / 256 })
+    }
+
+    /// The tree of `size` leaves whose tiles that are not full are these, as [`Self::open_tiles`]
+    /// names them. `None` if the tiles do not fit the size.
     #[must_use]
     pub fn resume(size: u64, tiles: Vec<Vec<TreeHash>>) -> Option<Self> {
         let open = |hashes: Vec<TreeHash>| Open { edge: hashes.iter().copied().collect(), hashes };
@@ -204,9 +209,8 @@ mod tests {
             if n % 509 == 0 || n > 65_500 && n < 65_600 {
                 assert_eq!(growth.head(), edge.head());
                 stored.extend(growth.take_changed());
-                let tiles = (0..TileId::LEVELS).map(|level| {
-                    let at = TileId { level, index: on_level(n, level) / 256 };
-                    if level == 0 {
+                let tiles = Growth::open_tiles(n).map(|at| {
+                    if at.level == 0 {
                         return (n / 256 * 256..n).map(leaf).collect();
                     }
                     let open = stored.get(&at).filter(|tile| tile.len() < WIDTH);

@@ -155,9 +155,9 @@ async fn a_banned_agent_serves_nobody_and_says_so() {
 async fn the_newest_checkpoint_is_remembered() {
     let (world, agent, _client) = World::with(vec![ours("a")]).await;
     agent.stop().await;
-    let path = world.socket().with_file_name("agent").join("checkpoint.json");
+    let path = world.socket().with_file_name("agent").join("witnessed.json");
     let text = std::fs::read_to_string(path).unwrap();
-    assert!(text.contains("\"sequence\": 2"), "{text}");
+    assert!(text.contains(r"example.org/audit\n2\n"), "{text}");
 }
 
 #[tokio::test]

@@ -7,10 +7,10 @@
 use std::future::pending;
 use std::time::Duration;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
-use claviger_core::audit::{Checkpoint, Head, Link};
+use claviger_core::audit::checkpoint::OpenError;
+use claviger_core::audit::note::{ParseKeyError, VerifierKey};
+use claviger_core::audit::{Checkpoint, SignedCheckpoint};
 use claviger_core::id::TrustDomain;
-use claviger_core::time::UnixTime;
 use claviger_proto::claviger::agent::v1 as wire;
 use claviger_runtime::telemetry::Chain;
 use serde::{Deserialize, Serialize};
@@ -20,10 +20,11 @@ use tracing::{error, info};
 use crate::files::{DataDir, DataDirError};
 use crate::metrics;
 
-const FILE: &str = "checkpoint.json";
+/// Not `checkpoint.json`: that is what the first versions kept, of a log that was no tree.
+const FILE: &str = "witnessed.json";
 
-/// Larger than any key or signature of ours, in bytes.
-const MAX_PART: usize = 256;
+/// Longer than any checkpoint of ours with the signatures of its witnesses, in bytes.
+const MAX_NOTE: usize = 16 << 10;
 
 /// The file is written at most this often. A crash in between forgets a few seconds of the server's
 /// past, of which its other agents know.
@@ -38,15 +39,19 @@ pub(crate) struct Witness {
     saved: Option<Instant>,
 }
 
-/// A checkpoint and the proof that the server made it.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
+/// A checkpoint and the key that signed it.
+#[derive(Clone, Debug, Eq, PartialEq)]
 struct Signed {
-    checkpoint: Checkpoint,
-    #[serde(with = "hex::serde")]
-    signature: Vec<u8>,
-    #[serde(with = "hex::serde")]
-    public_key: Vec<u8>,
+    checkpoint: SignedCheckpoint,
+    key: VerifierKey,
+}
+
+/// The same in the file.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    note: String,
+    key: VerifierKey,
 }
 
 impl Witness {
@@ -54,10 +59,11 @@ impl Witness {
     pub(crate) async fn load(dir: &DataDir) -> Result<Self, LoadWitnessError> {
         let Some(text) = dir.read(FILE).await? else { return Ok(Self::default()) };
         let path = dir.path(FILE).display().to_string();
-        let signed: Signed = serde_json::from_slice(&text)
+        let Kept { note, key } = serde_json::from_slice(&text)
             .map_err(|source| LoadWitnessError::Damaged { path: path.clone(), source })?;
-        signed.verify().map_err(|source| LoadWitnessError::Forged { path, source })?;
-        Ok(Self { newest: Some(signed), ..Self::default() })
+        let checkpoint = SignedCheckpoint::open(&note, &key)
+            .map_err(|source| LoadWitnessError::Forged { path, source })?;
+        Ok(Self { newest: Some(Signed { checkpoint, key }), ..Self::default() })
     }
 
     /// The newest checkpoint, to show.
@@ -83,21 +89,21 @@ impl Witness {
         wire: wire::SignedCheckpoint,
         trust_domain: &TrustDomain,
     ) -> Result<bool, Alarm> {
-        let seen = Signed::parse(wire, trust_domain)?;
-        seen.verify()?;
+        let seen = Signed::parse(&wire, trust_domain)?;
         let Some(newest) = &self.newest else {
-            info!(sequence = seen.checkpoint.head.sequence, "first checkpoint: its key is pinned");
+            let size = seen.checkpoint.checkpoint().head.size;
+            info!(size, key = %seen.key, "first checkpoint: its key is pinned");
             self.newest = Some(seen);
             return Ok(true);
         };
-        if newest.public_key != seen.public_key {
+        if newest.key != seen.key {
             return Err(Alarm::OtherKey);
         }
-        let (old, new) = (&newest.checkpoint, &seen.checkpoint);
+        let (old, new) = (newest.checkpoint.checkpoint(), seen.checkpoint.checkpoint());
         if !new.supersedes(old) {
-            return Err(Alarm::Behind { remembered: old.head.sequence, shown: new.head.sequence });
+            return Err(Alarm::Behind { remembered: old.head.size, shown: new.head.size });
         }
-        if (new.epoch, new.head.sequence) == (old.epoch, old.head.sequence) {
+        if (new.epoch, new.head.size) == (old.epoch, old.head.size) {
             return if new.head == old.head { Ok(false) } else { Err(Alarm::Forked) };
         }
         self.newest = Some(seen);
@@ -120,7 +126,7 @@ impl Witness {
         // Even if it fails: it is tried again with the next checkpoint, and not in a loop.
         self.unsaved = false;
         self.saved = Some(Instant::now());
-        let saved = match serde_json::to_vec_pretty(newest) {
+        let saved = match serde_json::to_vec_pretty(&newest.kept()) {
             Ok(text) => dir.write(FILE, text.into()).await,
             Err(error) => return error!(%error, "cannot write a checkpoint"),
         };
@@ -131,49 +137,49 @@ impl Witness {
 }
 
 impl Signed {
-    fn parse(wire: wire::SignedCheckpoint, trust_domain: &TrustDomain) -> Result<Self, Alarm> {
-        let wire::SignedCheckpoint { epoch, sequence, hash, time, signature, public_key } = wire;
-        let hash = <[u8; 32]>::try_from(hash).map_err(|_wrong_length| Alarm::Malformed)?;
-        if MAX_PART < signature.len() || MAX_PART < public_key.len() {
-            return Err(Alarm::Malformed);
+    fn parse(wire: &wire::SignedCheckpoint, trust_domain: &TrustDomain) -> Result<Self, Alarm> {
+        if MAX_NOTE < wire.note.len() || MAX_NOTE < wire.verifier_key.len() {
+            return Err(Alarm::TooLong);
         }
-        let head = Head { sequence, link: Link::from_bytes(hash) };
-        let time = UnixTime::from_secs(time);
-        let trust_domain = trust_domain.clone();
-        let checkpoint = Checkpoint { trust_domain, epoch, head, time };
-        Ok(Self { checkpoint, signature, public_key })
+        let key: VerifierKey = wire.verifier_key.parse()?;
+        let checkpoint = SignedCheckpoint::open(&wire.note, &key)?;
+        let Checkpoint { trust_domain: whose, .. } = checkpoint.checkpoint();
+        if whose != trust_domain {
+            return Err(Alarm::OtherDomain { whose: whose.clone() });
+        }
+        Ok(Self { checkpoint, key })
     }
 
-    fn verify(&self) -> Result<(), Alarm> {
-        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.public_key);
-        let signed = self.checkpoint.to_signed_bytes();
-        key.verify(&signed, &self.signature).map_err(|_unspecified| Alarm::Signature)
+    fn kept(&self) -> Kept {
+        Kept { note: self.checkpoint.note().to_string(), key: self.key.clone() }
     }
 }
 
 impl From<&Signed> for wire::SignedCheckpoint {
     fn from(signed: &Signed) -> Self {
-        let Checkpoint { epoch, head, time, .. } = &signed.checkpoint;
-        Self {
-            epoch: *epoch,
-            sequence: head.sequence,
-            hash: head.link.as_bytes().to_vec(),
-            time: time.as_secs(),
-            signature: signed.signature.clone(),
-            public_key: signed.public_key.clone(),
-        }
+        let Kept { note, key } = signed.kept();
+        Self { note, verifier_key: key.to_string() }
     }
 }
 
 /// Why a checkpoint is not believed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Alarm {
-    /// It is no checkpoint.
-    #[error("it is malformed")]
-    Malformed,
-    /// Nobody signed it.
-    #[error("its signature is wrong")]
-    Signature,
+    /// It is longer than any.
+    #[error("it is longer than {MAX_NOTE} bytes")]
+    TooLong,
+    /// What comes with it is no key.
+    #[error(transparent)]
+    Key(#[from] ParseKeyError),
+    /// It is no checkpoint, or is not signed.
+    #[error(transparent)]
+    Note(#[from] OpenError),
+    /// It is that of another trust domain.
+    #[error("it is the checkpoint of the trust domain `{whose}`")]
+    OtherDomain {
+        /// Whose.
+        whose: TrustDomain,
+    },
     /// Somebody else signed it.
     #[error(
         "it is signed with another key than before; if the server was set up anew, remove \
@@ -189,7 +195,7 @@ pub enum Alarm {
         shown: u64,
     },
     /// The log is another.
-    #[error("the server has signed another record under the same number")]
+    #[error("the server has signed another log of the same length")]
     Forked,
 }
 
@@ -213,34 +219,35 @@ pub enum LoadWitnessError {
         /// The file.
         path: String,
         /// What is wrong.
-        source: Alarm,
+        source: OpenError,
     },
 }
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::encoding::AsDer;
-    use aws_lc_rs::rand::SystemRandom;
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+    use aws_lc_rs::signature::Ed25519KeyPair;
+    use claviger_core::audit::note::{Kind, SigningKey};
+    use claviger_core::audit::{Head, TreeHash};
+    use claviger_core::time::UnixTime;
     use tempfile::tempdir;
 
     use super::*;
 
-    struct Signer(EcdsaKeyPair);
+    struct Signer(SigningKey);
 
     impl Signer {
         fn new() -> Self {
-            Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
+            let pkcs8 = Ed25519KeyPair::generate().unwrap().to_pkcs8().unwrap();
+            let name = "example.org/audit";
+            Self(SigningKey::from_pkcs8(name, Kind::Author, pkcs8.as_ref()).unwrap())
         }
 
-        fn sign(&self, epoch: u64, sequence: u64, hash: u8) -> wire::SignedCheckpoint {
-            let head = Head { sequence, link: Link::from_bytes([hash; 32]) };
-            let time = UnixTime::from_secs(7);
-            let checkpoint = Checkpoint { trust_domain: domain(), epoch, head, time };
-            let bytes = checkpoint.to_signed_bytes();
-            let signature = self.0.sign(&SystemRandom::new(), &bytes).unwrap().as_ref().to_vec();
-            let public_key = self.0.public_key().as_der().unwrap().as_ref().to_vec();
-            (&Signed { checkpoint, signature, public_key }).into()
+        fn sign(&self, epoch: u64, size: u64, root: u8) -> wire::SignedCheckpoint {
+            let head = Head { size, root: TreeHash::from_bytes([root; 32]) };
+            let (trust_domain, time) = (domain(), UnixTime::from_secs(7));
+            let checkpoint = Checkpoint { trust_domain, epoch, head, time };
+            let checkpoint = SignedCheckpoint::sign(checkpoint, &self.0);
+            (&Signed { checkpoint, key: self.0.public().clone() }).into()
         }
     }
 
@@ -248,8 +255,8 @@ mod tests {
         "example.org".parse().unwrap()
     }
 
-    fn sequence(witness: &Witness) -> u64 {
-        witness.newest().unwrap().sequence
+    fn size(witness: &Witness) -> u64 {
+        witness.newest.as_ref().unwrap().checkpoint.checkpoint().head.size
     }
 
     #[test]
@@ -259,7 +266,7 @@ mod tests {
         for (epoch, number, is_newer) in [(1, 5, true), (1, 6, true), (1, 6, false), (2, 3, true)] {
             let judged = witness.judge(server.sign(epoch, number, 9), &domain());
             assert_eq!(judged, Ok(is_newer));
-            assert_eq!(sequence(&witness), number);
+            assert_eq!(size(&witness), number);
         }
     }
 
@@ -267,23 +274,27 @@ mod tests {
     fn a_contradiction_is_an_alarm_and_changes_nothing() {
         let (server, mut witness) = (Signer::new(), Witness::default());
         witness.judge(server.sign(2, 5, 9), &domain()).unwrap();
-        let mut tampered = server.sign(2, 6, 9);
-        tampered.sequence = 7;
-        let mut short = server.sign(2, 6, 9);
-        short.hash.pop();
         for (wire, alarm) in [
             (server.sign(2, 4, 9), Alarm::Behind { remembered: 5, shown: 4 }),
             (server.sign(1, 9, 9), Alarm::Behind { remembered: 5, shown: 9 }),
             (server.sign(2, 5, 8), Alarm::Forked),
             (Signer::new().sign(2, 6, 9), Alarm::OtherKey),
-            (tampered, Alarm::Signature),
-            (short, Alarm::Malformed),
         ] {
             assert_eq!(witness.judge(wire, &domain()), Err(alarm));
-            assert_eq!(sequence(&witness), 5);
+            assert_eq!(size(&witness), 5);
+        }
+        let mut tampered = server.sign(2, 6, 9);
+        tampered.note = tampered.note.replace("\n6\n", "\n7\n");
+        let long =
+            wire::SignedCheckpoint { note: "a".repeat(MAX_NOTE + 1), ..server.sign(2, 6, 9) };
+        let no_key = wire::SignedCheckpoint { verifier_key: String::new(), ..server.sign(2, 6, 9) };
+        for wire in [tampered, long, no_key, wire::SignedCheckpoint::default()] {
+            assert!(witness.judge(wire, &domain()).is_err());
+            assert_eq!(size(&witness), 5);
         }
         let other: TrustDomain = "other.org".parse().unwrap();
-        assert_eq!(witness.judge(server.sign(2, 6, 9), &other), Err(Alarm::Signature));
+        let alarm = Alarm::OtherDomain { whose: domain() };
+        assert_eq!(witness.judge(server.sign(2, 6, 9), &other), Err(alarm));
     }
 
     #[tokio::test]
@@ -309,7 +320,7 @@ mod tests {
         witness.see(Signer::new().sign(1, 5, 9), &domain());
         witness.save(&dir).await;
         let text = dir.read(FILE).await.unwrap().unwrap();
-        let changed = String::from_utf8(text.to_vec()).unwrap().replace(": 5", ": 4");
+        let changed = String::from_utf8(text.to_vec()).unwrap().replace("\\n5\\n", "\\n4\\n");
         dir.write(FILE, changed.into_bytes().into()).await.unwrap();
         let error = Witness::load(&dir).await.unwrap_err();
         assert!(matches!(error, LoadWitnessError::Forged { .. }), "{error}");

@@ -16,10 +16,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use aws_lc_rs::encoding::AsDer;
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
-use claviger_core::audit::{Checkpoint, Head, Link};
+use aws_lc_rs::signature::Ed25519KeyPair;
+use claviger_core::audit::note::{Kind, SigningKey};
+use claviger_core::audit::{Checkpoint, Head, SignedCheckpoint, TreeHash};
 use claviger_core::bundle::Bundle;
 use claviger_core::entry::{Entry, EntryId};
 use claviger_core::id::SpiffeId;
@@ -82,7 +81,7 @@ struct FakeState {
     /// Rises whenever any of these changes.
     bundle_version: u64,
     jwts: Jwts,
-    checkpoints: EcdsaKeyPair,
+    checkpoints: SigningKey,
     keys: EpochKeys,
     log: Vec<(EntryId, Option<Entry>)>,
     counts: Counts,
@@ -120,7 +119,7 @@ impl FakeServer {
             federated: Vec::new(),
             bundle_version: 1,
             jwts: Jwts::default(),
-            checkpoints: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap(),
+            checkpoints: audit_key(),
             keys: EpochKeys::new(EpochRoot(root)),
             log: Vec::new(),
             counts: Counts::default(),
@@ -340,6 +339,12 @@ impl FakeServer {
     }
 }
 
+/// A key that signs checkpoints.
+fn audit_key() -> SigningKey {
+    let pkcs8 = Ed25519KeyPair::generate().unwrap().to_pkcs8().unwrap();
+    SigningKey::from_pkcs8("example.org/audit", Kind::Author, pkcs8.as_ref()).unwrap()
+}
+
 impl FakeState {
     fn bundle(&self) -> types::Bundle {
         let authority = |authority: &Authority| types::X509Certificate {
@@ -357,19 +362,14 @@ impl FakeState {
     }
 
     fn checkpoint(&self) -> wire::SignedCheckpoint {
-        let sequence = u64::try_from(self.log.len()).unwrap() + 1;
-        let head = Head { sequence, link: Link::GENESIS };
+        let size = u64::try_from(self.log.len()).unwrap() + 1;
+        let head = Head { size, root: TreeHash::EMPTY };
         let trust_domain = "example.org".parse().unwrap();
         let checkpoint = Checkpoint { trust_domain, epoch: 1, head, time: SystemClock.now() };
-        let bytes = checkpoint.to_signed_bytes();
-        let signature = self.checkpoints.sign(&SystemRandom::new(), &bytes).unwrap();
+        let signed = SignedCheckpoint::sign(checkpoint, &self.checkpoints);
         wire::SignedCheckpoint {
-            epoch: 1,
-            sequence,
-            hash: head.link.as_bytes().to_vec(),
-            time: checkpoint.time.as_secs(),
-            signature: signature.as_ref().to_vec(),
-            public_key: self.checkpoints.public_key().as_der().unwrap().as_ref().to_vec(),
+            note: signed.note().to_string(),
+            verifier_key: self.checkpoints.public().to_string(),
         }
     }
 

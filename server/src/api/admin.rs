@@ -2,6 +2,7 @@
 
 mod appraisal;
 mod explain;
+mod prove;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -11,8 +12,8 @@ use std::time::Duration;
 use claviger_core::entry::EntryId;
 use claviger_proto::claviger::admin::v1::{
     AuditRecord as WireRecord, ExplainRequest, ExplainResponse, GetAppraisalRequest,
-    GetAppraisalResponse, GetCheckpointRequest, ReadAuditRequest, WaitForEntriesRequest,
-    WaitForEntriesResponse, admin_server,
+    GetAppraisalResponse, GetCheckpointRequest, ProveRecordRequest, ProveRecordResponse,
+    ReadAuditRequest, WaitForEntriesRequest, WaitForEntriesResponse, admin_server,
 };
 use claviger_proto::claviger::agent::v1::SignedCheckpoint;
 use claviger_runtime::telemetry::Chain;
@@ -52,7 +53,7 @@ impl admin_server::Admin for Service {
         caller::operator(&request)?;
         let request = request.into_inner();
         let journal = &self.shared.storage.journal;
-        let head = journal.head().borrow().sequence;
+        let head = journal.head().borrow().size;
         let first = match request.last {
             0 => request.from_sequence.max(1),
             last => head.saturating_sub(last).saturating_add(1),
@@ -81,9 +82,22 @@ impl admin_server::Admin for Service {
         request: Request<GetCheckpointRequest>,
     ) -> Result<Response<SignedCheckpoint>, Status> {
         caller::operator(&request)?;
-        let signed = self.shared.storage.checkpoints.sign_now();
-        let signed = signed.map_err(|_unspecified| Status::internal("cannot sign a checkpoint"))?;
-        Ok(Response::new(to_wire(signed)))
+        let checkpoints = &self.shared.storage.checkpoints;
+        if !request.into_inner().witnessed {
+            return Ok(Response::new(to_wire(&checkpoints.sign_now(), checkpoints.key())));
+        }
+        let none =
+            || Status::not_found("no witness has signed a checkpoint since the server started");
+        let signed = checkpoints.witnessed().ok_or_else(none)?;
+        Ok(Response::new(to_wire(&signed, checkpoints.key())))
+    }
+
+    async fn prove_record(
+        &self,
+        request: Request<ProveRecordRequest>,
+    ) -> Result<Response<ProveRecordResponse>, Status> {
+        caller::operator(&request)?;
+        prove::prove(&self.shared.storage, request.into_inner()).await.map(Response::new)
     }
 
     async fn wait_for_entries(
@@ -156,12 +170,7 @@ impl Reading {
         }
         let Some(record) = self.page.pop_front() else { return Ok(None) };
         self.next = record.sequence.saturating_add(1);
-        Ok(Some(WireRecord {
-            sequence: record.sequence,
-            previous: record.previous.as_bytes().to_vec(),
-            hash: record.link.as_bytes().to_vec(),
-            body: record.body,
-        }))
+        Ok(Some(WireRecord { sequence: record.sequence, body: record.body }))
     }
 }
 

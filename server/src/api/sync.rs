@@ -7,7 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use claviger_core::audit::{Checkpoint, Head, Link};
+use claviger_core::audit::note::{Note, VerifierKey};
+use claviger_core::audit::{Head, SignedCheckpoint};
 use claviger_core::bundle::Bundle;
 use claviger_core::time::UnixTime;
 use claviger_proto::claviger::agent::v1::{
@@ -26,7 +27,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use tracing::{error, info, warn};
 
 use super::{Shared, caller};
-use crate::audit::{SignedCheckpoint, Verdict};
+use crate::audit::Verdict;
 use crate::ca::revocation::Lists;
 use crate::policy::announce::Announcements;
 use crate::registry::agents::Agent;
@@ -140,11 +141,10 @@ impl Service {
     /// Compares what the agent remembers of our log with the log. If the agent knows more, this
     /// server was restored from a backup: everything that was to happen once begins anew.
     async fn weigh(&self, agent: &Agent, presented: wire::SignedCheckpoint) -> Result<(), Status> {
-        let trust_domain = self.shared.registry.trust_domain().clone();
-        let presented = from_wire(presented, trust_domain)
-            .ok_or_else(|| Status::invalid_argument("checkpoint: it is malformed"))?;
+        let malformed = |error| Status::invalid_argument(format!("checkpoint: {error}"));
+        presented.note.parse::<Note>().map_err(malformed)?;
         let storage = &self.shared.storage;
-        let verdict = storage.checkpoints.judge(&presented).await.map_err(|error| {
+        let verdict = storage.checkpoints.judge(&presented.note).await.map_err(|error| {
             error!(error = %Chain(&error), "cannot compare a checkpoint with the log");
             Status::unavailable("try again")
         })?;
@@ -224,7 +224,7 @@ impl Session {
         }
         loop {
             match self.wait().await {
-                Happened::Update(Some(update)) => return self.update(update).map(Some),
+                Happened::Update(Some(update)) => return Ok(Some(self.update(update))),
                 Happened::Update(None) => {
                     return Err(Status::aborted("the subscription has ended; subscribe again"));
                 }
@@ -232,23 +232,23 @@ impl Session {
                 Happened::Request(Ok(None) | Err(_)) => return Ok(None),
                 Happened::NewBundle => {
                     let bundle = Some(self.bundle());
-                    return Ok(Some(SubscribeResponse { bundle, ..self.nothing()? }));
+                    return Ok(Some(SubscribeResponse { bundle, ..self.nothing() }));
                 }
                 Happened::Revoked => {
                     let revoked = Some(self.revoked());
-                    return Ok(Some(SubscribeResponse { revoked, ..self.nothing()? }));
+                    return Ok(Some(SubscribeResponse { revoked, ..self.nothing() }));
                 }
                 Happened::Policies => {
                     let policy = Some(self.policy());
-                    return Ok(Some(SubscribeResponse { policy, ..self.nothing()? }));
+                    return Ok(Some(SubscribeResponse { policy, ..self.nothing() }));
                 }
                 Happened::Standings => {
-                    let empty = self.nothing()?;
+                    let empty = self.nothing();
                     self.pages = self.standings(&empty);
                     return Ok(self.pages.pop_front());
                 }
                 Happened::OtherBundles => {
-                    let empty = self.nothing()?;
+                    let empty = self.nothing();
                     let mut pages = pages::of_bundles(self.other_bundles(false), &empty);
                     pages::close(&mut pages);
                     let first = pages.pop_front();
@@ -257,7 +257,7 @@ impl Session {
                         return Ok(first);
                     }
                 }
-                Happened::CheckpointDue => return self.nothing().map(Some),
+                Happened::CheckpointDue => return Ok(Some(self.nothing())),
                 Happened::Expired => return Err(caller::expired()),
                 Happened::Stopping => return Err(Status::unavailable("the server is stopping")),
             }
@@ -302,8 +302,8 @@ impl Session {
     }
 
     /// The first page of an update; the others follow.
-    fn update(&mut self, update: Update) -> Result<SubscribeResponse, Status> {
-        let empty = SubscribeResponse { snapshot: update.snapshot, ..self.nothing()? };
+    fn update(&mut self, update: Update) -> SubscribeResponse {
+        let empty = SubscribeResponse { snapshot: update.snapshot, ..self.nothing() };
         let mut pages = pages::of_entries(update, &empty);
         let is_first = !std::mem::replace(&mut self.began, true);
         if is_first {
@@ -320,7 +320,7 @@ impl Session {
             first.policy = Some(self.policy());
         }
         self.pages = pages;
-        Ok(first)
+        first
     }
 
     /// What the agent does not know yet of other trust domains; all of it for a snapshot.
@@ -346,16 +346,15 @@ impl Session {
     }
 
     /// A response that carries the agent's place, a checkpoint and no news.
-    fn nothing(&mut self) -> Result<SubscribeResponse, Status> {
+    fn nothing(&mut self) -> SubscribeResponse {
         self.head.mark_unchanged();
-        let signed = self.shared.storage.checkpoints.sign_now();
-        let signed = signed.map_err(|_unspecified| Status::internal("cannot sign a checkpoint"))?;
+        let checkpoints = &self.shared.storage.checkpoints;
         let (log_id, sequence) = (self.log_id.clone(), self.subscription.cursor());
-        Ok(SubscribeResponse {
+        SubscribeResponse {
             cursor: Some(Cursor { log_id, sequence }),
-            checkpoint: Some(to_wire(signed)),
+            checkpoint: Some(to_wire(&checkpoints.sign_now(), checkpoints.key())),
             ..SubscribeResponse::default()
-        })
+        }
     }
 
     fn revoked(&mut self) -> RevocationLists {
@@ -372,24 +371,6 @@ impl Session {
 }
 
 /// A checkpoint as the wire has it.
-pub(super) fn to_wire(signed: SignedCheckpoint) -> wire::SignedCheckpoint {
-    let SignedCheckpoint { checkpoint, signature, public_key } = signed;
-    wire::SignedCheckpoint {
-        epoch: checkpoint.epoch,
-        sequence: checkpoint.head.sequence,
-        hash: checkpoint.head.link.as_bytes().to_vec(),
-        time: checkpoint.time.as_secs(),
-        signature,
-        public_key,
-    }
-}
-
-fn from_wire(
-    wire: wire::SignedCheckpoint,
-    trust_domain: claviger_core::id::TrustDomain,
-) -> Option<SignedCheckpoint> {
-    let head = Head { sequence: wire.sequence, link: Link::from_bytes(wire.hash.try_into().ok()?) };
-    let time = UnixTime::from_secs(wire.time);
-    let checkpoint = Checkpoint { trust_domain, epoch: wire.epoch, head, time };
-    Some(SignedCheckpoint { checkpoint, signature: wire.signature, public_key: wire.public_key })
+pub(super) fn to_wire(signed: &SignedCheckpoint, key: &VerifierKey) -> wire::SignedCheckpoint {
+    wire::SignedCheckpoint { note: signed.note().to_string(), verifier_key: key.to_string() }
 }

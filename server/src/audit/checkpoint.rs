@@ -3,34 +3,22 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
-use aws_lc_rs::error::Unspecified;
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _,
-    UnparsedPublicKey,
-};
-use claviger_core::audit::{Checkpoint, Head};
+use arc_swap::ArcSwapOption;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use claviger_core::audit::checkpoint::origin;
+use claviger_core::audit::note::{Kind, SigningKey, VerifierKey};
+use claviger_core::audit::{Checkpoint, Head, SignedCheckpoint};
 use claviger_core::id::TrustDomain;
 use claviger_core::time::UnixTime;
+use tracing::warn;
 
-use super::record;
+use super::tiles;
 use crate::epoch::{Doubt, Epochs};
 use crate::journal::Journal;
 use crate::storage::secret_file;
 use crate::store::StoreError;
-
-/// How far the log went, in the server's own signed words.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SignedCheckpoint {
-    /// What is said.
-    pub checkpoint: Checkpoint,
-    /// ECDSA P-256 with SHA-256, in ASN.1, over [`Checkpoint::to_signed_bytes`].
-    pub signature: Vec<u8>,
-    /// The DER SubjectPublicKeyInfo of the key that signed.
-    pub public_key: Vec<u8>,
-}
 
 /// What a checkpoint that comes back tells.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -51,19 +39,17 @@ pub enum Verdict {
 
 /// Signs checkpoints, and judges those that come back.
 pub struct Checkpoints {
-    key: EcdsaKeyPair,
-    public_key: Vec<u8>,
+    key: SigningKey,
     trust_domain: TrustDomain,
     journal: Journal,
     epochs: Epochs,
+    /// The newest that witnesses have signed.
+    witnessed: ArcSwapOption<SignedCheckpoint>,
 }
 
 impl fmt::Debug for Checkpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Checkpoints")
-            .field("trust_domain", &self.trust_domain)
-            .field("key", &format_args!(".."))
-            .finish_non_exhaustive()
+        f.debug_struct("Checkpoints").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
@@ -74,11 +60,30 @@ pub enum KeyError {
     #[error("cannot read or write it")]
     File(#[from] io::Error),
     /// The file holds no such key.
-    #[error("it is not an ECDSA P-256 key in PKCS#8; if it is damaged beyond repair, remove it")]
+    #[error("it is not an Ed25519 key in PKCS#8; if it is damaged beyond repair, remove it")]
     Malformed,
     /// No key could be made.
     #[error("the cryptographic library makes no key")]
     Generate,
+}
+
+/// The key called `name` in the file at `path`, which is made if it does not exist. In the place of
+/// one of the first versions, of ECDSA, comes a new one.
+fn key(path: &Path, name: &str) -> Result<SigningKey, KeyError> {
+    let of = |pkcs8: &[u8]| SigningKey::from_pkcs8(name, Kind::Author, pkcs8);
+    if let Some(pkcs8) = secret_file::read(path, 1_024)? {
+        match of(&pkcs8) {
+            Ok(key) => return Ok(key),
+            Err(_) if EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8).is_ok() => {
+                warn!("checkpoints of the audit log are signed by a new key, of Ed25519");
+            }
+            Err(_) => return Err(KeyError::Malformed),
+        }
+    }
+    let made = Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8());
+    let pkcs8 = made.map_err(|_unspecified| KeyError::Generate)?;
+    secret_file::write(path, pkcs8.as_ref())?;
+    of(pkcs8.as_ref()).map_err(|_wrong| KeyError::Generate)
 }
 
 impl Checkpoints {
@@ -93,26 +98,19 @@ impl Checkpoints {
         journal: Journal,
         epochs: Epochs,
     ) -> Result<Self, KeyError> {
-        let key = if let Some(pkcs8) = secret_file::read(path, 1_024)? {
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8)
-                .map_err(|_rejected| KeyError::Malformed)?
-        } else {
-            let failed = |_: Unspecified| KeyError::Generate;
-            let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(failed)?;
-            secret_file::write(path, key.to_pkcs8v1().map_err(failed)?.as_ref())?;
-            key
-        };
-        let spki: Result<PublicKeyX509Der<'_>, Unspecified> = key.public_key().as_der();
-        let public_key = spki.map_err(|_unspecified| KeyError::Malformed)?.as_ref().to_vec();
-        Ok(Self { key, public_key, trust_domain, journal, epochs })
+        let key = key(path, &origin(&trust_domain))?;
+        Ok(Self { key, trust_domain, journal, epochs, witnessed: ArcSwapOption::empty() })
+    }
+
+    /// What others verify checkpoints with.
+    #[must_use]
+    pub const fn key(&self) -> &VerifierKey {
+        self.key.public()
     }
 
     /// A checkpoint of the log as it is now.
-    ///
-    /// # Errors
-    ///
-    /// [`Unspecified`] if the cryptographic library refuses, which it has no reason to.
-    pub fn sign_now(&self) -> Result<SignedCheckpoint, Unspecified> {
+    #[must_use]
+    pub fn sign_now(&self) -> SignedCheckpoint {
         // The epoch first: a head that is newer than it should be does no harm.
         let epoch = self.epochs.current().number;
         let head = *self.journal.head().borrow();
@@ -120,20 +118,16 @@ impl Checkpoints {
     }
 
     /// A checkpoint that says the log went as far as `head` in `epoch` at `time`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::sign_now`].
-    pub fn sign(
-        &self,
-        head: Head,
-        epoch: u64,
-        time: UnixTime,
-    ) -> Result<SignedCheckpoint, Unspecified> {
+    #[must_use]
+    pub fn sign(&self, head: Head, epoch: u64, time: UnixTime) -> SignedCheckpoint {
         let checkpoint = Checkpoint { trust_domain: self.trust_domain.clone(), epoch, head, time };
-        let signature = self.key.sign(&SystemRandom::new(), &checkpoint.to_signed_bytes())?;
-        let signature = signature.as_ref().to_vec();
-        Ok(SignedCheckpoint { checkpoint, signature, public_key: self.public_key.clone() })
+        SignedCheckpoint::sign(checkpoint, &self.key)
+    }
+
+    /// The newest checkpoint that witnesses have signed, too; if any has.
+    #[must_use]
+    pub fn witnessed(&self) -> Option<Arc<SignedCheckpoint>> {
+        self.witnessed.load_full()
     }
 
     /// Compares a checkpoint that somebody remembers with the log.
@@ -141,30 +135,46 @@ impl Checkpoints {
     /// # Errors
     ///
     /// [`StoreError`] if the log can't be read.
-    pub async fn judge(&self, presented: &SignedCheckpoint) -> Result<Verdict, StoreError> {
-        let SignedCheckpoint { checkpoint, .. } = presented;
-        if !self.signed(presented) {
+    pub async fn judge(&self, note: &str) -> Result<Verdict, StoreError> {
+        let Ok(presented) = SignedCheckpoint::open(note, self.key()) else {
             return Ok(Verdict::NotOurs);
-        }
-        let (epoch, sequence) = (checkpoint.epoch, checkpoint.head.sequence);
-        let current = self.epochs.current().number;
+        };
+        let Checkpoint { epoch, head, .. } = presented.checkpoint();
+        let (epoch, current) = (*epoch, self.epochs.current().number);
         if epoch < current {
             return Ok(Verdict::Fine);
         }
+        let store = &**self.journal.store();
+        let reached = self.journal.head().borrow().size;
         let contained = epoch == current
-            && (sequence == 0
-                || record::link(&**self.journal.store(), sequence).await?
-                    == Some(checkpoint.head.link));
+            && head.size <= reached
+            && tiles::head_at(store, head.size).await? == *head;
         if contained {
             return Ok(Verdict::Fine);
         }
-        Ok(Verdict::Behind { epoch, doubt: Doubt::CheckpointAhead { epoch, sequence } })
+        Ok(Verdict::Behind { epoch, doubt: Doubt::CheckpointAhead { epoch, sequence: head.size } })
     }
+}
 
-    fn signed(&self, presented: &SignedCheckpoint) -> bool {
-        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.public_key);
-        presented.public_key == self.public_key
-            && presented.checkpoint.trust_domain == self.trust_domain
-            && key.verify(&presented.checkpoint.to_signed_bytes(), &presented.signature).is_ok()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_stays_and_one_of_the_first_versions_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.key");
+        let made = key(&path, "example.org/audit").unwrap();
+        assert_eq!(key(&path, "example.org/audit").unwrap().public(), made.public());
+
+        let old = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        secret_file::write(&path, old.to_pkcs8v1().unwrap().as_ref()).unwrap();
+        let new = key(&path, "example.org/audit").unwrap();
+        assert_ne!(new.public(), made.public());
+        assert_eq!(key(&path, "example.org/audit").unwrap().public(), new.public());
+
+        secret_file::write(&path, b"damaged").unwrap();
+        let error = key(&path, "example.org/audit").unwrap_err();
+        assert!(matches!(error, KeyError::Malformed), "{error}");
     }
 }

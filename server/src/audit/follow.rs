@@ -30,9 +30,9 @@ impl Follow {
     /// [`StoreError`] if the store can't be read.
     pub async fn next_page(&mut self) -> Result<Option<Vec<AuditRecord>>, StoreError> {
         let next = self.next;
-        if self.head.wait_for(|head| head.sequence >= next).await.is_err() {
+        if self.head.wait_for(|head| head.size >= next).await.is_err() {
             // The journal is gone; what it wrote last may still be unread.
-            if self.head.borrow().sequence < next {
+            if self.head.borrow().size < next {
                 return Ok(None);
             }
         }

@@ -8,6 +8,9 @@ pub enum Doubt {
     /// There is nothing to continue.
     #[error("first start")]
     FirstStart,
+    /// The log was a chain of hashes, of which the witness knew.
+    #[error("the audit log was brought into its present form")]
+    Migrated,
     /// The witness is missing or damaged.
     #[error("the witness file is missing or damaged")]
     NoWitness,

@@ -3,7 +3,7 @@
 use claviger_core::audit::Head;
 
 use super::Doubt;
-use crate::audit::record;
+use crate::audit::tiles;
 use crate::journal::witness::Testimony;
 use crate::store::{Store, StoreError};
 
@@ -28,38 +28,41 @@ pub(crate) async fn examine(
     if !said.original {
         return Ok(Some(Doubt::WitnessCopied));
     }
-    if head.sequence < said.head.sequence {
-        let (store, witness) = (head.sequence, said.head.sequence);
+    if head.size < said.head.size {
+        let (store, witness) = (head.size, said.head.size);
         return Ok(Some(Doubt::Behind { store, witness }));
     }
     if said.clean {
-        let sequence = head.sequence;
+        let sequence = head.size;
         return Ok((head != said.head).then_some(Doubt::Forked { sequence }));
     }
     if !said.same_boot {
         return Ok(Some(Doubt::Unclean));
     }
-    let sequence = said.head.sequence;
-    let known = record::link(store, sequence).await? == Some(said.head.link);
+    let sequence = said.head.size;
+    let known = tiles::head_at(store, sequence).await? == said.head;
     Ok((!known).then_some(Doubt::Forked { sequence }))
 }
 
 #[cfg(test)]
 mod tests {
-    use claviger_core::audit::Link;
+    use claviger_core::audit::{Edge, TreeHash};
 
     use super::*;
+    use crate::audit::record;
     use crate::store::memory::MemoryStore;
 
-    fn head(sequence: u64, link: u8) -> Head {
-        Head { sequence, link: Link::from_bytes([link; 32]) }
+    /// The head over the first `size` records if `end` says the same, or else another.
+    fn head(size: u64, end: u64) -> Head {
+        let leaf = |number: u64| TreeHash::of_leaf(&number.to_be_bytes());
+        let others = (1..size).chain([end]);
+        others.map(leaf).collect::<Edge>().head()
     }
 
     /// Examines a store with records 1 to 3.
     async fn doubt(testimony: Option<Testimony>) -> Option<Doubt> {
         let store = MemoryStore::default();
-        let records =
-            [1, 2, 3].map(|n| record::encode(u64::from(n), Link::from_bytes([n; 32]), b"{}"));
+        let records = [1_u64, 2, 3].map(|n| record::encode(n, n.to_be_bytes().to_vec()));
         store.write(records.to_vec()).await.unwrap();
         examine(&store, head(3, 3), testimony).await.unwrap()
     }

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use claviger_core::audit::{Body, Head};
+use claviger_core::audit::tile::Growth;
+use claviger_core::audit::{Body, Head, Sequence, TreeHash};
 use claviger_core::time::UnixTime;
 use tokio::sync::oneshot;
 
 use super::{Change, CommitError, Pending, Require};
-use crate::audit::record;
+use crate::audit::{record, tiles};
 use crate::store::{Space, StoreError, Turn, Write, json, meta};
 
 type Answer = oneshot::Sender<Result<Head, CommitError>>;
@@ -19,14 +20,18 @@ pub(super) struct Group {
     /// has them, then as the changes before leave them.
     seen: HashMap<(Space, Vec<u8>), Option<Vec<u8>>>,
     writes: Vec<Write>,
+    /// The number of the newest record, as the changes before leave it.
+    sequence: Sequence,
+    /// The tree of the log with the events of the group, and its head.
+    tree: Growth,
     head: Head,
     time: UnixTime,
-    /// Those whose changes hold, and the head that covers their events.
-    waiting: Vec<(Answer, Head)>,
+    /// Those whose changes hold.
+    waiting: Vec<Answer>,
 }
 
 impl Group {
-    /// Assembles the group of `pending` changes within `turn`, whose log continues after `head`. Those that
+    /// Assembles the group of `pending` changes within `turn`, whose log continues the `tree`. Those that
     /// conflict are answered at once.
     ///
     /// # Errors
@@ -35,7 +40,7 @@ impl Group {
     pub(super) async fn assemble(
         pending: Vec<Pending>,
         turn: &mut dyn Turn,
-        head: Head,
+        tree: Growth,
         time: UnixTime,
     ) -> Result<Self, Failed> {
         let keys = required_keys(&pending);
@@ -44,10 +49,13 @@ impl Group {
             Err(error) => return Err(Failed::all(pending, error)),
         };
         let seen = keys.into_iter().zip(values).collect();
-        let mut group = Self { seen, writes: Vec::new(), head, time, waiting: Vec::new() };
+        let (head, writes, waiting) = (tree.head(), Vec::new(), Vec::new());
+        let mut group = Self { seen, writes, sequence: head.size, tree, head, time, waiting };
         for Pending { change, answer } in pending {
             group.admit(change, answer);
         }
+        // One root for all of them, not one for each.
+        group.head = group.tree.head();
         Ok(group)
     }
 
@@ -63,10 +71,11 @@ impl Group {
         }
         for event in change.events {
             let body = json(&Body { time: self.time, event });
-            self.head = self.head.append(&body);
-            self.writes.push(record::encode(self.head.sequence, self.head.link, &body));
+            self.tree.push(TreeHash::of_leaf(&body));
+            self.sequence = self.sequence.saturating_add(1);
+            self.writes.push(record::encode(self.sequence, body));
         }
-        self.waiting.push((answer, self.head));
+        self.waiting.push(answer);
     }
 
     fn holds(&self, require: &Require) -> bool {
@@ -105,9 +114,9 @@ impl Group {
         self.writes.is_empty()
     }
 
-    /// The end of the log once the group is written.
-    pub(super) const fn head(&self) -> Head {
-        self.head
+    /// The end of the log once the group is written, and its tree.
+    pub(super) fn take_tree(&mut self) -> (Head, Growth) {
+        (self.head, std::mem::take(&mut self.tree))
     }
 
     /// Takes all that is to be written, with the store's own notes about it. The notes come first:
@@ -118,19 +127,21 @@ impl Group {
             writes.push(Write::put(Space::Meta, meta::TIME, json(&time)));
         }
         writes.append(&mut self.writes);
+        let tiles = self.tree.take_changed();
+        writes.extend(tiles.iter().map(|(id, hashes)| tiles::encode(*id, hashes)));
         writes
     }
 
     /// Tells everybody that it is done.
     pub(super) fn succeed(self) {
-        for (answer, head) in self.waiting {
-            reply(answer, Ok(head));
+        for answer in self.waiting {
+            reply(answer, Ok(self.head));
         }
     }
 
     /// The group was not written because of `error`.
     pub(super) fn fail(self, error: StoreError) -> Failed {
-        Failed { error, waiting: self.waiting.into_iter().map(|(answer, _)| answer).collect() }
+        Failed { error, waiting: self.waiting }
     }
 }
 

@@ -15,13 +15,13 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use claviger_core::audit::{Head, Link};
+use claviger_core::audit::{Head, TreeHash};
 
 use crate::storage::directory::sync_parent;
 
-/// `magic boot-id(36) inode birth written sequence hash(32) clean`, then the SHA-256 of that.
+/// `magic boot-id(36) inode birth written size root(32) clean`, then the SHA-256 of that.
 const LEN: usize = MAGIC.len() + 36 + 4 * 8 + 32 + 1 + 32;
-const MAGIC: &[u8; 8] = b"clvwit01";
+const MAGIC: &[u8; 8] = b"clvwit02";
 
 /// What may lie between a statement and the file system's time of it: one tick of the kernel's
 /// clock, and whatever else the processor had to do.
@@ -177,10 +177,10 @@ impl Statement {
         let mut bytes = Vec::with_capacity(LEN);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&self.boot.0);
-        for number in [self.inode, self.birth, self.written, self.head.sequence] {
+        for number in [self.inode, self.birth, self.written, self.head.size] {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
-        bytes.extend_from_slice(self.head.link.as_bytes());
+        bytes.extend_from_slice(self.head.root.as_bytes());
         bytes.push(self.clean.into());
         let checksum = digest(&SHA256, &bytes);
         bytes.extend_from_slice(checksum.as_ref());
@@ -200,15 +200,15 @@ impl Statement {
         let (inode, said) = said.split_first_chunk()?;
         let (birth, said) = said.split_first_chunk()?;
         let (written, said) = said.split_first_chunk()?;
-        let (sequence, said) = said.split_first_chunk()?;
-        let (link, clean) = said.split_first_chunk()?;
-        let link = Link::from_bytes(*link);
+        let (size, said) = said.split_first_chunk()?;
+        let (root, clean) = said.split_first_chunk()?;
+        let root = TreeHash::from_bytes(*root);
         Some(Self {
             boot: BootId(*boot),
             inode: u64::from_be_bytes(*inode),
             birth: u64::from_be_bytes(*birth),
             written: u64::from_be_bytes(*written),
-            head: Head { sequence: u64::from_be_bytes(*sequence), link },
+            head: Head { size: u64::from_be_bytes(*size), root },
             clean: clean == [1],
         })
     }
@@ -255,8 +255,8 @@ mod tests {
 
     const OTHER_BOOT: BootId = BootId(*b"0b5a2a4f-2f5e-4d7e-8a55-4d7c0a5b2f11");
 
-    fn head(sequence: u64) -> Head {
-        Head { sequence, link: Link::from_bytes([7; 32]) }
+    fn head(size: u64) -> Head {
+        Head { size, root: TreeHash::from_bytes([7; 32]) }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use claviger_core::audit::Head;
+use claviger_core::audit::tile::Growth;
 use claviger_runtime::telemetry::Chain;
 use metrics::histogram;
 use tokio::sync::{mpsc, watch};
@@ -16,6 +17,7 @@ use super::Pending;
 use super::group::{Failed, Group};
 use super::news::News;
 use super::witness::Witness;
+use crate::audit::tiles;
 use crate::epoch::LedgerTime;
 use crate::storage::directory::DataDirectory;
 use crate::store::{Space, Store, StoreError, Write, meta, parse};
@@ -44,6 +46,8 @@ pub(super) struct Writer {
     pub(super) store: Arc<dyn Store>,
     pub(super) time: Arc<LedgerTime>,
     pub(super) witness: Witness,
+    /// The tree of the log as this server left it.
+    pub(super) tree: Growth,
     /// The end of the log as it is on disk.
     pub(super) announce: watch::Sender<Head>,
     pub(super) news: News,
@@ -105,8 +109,11 @@ impl Writer {
         };
         self.take_in(news)?;
         let time = self.time.now();
-        let head = *self.announce.borrow();
-        let mut group = match Group::assemble(pending, &mut *turn, head, time).await {
+        let tree = match self.tree(store).await {
+            Ok(tree) => tree,
+            Err(error) => return self.refuse(Failed::all(pending, error)),
+        };
+        let mut group = match Group::assemble(pending, &mut *turn, tree, time).await {
             Ok(group) => group,
             Err(failed) => return self.refuse(failed),
         };
@@ -147,6 +154,19 @@ impl Writer {
         Ok(())
     }
 
+    /// The tree of the log as it is on disk, which others may have written to.
+    async fn tree(&mut self, store: &dyn Store) -> Result<Growth, StoreError> {
+        let head = *self.announce.borrow();
+        if self.tree.head() != head {
+            self.tree = tiles::resume(store, head.size).await?;
+        }
+        if self.tree.head() == head {
+            return Ok(self.tree.clone());
+        }
+        let what = "it is not that of the records that others wrote";
+        Err(StoreError::failed("take up the tree of the audit log", what))
+    }
+
     fn log_ends(&mut self, head: Head) -> anyhow::Result<()> {
         self.announce.send_replace(head);
         self.witness.record(head).context("cannot write the witness")
@@ -160,11 +180,13 @@ impl Writer {
         Ok(())
     }
 
-    fn finish(&mut self, group: Group, began: Instant) -> anyhow::Result<()> {
+    fn finish(&mut self, mut group: Group, began: Instant) -> anyhow::Result<()> {
         histogram!("claviger_journal_group_changes")
             .record(f64::from(u32::try_from(group.len()).unwrap_or(u32::MAX)));
         histogram!("claviger_journal_commit_seconds").record(began.elapsed().as_secs_f64());
-        let witnessed = self.log_ends(group.head());
+        let (head, tree) = group.take_tree();
+        self.tree = tree;
+        let witnessed = self.log_ends(head);
         group.succeed();
         witnessed
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use claviger_attestors::join_token::{JoinToken, SpendError, SpendToken as _};
+use claviger_core::audit::{Head, SignedCheckpoint};
 use claviger_core::evidence::KeyDigest;
 use claviger_core::grant::PskProof;
 use claviger_core::psk::{PskBinding, SeriesEpoch};
@@ -345,7 +346,7 @@ async fn a_log_whose_end_is_missing_is_an_error() {
     let store = Arc::new(MemoryStore::default());
     let open = || Life::over(Arc::<MemoryStore>::clone(&store), dir.path(), &clock);
     let life = open().await.unwrap();
-    let last = life.storage.journal.head().borrow().sequence;
+    let last = life.storage.journal.head().borrow().size;
     life.stop().await;
     store.write(vec![Write::delete(Space::Audit, last.to_be_bytes())]).await.unwrap();
     let error = open().await.err().unwrap();
@@ -385,26 +386,28 @@ async fn a_checkpoint_tells_a_server_that_it_is_behind() {
     let store = Arc::new(MemoryStore::default());
     let life = Life::over(Arc::<MemoryStore>::clone(&store), dir.path(), &clock).await.unwrap();
     let Storage { checkpoints, epochs, journal, .. } = &life.storage;
-    let now = checkpoints.sign_now().unwrap();
-    assert_eq!(now.checkpoint.head, *journal.head().borrow());
-    assert_eq!(checkpoints.judge(&now).await.unwrap(), Verdict::Fine);
+    let judge = async |signed: &SignedCheckpoint| {
+        checkpoints.judge(&signed.note().to_string()).await.unwrap()
+    };
+    let now = checkpoints.sign_now();
+    let head = now.checkpoint().head;
+    assert_eq!(head, *journal.head().borrow());
+    assert_eq!(judge(&now).await, Verdict::Fine);
     mint(&life.storage).await;
-    assert_eq!(checkpoints.judge(&now).await.unwrap(), Verdict::Fine);
+    assert_eq!(judge(&now).await, Verdict::Fine);
 
     // What a later server, of which this one is a backup, would have signed.
-    let later = claviger_core::audit::Head { sequence: 99, ..now.checkpoint.head };
-    let forked = claviger_core::audit::Head { sequence: 2, ..Default::default() };
-    for (head, epoch) in [(later, 1), (forked, 1), (now.checkpoint.head, 7)] {
-        let signed = checkpoints.sign(head, epoch, now.checkpoint.time).unwrap();
-        let verdict = checkpoints.judge(&signed).await.unwrap();
+    let later = Head { size: 99, ..head };
+    let forked = Head { size: 2, ..Head::default() };
+    for (head, epoch) in [(later, 1), (forked, 1), (head, 7)] {
+        let signed = checkpoints.sign(head, epoch, now.checkpoint().time);
+        let verdict = judge(&signed).await;
         assert!(matches!(verdict, Verdict::Behind { epoch: e, .. } if e == epoch), "{verdict:?}");
     }
-    let ahead = checkpoints.sign(later, 7, now.checkpoint.time).unwrap();
-    let Verdict::Behind { epoch, doubt } = checkpoints.judge(&ahead).await.unwrap() else {
-        panic!("not behind")
-    };
+    let ahead = checkpoints.sign(later, 7, now.checkpoint().time);
+    let Verdict::Behind { epoch, doubt } = judge(&ahead).await else { panic!("not behind") };
     assert_eq!(epochs.fence(epoch, &doubt).await.unwrap().number, 8);
-    assert_eq!(checkpoints.judge(&ahead).await.unwrap(), Verdict::Fine);
+    assert_eq!(judge(&ahead).await, Verdict::Fine);
 }
 
 #[tokio::test]
@@ -414,21 +417,46 @@ async fn a_checkpoint_that_somebody_else_signed_or_changed_tells_nothing() {
     let life = Life::over(Arc::new(MemoryStore::default()), dir.path(), &clock).await.unwrap();
     let stranger = Life::over(Arc::new(MemoryStore::default()), other.path(), &clock);
     let stranger = stranger.await.unwrap();
-    let theirs = stranger.storage.checkpoints.sign_now().unwrap();
+    let theirs = stranger.storage.checkpoints.sign_now().note().to_string();
     let checkpoints = &life.storage.checkpoints;
-    assert_eq!(checkpoints.judge(&theirs).await.unwrap(), Verdict::NotOurs);
-    let mut changed = checkpoints.sign_now().unwrap();
-    changed.checkpoint.epoch = 9;
-    assert_eq!(checkpoints.judge(&changed).await.unwrap(), Verdict::NotOurs);
+    let ours = checkpoints.sign_now().note().to_string();
+    for told in [theirs, ours.replace("epoch 1", "epoch 9"), String::new()] {
+        assert_eq!(checkpoints.judge(&told).await.unwrap(), Verdict::NotOurs);
+    }
 }
 
 #[test]
 fn the_audit_key_stays_the_same() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
-    let sign = async |storage: &Storage| storage.checkpoints.sign_now().unwrap();
+    let sign = async |storage: &Storage| storage.checkpoints.sign_now().note().to_string();
     let before = live(dir.path(), &clock, sign);
     live(dir.path(), &clock, async |storage| {
         let verdict = storage.checkpoints.judge(&before).await.unwrap();
         assert_eq!(verdict, Verdict::Fine);
     });
+}
+
+#[tokio::test]
+async fn a_log_of_the_first_versions_is_taken_up_in_a_new_epoch() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(NOW));
+    let store = Arc::new(MemoryStore::default());
+    let body = br#"{"time":1800000000,"event":"server_started","epoch":1}"#;
+    let link = "c56d6a3790f6a9ae41771415afc1d524dae469166786358b04ff85546145fa06";
+    let end = format!(r#"{{"sequence":1,"link":"{link}"}}"#);
+    let record = [&hex::decode(link).unwrap()[..], body].concat();
+    let old = vec![
+        Write::put(Space::Audit, 1_u64.to_be_bytes(), record),
+        Write::put(Space::Meta, meta::CHAIN, end),
+        Write::put(Space::Meta, meta::EPOCH, "1"),
+    ];
+    store.write(old).await.unwrap();
+    let shared = Arc::<MemoryStore>::clone(&store);
+    let life = Life::over(shared, dir.path(), &clock).await.unwrap();
+    assert_eq!(epoch(&life.storage), 2);
+    let records = read(&*store, 1, 10).await.unwrap();
+    assert_eq!(records[0].body, body);
+    let reason = last_fence(&life.storage).await;
+    assert!(reason.contains("present form"), "{reason}");
+    check_all(&*store).await.unwrap();
+    life.stop().await;
 }

@@ -137,6 +137,7 @@ fn is_younger(space: Space, known: &BTreeMap<Space, Keyspace>) -> fjall::Result<
         (Space::Standings | Space::Approvals | Space::Issued, Some(meta)) => {
             Ok(!meta.contains_key(meta::STANDINGS)?)
         }
+        (Space::Tiles, Some(meta)) => Ok(!meta.contains_key(meta::HEAD)?),
         (_, _) => Ok(false),
     }
 }
@@ -181,6 +182,7 @@ fn options(space: Space) -> KeyspaceCreateOptions {
         Space::Audit | Space::Psks => 8 * MIB,
         Space::Entries => 4 * MIB,
         Space::Meta
+        | Space::Tiles
         | Space::Agents
         | Space::Tokens
         | Space::Once

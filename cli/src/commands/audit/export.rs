@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use claviger_proto::claviger::admin::v1::ReadAuditRequest;
+use serde::Serialize;
 
 use super::record::Line;
+use super::signed::Signed;
 use crate::admin::Server;
 use crate::console::{self, Console};
 use crate::failure::Failure;
@@ -55,21 +57,26 @@ fn synced(file: &File, path: &Path) -> Result<(), Failure> {
     })
 }
 
-/// Copies all records; how many there were.
+/// Copies all records and a checkpoint over them; how many there were.
 async fn copy(server: &Server, to: impl Write) -> Result<u64, Failure> {
     const DOING: &str = "export the audit log";
 
     let mut to = BufWriter::new(to);
-    let mut count: u64 = 0;
-    let request = ReadAuditRequest::default();
+    let signed = Signed::now(server, None).await?;
+    let size = signed.checkpoint.checkpoint().head.size;
+    let request = ReadAuditRequest { limit: size, ..ReadAuditRequest::default() };
     let mut records = server.ask(DOING, server.admin().read_audit(request)).await?;
     loop {
         let next = records.message().await.map_err(|status| server.refused(DOING, &status))?;
         let Some(record) = next else { break };
-        serde_json::to_writer(&mut to, &Line::try_from(record)?).map_err(io::Error::from)?;
-        to.write_all(b"\n")?;
-        count = count.saturating_add(1);
+        write_line(&mut to, &Line::try_from(record)?)?;
     }
+    write_line(&mut to, &signed.to_line())?;
     to.flush()?;
-    Ok(count)
+    Ok(size)
+}
+
+fn write_line(to: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *to, line)?;
+    to.write_all(b"\n")
 }

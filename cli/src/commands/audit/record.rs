@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use claviger_core::audit::Link;
+use claviger_core::audit::TreeHash;
 use claviger_core::decision::Decided;
 use claviger_core::evidence::Appraisal;
 use claviger_proto::claviger::admin::v1::AuditRecord;
@@ -15,13 +15,13 @@ use super::phrases;
 use crate::failure::Failure;
 use crate::times;
 
-/// `{"seq":1,"prev":"hex","hash":"hex","body":{…}}`.
+/// `{"seq":1,"hash":"hex","body":{…}}`.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Line {
     pub(super) seq: u64,
-    pub(super) prev: Link,
-    pub(super) hash: Link,
+    /// The SHA-256 of a zero byte and the body: a leaf of the log's tree (RFC 6962 §2.1).
+    pub(super) hash: TreeHash,
     /// What is hashed, byte for byte.
     pub(super) body: Box<RawValue>,
 }
@@ -32,15 +32,13 @@ impl TryFrom<AuditRecord> for Line {
     fn try_from(wire: AuditRecord) -> Result<Self, Failure> {
         let seq = wire.sequence;
         let damaged = || Failure::failed(format_args!("the server sent record {seq} damaged"));
-        let link =
-            |bytes: Vec<u8>| bytes.try_into().map(Link::from_bytes).map_err(|_length| damaged());
         let body: Box<RawValue> =
             serde_json::from_slice(&wire.body).map_err(|_detail| damaged())?;
         // Whitespace around it would be lost on the way through JSON, and the hash would not fit.
         if body.get().as_bytes() != wire.body {
             return Err(damaged());
         }
-        Ok(Self { seq, prev: link(wire.previous)?, hash: link(wire.hash)?, body })
+        Ok(Self { seq, hash: TreeHash::of_leaf(&wire.body), body })
     }
 }
 
@@ -111,12 +109,7 @@ mod tests {
     use super::*;
 
     fn wire(body: &str) -> AuditRecord {
-        AuditRecord {
-            sequence: 3,
-            previous: vec![1; 32],
-            hash: vec![2; 32],
-            body: body.as_bytes().to_vec(),
-        }
+        AuditRecord { sequence: 3, body: body.as_bytes().to_vec() }
     }
 
     const BODY: &str = r#"{"time":1800000000,"event":"epoch_fenced","epoch":2,"reason":"new"}"#;
@@ -181,12 +174,7 @@ mod tests {
 
     #[test]
     fn damage_on_the_way_is_told() {
-        for damaged in [
-            wire("{"),
-            wire(" {}"),
-            AuditRecord { hash: vec![0; 31], ..wire(BODY) },
-            AuditRecord { previous: Vec::new(), ..wire(BODY) },
-        ] {
+        for damaged in [wire("{"), wire(" {}"), wire("")] {
             let told = Line::try_from(damaged).unwrap_err().to_string();
             assert!(told.contains("record 3"), "{told}");
         }

@@ -1,7 +1,9 @@
 //! Every method demands its class of caller.
 
 use claviger_proto::claviger::admin::v1::admin_client::AdminClient;
-use claviger_proto::claviger::admin::v1::{GetCheckpointRequest, ReadAuditRequest};
+use claviger_proto::claviger::admin::v1::{
+    GetCheckpointRequest, ProveRecordRequest, ReadAuditRequest,
+};
 use claviger_proto::claviger::agent::v1::agent_psk_client::AgentPskClient;
 use claviger_proto::claviger::agent::v1::agent_sync_client::AgentSyncClient;
 use claviger_proto::claviger::agent::v1::{IssuePskRequest, RedeemPskRequest, SubscribeRequest};
@@ -89,6 +91,7 @@ async fn ours_for_operators(channel: &Channel) -> Vec<(&'static str, Code)> {
     codes![admin;
         read_audit ReadAuditRequest::default(),
         get_checkpoint GetCheckpointRequest::default(),
+        prove_record ProveRecordRequest { sequence: 1 },
     ]
 }
 

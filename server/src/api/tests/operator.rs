@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use claviger_core::audit::Event;
+use claviger_core::audit::receipt::Receipt;
+use claviger_core::audit::{Checkpoint, Event, SignedCheckpoint, TreeHash};
 use claviger_core::time::Clock;
 use claviger_proto::claviger::admin::v1::admin_client::AdminClient;
-use claviger_proto::claviger::admin::v1::{GetCheckpointRequest, ReadAuditRequest};
+use claviger_proto::claviger::admin::v1::{
+    GetCheckpointRequest, ProveRecordRequest, ReadAuditRequest,
+};
 use claviger_proto::spire::server::bundle::v1::GetBundleRequest;
 use claviger_proto::spire::types::BundleMask;
 use claviger_runtime::tasks::Tasks;
 use tokio_stream::StreamExt as _;
+use tonic::Code;
 
-use super::world::{World, bundles, config, world, world_with};
+use super::world::{World, bundles, config, refused, world, world_with};
 use crate::config::Config;
 use crate::run::Server;
 use crate::storage::fixture::{NOW, TestClock};
@@ -69,12 +73,38 @@ async fn the_log_is_followed_as_it_grows() {
 #[tokio::test]
 async fn a_checkpoint_names_the_end_of_the_log() {
     let world = world().await;
-    let checkpoint = AdminClient::new(world.operator())
-        .get_checkpoint(GetCheckpointRequest::default())
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!((checkpoint.epoch, checkpoint.sequence, checkpoint.time), (1, 11, NOW));
+    let mut admin = AdminClient::new(world.operator());
+    let request = GetCheckpointRequest::default();
+    let wire = admin.get_checkpoint(request).await.unwrap().into_inner();
+    let key = wire.verifier_key.parse().unwrap();
+    let signed = SignedCheckpoint::open(&wire.note, &key).unwrap();
+    let Checkpoint { epoch, head, time, .. } = signed.checkpoint();
+    assert_eq!((*epoch, head.size, time.as_secs()), (1, 11, NOW));
+    let request = GetCheckpointRequest { witnessed: true };
+    refused(admin.get_checkpoint(request).await, Code::NotFound, "no witness");
+}
+
+#[tokio::test]
+async fn every_record_is_shown_to_be_in_the_log() {
+    let world = world().await;
+    let mut admin = AdminClient::new(world.operator());
+    for sequence in 1..=11 {
+        let proof = admin.prove_record(ProveRecordRequest { sequence }).await.unwrap().into_inner();
+        let wire = proof.checkpoint.unwrap();
+        let hash = |bytes: Vec<u8>| TreeHash::from_bytes(bytes.try_into().unwrap());
+        let receipt = Receipt {
+            body: proof.body,
+            sequence,
+            path: proof.path.into_iter().map(hash).collect(),
+            checkpoint: wire.note.parse().unwrap(),
+        };
+        let signed = receipt.verify(&wire.verifier_key.parse().unwrap(), &[]).unwrap();
+        assert_eq!(signed.checkpoint().head.size, 11);
+    }
+    for sequence in [0, 12] {
+        let missing = admin.prove_record(ProveRecordRequest { sequence }).await;
+        refused(missing, Code::NotFound, "no record");
+    }
 }
 
 #[tokio::test]

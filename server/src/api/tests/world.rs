@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use claviger_core::audit::{Body, Event, Head, Link, Verifier};
+use claviger_core::audit::{Body, Event, Verifier};
 use claviger_core::id::{SpiffeId, TrustDomain};
 use claviger_core::time::Clock;
 use claviger_proto::claviger::admin::v1::ReadAuditRequest;
@@ -183,11 +183,10 @@ impl World {
         let request = ReadAuditRequest::default();
         let records = AdminClient::new(self.operator()).read_audit(request).await.unwrap();
         let records: Vec<_> = records.into_inner().map(Result::unwrap).collect().await;
-        let mut verifier = Verifier::after(Head::default());
+        let mut verifier = Verifier::default();
         let mut events = Vec::new();
         for record in records {
-            let link = Link::from_bytes(record.hash.try_into().unwrap());
-            verifier.push(record.sequence, &record.body, link).unwrap();
+            verifier.push(record.sequence, &record.body).unwrap();
             events.push(serde_json::from_slice::<Body>(&record.body).unwrap().event);
         }
         events

@@ -134,6 +134,7 @@ const fn is_kept(space: Space) -> bool {
         Space::Tokens
         | Space::Psks
         | Space::Audit
+        | Space::Tiles
         | Space::Once
         | Space::Issued
         | Space::Series => false,

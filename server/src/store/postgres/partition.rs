@@ -32,6 +32,7 @@ const fn span(space: Space) -> Option<(usize, u64)> {
         | Space::Agents
         | Space::Tokens
         | Space::Audit
+        | Space::Tiles
         | Space::Authorities
         | Space::Standings
         | Space::Approvals

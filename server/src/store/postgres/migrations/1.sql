@@ -21,6 +21,7 @@ CREATE TABLE claviger.entries (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE claviger.agents (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE claviger.tokens (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE claviger.audit (key bytea PRIMARY KEY, value bytea NOT NULL);
+CREATE TABLE claviger.tiles (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE claviger.authorities (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE claviger.standings (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE claviger.approvals (key bytea PRIMARY KEY, value bytea NOT NULL);
