@@ -4,6 +4,7 @@
 //! If the server, or anyone in between, sees them differently, the two ends have different keys.
 
 mod issue;
+mod queue;
 mod redeem;
 
 use std::sync::Arc;
@@ -18,9 +19,11 @@ use claviger_proto::claviger::psk::v1::psk_broker_server::PskBroker as Service;
 use claviger_proto::claviger::psk::v1::{
     IssueRequest, IssueResponse, RedeemRequest, RedeemResponse,
 };
+use claviger_runtime::slots::Full;
 use tokio::sync::watch;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, async_trait};
+use tracing::debug;
 use zeroize::Zeroizing;
 
 use crate::attestation::peer;
@@ -28,19 +31,28 @@ use crate::metrics::counted;
 use crate::standings::Standings;
 use crate::streams::Desk;
 use crate::workload_api::require_header;
+use queue::Queue;
 
 /// For the server's answer: a connection waits for it.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long an answer may take before there are fewer calls at a time. When there is too much to do,
+/// issuing gives way first: whoever redeems has a connection that was permitted already.
+const ISSUED_SOON: Duration = Duration::from_millis(250);
+const REDEEMED_SOON: Duration = Duration::from_secs(1);
 
 /// The broker.
 #[derive(Clone, Debug)]
 pub(crate) struct PskBroker {
     /// Where its callers are served.
-    pub(crate) desk: Desk,
+    desk: Desk,
     /// The way to the server.
-    pub(crate) link: watch::Receiver<Option<Channel>>,
+    link: watch::Receiver<Option<Channel>>,
     /// How identities stand.
-    pub(crate) standings: Standings,
+    standings: Standings,
+    /// Whoever wants more and more keys keeps no connection from being answered.
+    issuing: Queue,
+    redeeming: Queue,
 }
 
 #[async_trait]
@@ -51,6 +63,7 @@ impl Service for PskBroker {
     ) -> Result<Response<IssueResponse>, Status> {
         require_header(request.metadata())?;
         let (peer, asked) = (peer(&request)?, request.into_inner());
+        let _place = self.issuing.enter(peer.uid()).map_err(busy)?;
         counted("Issue", issue::issue(self, &peer, asked).await.map_err(Into::into))
     }
 
@@ -60,11 +73,28 @@ impl Service for PskBroker {
     ) -> Result<Response<RedeemResponse>, Status> {
         require_header(request.metadata())?;
         let (peer, asked) = (peer(&request)?, request.into_inner());
+        let _place = self.redeeming.enter(peer.uid()).map_err(busy)?;
         counted("Redeem", redeem::redeem(self, &peer, asked).await.map_err(Into::into))
     }
 }
 
+/// Nothing was done, and it may be tried again.
+fn busy(full: Full) -> Status {
+    debug!(%full, "a call for a PSK refused");
+    Status::unavailable("too many calls are waiting for the server; try again")
+}
+
 impl PskBroker {
+    /// A broker for the callers at `desk`.
+    pub(crate) fn new(
+        desk: Desk,
+        link: watch::Receiver<Option<Channel>>,
+        standings: Standings,
+    ) -> Self {
+        let (issuing, redeeming) = (Queue::new(ISSUED_SOON), Queue::new(REDEEMED_SOON));
+        Self { desk, link, standings, issuing, redeeming }
+    }
+
     /// Whether one of these is in quarantine: whatever the server says, nothing passes between them.
     fn is_quarantined(&self, ids: &[SpiffeId]) -> bool {
         ids.iter().any(|id| self.standings.of(id).quarantined)

@@ -110,7 +110,7 @@ impl Doors {
         let (policies, same) = (self.policies.clone(), standings.clone());
         let policy_desk = PolicyDesk { desk: desk.clone(), policies, standings: same };
         let callers = Callers { desk: desk.clone(), standings: standings.clone() };
-        let broker = PskBroker { desk: desk.clone(), link, standings };
+        let broker = PskBroker::new(desk.clone(), link, standings);
         let health = GrpcHealth { health: self.health.clone(), stop: desk.stop.clone() };
         // Of the Workload API alone: it must not look extended (SPIFFE Workload Endpoint §7).
         let reflection = || {
