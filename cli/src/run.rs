@@ -129,11 +129,17 @@ pub(crate) fn validate_shim(path: &Path, console: Console) -> Result<(), Failure
     console.answer(&Valid::at(path))
 }
 
+/// A server's configuration, from the file at `path`.
+#[cfg(feature = "server")]
+pub(crate) fn server_config(path: &Path) -> Result<claviger_server::config::Config, Failure> {
+    let config = claviger_server::config::Config::load(path);
+    config.map_err(|problems| misconfigured(path, &problems))
+}
+
 /// Tells every problem of a server's configuration file.
 #[cfg(feature = "server")]
 pub(crate) fn validate_server(path: &Path, console: Console) -> Result<(), Failure> {
-    let config = claviger_server::config::Config::load(path)
-        .map_err(|problems| misconfigured(path, &problems))?;
+    let config = server_config(path)?;
     for warning in &config.warnings {
         crate::console::remark(format_args!("warning: {warning}"));
     }

@@ -24,7 +24,7 @@ use claviger_core::grant::Requester;
 use claviger_core::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
-use crate::epoch::Epochs;
+use crate::epoch::{Epoch, Epochs};
 use crate::journal::{Change, CommitError, Journal, Require};
 use crate::store::{Order, Space, StoreError, Write, json, parse};
 use table::Table;
@@ -108,18 +108,48 @@ impl Approvals {
             store.scan(Space::Approvals, unbounded.clone(), unbounded, Order::Ascending, limit);
         let (epoch, now) = (epochs.current(), epochs.time().now());
         for (key, stored) in found.await? {
-            let record: Record = parse(&stored)?;
-            let id = ApprovalId::of(&record.question);
-            let is_alive = record.epoch == epoch.number
-                && key == id.as_bytes()
-                && now <= record.until
-                && record.until <= now.after(MAX_TTL);
-            if is_alive {
-                let epoch = epoch.in_force();
-                let given = Given { id, until: record.until, stored, epoch };
-                self.table().give(record.question, given);
-            } else {
-                self.table().bury(key);
+            self.take_up(key, stored, &epoch, now)?;
+        }
+        Ok(())
+    }
+
+    /// What lies in the store under `key` counts, or is none any more.
+    fn take_up(
+        &self,
+        key: Vec<u8>,
+        stored: Vec<u8>,
+        epoch: &Epoch,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        let record: Record = parse(&stored)?;
+        let id = ApprovalId::of(&record.question);
+        let is_alive = record.epoch == epoch.number
+            && key == id.as_bytes()
+            && now <= record.until
+            && record.until <= now.after(MAX_TTL);
+        if is_alive {
+            let given = Given { id, until: record.until, stored, epoch: epoch.in_force() };
+            self.table().give(record.question, given);
+        } else {
+            self.table().bury(key);
+        }
+        Ok(())
+    }
+
+    /// Takes in what was said to another server, or used there, if `group` says so.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if what it says is no approval.
+    pub(crate) fn take_in(&self, group: &[Write], epochs: &Epochs) -> Result<(), StoreError> {
+        for write in group {
+            match write {
+                Write::Put { space: Space::Approvals, key, value } => {
+                    let (epoch, now) = (epochs.current(), epochs.time().now());
+                    self.take_up(key.clone(), value.clone(), &epoch, now)?;
+                }
+                Write::Delete { space: Space::Approvals, key } => self.table().withdraw(key),
+                Write::Put { .. } | Write::Delete { .. } | Write::DeleteBelow { .. } => {}
             }
         }
         Ok(())

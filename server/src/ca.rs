@@ -37,7 +37,7 @@ use claviger_core::svid::Validity;
 use claviger_core::time::UnixTime;
 use pem::{EncodeConfig, LineEnding, Pem};
 use rustls_pki_types::CertificateDer;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use token::TokenSigner;
 use x509::Issuer;
@@ -50,9 +50,15 @@ pub struct Authority {
     jwt: Arc<ArcSwap<TokenSigner>>,
     wit: Arc<ArcSwap<TokenSigner>>,
     bundle: watch::Receiver<Arc<Bundle>>,
+    abroad: Arc<Notify>,
 }
 
 impl Authority {
+    /// Other servers of the trust domain have changed their authorities: the bundle is about to change.
+    pub(crate) fn look_around(&self) {
+        self.abroad.notify_one();
+    }
+
     /// Signs the certificate that `grant` permits, valid from `now`.
     ///
     /// # Errors

@@ -27,6 +27,11 @@
 //! organization = "Claviger"
 //! country = "US"                        # none by default
 //!
+//! [store]                               # in the data directory by default
+//! postgres = "postgresql://claviger:PASSWORD@db.example.org/claviger" # shared by several servers
+//! key-file = "/etc/claviger/store.key"  # the same for all of them: openssl rand -hex 32
+//! # ca-file = "/etc/claviger/db.pem"    # this machine's authorities by default
+//!
 //! [control]
 //! listen = "0.0.0.0:8444"               # decisions for gateways; nowhere by default
 //!
@@ -80,6 +85,7 @@ mod attestors;
 mod events;
 mod keys;
 mod public;
+mod store;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -98,6 +104,7 @@ pub use claviger_runtime::settings::{Problem, Problems};
 pub use events::{Collector, EventsConfig, ParseSyslogServerError, SyslogServer};
 pub use keys::{KeysConfig, Names, NotAName};
 pub use public::{Door, IssuerUrl, PublicConfig};
+pub use store::{DatabaseConfig, DatabaseUrl};
 
 use crate::load::Rates;
 
@@ -110,6 +117,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where keys and the store are.
     pub data_dir: PathBuf,
+    /// The database that this server shares with others; its store is in the data directory if unset.
+    pub store: Option<DatabaseConfig>,
     /// The socket for the operator.
     pub admin_socket: PathBuf,
     /// How long the X.509-SVID of a workload lasts if its entry does not say.
@@ -236,6 +245,7 @@ impl Config {
             trust_domain,
             listen: Self::LISTEN,
             data_dir,
+            store: None,
             admin_socket: Self::ADMIN_SOCKET.into(),
             x509_svid_ttl: SvidTtl::HOUR,
             jwt_svid_ttl: SvidTtl::FIVE_MINUTES,
@@ -300,6 +310,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let log = root.value("log").unwrap_or_default();
     let attestors = root.table("attestors", attestors::read);
     let ca = root.table("ca", ca);
+    let store = root.table("store", store::read);
     let control = root.table("control", address);
     let keys = root.table("keys", |section| keys::read(section, trust_domain.as_ref()));
     let health = root.table("health", address);
@@ -326,6 +337,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         trust_domain: trust_domain?,
         listen,
         data_dir: data_dir?.0,
+        store,
         admin_socket,
         x509_svid_ttl,
         jwt_svid_ttl,

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | why the ledger may not be complete | [`Doubt`] |
 //! | the proof when a store is opened | `proof` |
-//! | the root secrets on disk | `root` |
+//! | the root secrets, on disk or wrapped in a shared store | `root` |
 //! | time that does not run backwards | [`LedgerTime`] |
 
 mod doubt;
@@ -59,10 +59,10 @@ impl Epoch {
 /// A new epoch could not begin. The old one stays in force.
 #[derive(Debug, thiserror::Error)]
 pub enum FenceError {
-    /// Its root could not be written.
-    #[error("cannot write the root of epoch {epoch}")]
+    /// Its root could not be read or written.
+    #[error("cannot read or write the root of epoch {epoch}")]
     Root {
-        /// The epoch that could not begin.
+        /// The epoch that could not begin or go on.
         epoch: u64,
         /// Why.
         #[source]
@@ -115,15 +115,17 @@ impl Epochs {
     ) -> Result<Self, FenceError> {
         let number = stored_number(&journal).await?;
         let root = |source| FenceError::Root { epoch: number, source };
-        let kept = roots.load(number).await.map_err(root)?;
+        let kept = roots.load(number, &**journal.store()).await.map_err(root)?;
         let fencing = Fencing { journal, roots, time: Arc::clone(&time) };
         let current = match (doubt, kept) {
             (None, Some(root)) => {
                 let since = beginning(&fencing.journal, number, fencing.time.now()).await?;
                 Epoch::new(number, since, root)
             }
-            (None, None) => fencing.begin(number, &Doubt::NoRoot { epoch: number }).await?,
-            (Some(doubt), _) => fencing.begin(number, &doubt).await?,
+            (None, None) => {
+                fencing.begin_or_adopt(number, &Doubt::NoRoot { epoch: number }).await?
+            }
+            (Some(doubt), _) => fencing.begin_or_adopt(number, &doubt).await?,
         };
         let (current, fencing) = (ArcSwap::new(current), Mutex::new(fencing));
         Ok(Self(Arc::new(Inner { current, fencing, time })))
@@ -153,9 +155,25 @@ impl Epochs {
         if current.number > epoch {
             return Ok(current);
         }
-        let next = fencing.begin(epoch, doubt).await?;
+        let next = match fencing.later_than(epoch).await? {
+            Some(begun) => begun,
+            None => fencing.begin_or_adopt(epoch, doubt).await?,
+        };
         self.0.current.store(Arc::clone(&next));
         Ok(next)
+    }
+
+    /// Takes up the epoch that another server has begun, if it is later than the one in force.
+    ///
+    /// # Errors
+    ///
+    /// [`FenceError`] if there is one and it can't be taken up.
+    pub(crate) async fn catch_up(&self) -> Result<(), FenceError> {
+        let fencing = self.0.fencing.lock().await;
+        if let Some(next) = fencing.later_than(self.current().number).await? {
+            self.0.current.store(next);
+        }
+        Ok(())
     }
 }
 
@@ -177,6 +195,36 @@ async fn beginning(journal: &Journal, number: u64, now: UnixTime) -> Result<Unix
 }
 
 impl Fencing {
+    /// The epoch that another server has begun, if it is later than `epoch`.
+    async fn later_than(&self, epoch: u64) -> Result<Option<Arc<Epoch>>, FenceError> {
+        let store = self.journal.store();
+        if !store.is_shared() {
+            return Ok(None);
+        }
+        let number = stored_number(&self.journal).await?;
+        if number <= epoch {
+            return Ok(None);
+        }
+        let failed = |source| FenceError::Root { epoch: number, source };
+        let root = self.roots.load(number, &**store).await.map_err(failed)?;
+        let root = root.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        let since = store.get(Space::Meta, meta::SINCE).await?;
+        let since = since.as_deref().map_or(Ok(UnixTime::default()), parse)?;
+        self.time.reset(since);
+        info!(epoch = number, "another server has begun a new epoch");
+        Ok(Some(Epoch::new(number, since, root)))
+    }
+
+    /// Begins an epoch, unless another server does so at this moment.
+    async fn begin_or_adopt(&self, least: u64, doubt: &Doubt) -> Result<Arc<Epoch>, FenceError> {
+        match self.begin(least, doubt).await {
+            Err(error @ FenceError::Commit { source: CommitError::Conflict { .. }, .. }) => {
+                self.later_than(least).await?.ok_or(error)
+            }
+            begun => begun,
+        }
+    }
+
     /// Begins an epoch whose number is above `least` and above every number ever used here.
     async fn begin(&self, least: u64, doubt: &Doubt) -> Result<Arc<Epoch>, FenceError> {
         let before = self.journal.store().get(Space::Meta, meta::EPOCH).await?;
@@ -190,15 +238,16 @@ impl Fencing {
             warn!(epoch, reason = %doubt, "a new epoch begins; every earlier PSK and join token is void");
         }
         let failed = |source| FenceError::Root { epoch, source };
-        let root = self.roots.create(epoch).await.map_err(failed)?;
+        let root::NewRoot { root, mut writes } = self.roots.create(epoch).await.map_err(failed)?;
         let now = self.time.clock();
+        writes.extend([
+            Write::put(Space::Meta, meta::EPOCH, json(&epoch)),
+            Write::put(Space::Meta, meta::SINCE, json(&now)),
+            Write::put(Space::Meta, meta::TIME, json(&now)),
+        ]);
         let change = Change {
             require: vec![Require { space: Space::Meta, key: meta::EPOCH.to_vec(), value: before }],
-            writes: vec![
-                Write::put(Space::Meta, meta::EPOCH, json(&epoch)),
-                Write::put(Space::Meta, meta::SINCE, json(&now)),
-                Write::put(Space::Meta, meta::TIME, json(&now)),
-            ],
+            writes,
             events: vec![Event::EpochFenced { epoch, reason: doubt.to_string() }],
         };
         let committed = self.journal.commit(change).await;

@@ -286,7 +286,32 @@ impl Journal {
         self.record(grants, Change { writes, events, ..Change::default() }).await
     }
 
-    /// What other servers write from now on, for those who keep it in memory.
+    /// What the store says of `key`: `value`, unless somebody has said something else before.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`] if it can't be read or written.
+    pub(crate) async fn settle(&self, key: &[u8], value: Vec<u8>) -> Result<Vec<u8>, CommitError> {
+        loop {
+            let stored = self.store.get(Space::Meta, key).await;
+            if let Some(stored) = stored.map_err(|error| CommitError::Store(Arc::new(error)))? {
+                return Ok(stored);
+            }
+            let change = Change {
+                require: vec![Require::absent(Space::Meta, key)],
+                writes: vec![Write::put(Space::Meta, key, value.clone())],
+                events: Vec::new(),
+            };
+            match self.commit(change).await {
+                Ok(_head) => return Ok(value),
+                Err(CommitError::Conflict { .. }) => {} // Somebody was faster.
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What other servers write, for those who keep it in memory: for whoever asks first, all since the
+    /// journal began; for others, from now on.
     #[must_use]
     pub fn listen(&self) -> Listener {
         self.news.listen()

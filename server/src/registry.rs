@@ -14,10 +14,12 @@
 //! | the ordered log of changes | `log` |
 //! | telling connected agents | [`subscribers`] |
 //! | what is known about agents | [`agents`] |
+//! | what other servers change | `abroad` |
 //! | letting agents in, knowing them again, throwing them out | `admission` |
 //! | what listings select | [`filter`] |
 //! | bundles of other trust domains | [`federation`] |
 
+mod abroad;
 mod admission;
 pub mod agents;
 mod authorized;
@@ -52,7 +54,7 @@ use tracing::{info, warn};
 
 use crate::config::Limits;
 use crate::journal::{Change as Commit, CommitError, Journal};
-use crate::store::{Space, StoreError, Write, parse};
+use crate::store::{Space, StoreError, json, parse};
 pub use admission::{AdmitError, AuthenticateError};
 use agents::{Agent, NotAnAgent};
 use draft::{Draft, Planned, Refused};
@@ -65,6 +67,9 @@ use subscribers::{Subscription, Waiting};
 /// Keys of [`Space::Meta`].
 const LOG_ID: &[u8] = b"change_log_id";
 const SEQUENCE: &[u8] = b"change_sequence";
+/// Rises with every change to an entry, an agent or a bundle, so that no server changes what another has
+/// changed before it knows of that.
+const REVISION: &[u8] = b"registry_revision";
 
 /// Entries are read from the store, and removed when they have ended, this many at a time.
 const PAGE: usize = 1_000;
@@ -81,8 +86,8 @@ struct Inner {
     journal: Journal,
     tasks: Tasks,
     log_id: [u8; 16],
-    /// Held from the check to the change.
-    writing: Mutex<()>,
+    /// Held from the check to the change; the number of the newest change to anything.
+    writing: Mutex<u64>,
     state: RwLock<State>,
     /// Told after every change to entries.
     changed: watch::Sender<u64>,
@@ -103,10 +108,10 @@ impl Registry {
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
         let store = journal.store();
-        let log_id = match store.get(Space::Meta, LOG_ID).await? {
-            Some(stored) => stored.try_into().map_err(|_other_length| OpenError::LogId)?,
-            None => new_log(&journal).await?,
-        };
+        let log_id = journal.settle(LOG_ID, new_id()?.to_vec()).await?;
+        let log_id = log_id.try_into().map_err(|_other_length| OpenError::LogId)?;
+        // Before what it counts: what changes meanwhile comes as news.
+        let revision = parse(&journal.settle(REVISION, json(&0_u64)).await?)?;
         let head = match store.get(Space::Meta, SEQUENCE).await? {
             Some(stored) => parse(&stored)?,
             None => 0,
@@ -126,7 +131,7 @@ impl Registry {
             clock,
             tasks: tasks.clone(),
             log_id,
-            writing: Mutex::new(()),
+            writing: Mutex::new(revision),
             state: RwLock::new(state),
             changed: watch::Sender::new(head),
             federated: watch::Sender::new(Arc::new(federated)),
@@ -256,8 +261,8 @@ impl Registry {
         entries: Vec<Entry>,
         requester: &Requester,
     ) -> Result<Vec<Result<Packed, Refused>>, CommitError> {
-        self.change(requester, |draft| {
-            entries.into_iter().map(|entry| draft.create(entry)).collect()
+        self.change(requester, move |draft| {
+            entries.iter().map(|entry| draft.create(entry.clone())).collect()
         })
         .await
     }
@@ -280,7 +285,7 @@ impl Registry {
     {
         let (registry, requester) = (self.clone(), requester.clone());
         self.see_through(async move {
-            let _writing = registry.0.writing.lock().await;
+            let mut writing = registry.0.writing.lock().await;
             let planned = {
                 let state = registry.read();
                 let mut draft = registry.draft(&state, &requester);
@@ -291,7 +296,9 @@ impl Registry {
             // The caller's own record says who gets which identity. This entry's parent may hold a
             // secret that is not spent yet, and an event of its own would write it down.
             let change = Commit { events: Vec::new(), ..planned.to_commit() };
-            let done = commit(change).await.map_err(CreateWithError::Commit)?;
+            let done = commit(abroad::based_on(*writing, change)).await;
+            let done = done.map_err(CreateWithError::Commit)?;
+            *writing = writing.saturating_add(1);
             registry.apply(planned);
             Ok(done)
         })
@@ -311,7 +318,7 @@ impl Registry {
         requester: &Requester,
     ) -> Result<Vec<Result<Packed, Refused>>, CommitError> {
         self.change(requester, move |draft| {
-            wire.into_iter().map(|entry| draft.update(entry, mask.as_ref())).collect()
+            wire.iter().map(|entry| draft.update(entry.clone(), mask.as_ref())).collect()
         })
         .await
     }
@@ -326,29 +333,37 @@ impl Registry {
         ids: Vec<EntryId>,
         requester: &Requester,
     ) -> Result<Vec<Result<(), Refused>>, CommitError> {
-        self.change(requester, |draft| ids.into_iter().map(|id| draft.delete(&id)).collect()).await
+        self.change(requester, move |draft| ids.iter().map(|id| draft.delete(id)).collect()).await
     }
 
     async fn change<T: Send + 'static>(
         &self,
         requester: &Requester,
-        edit: impl FnOnce(&mut Draft<'_>) -> T + Send + 'static,
+        edit: impl Fn(&mut Draft<'_>) -> T + Send + Sync + 'static,
     ) -> Result<T, CommitError> {
         let (registry, requester) = (self.clone(), requester.clone());
         self.see_through(async move {
-            let _writing = registry.0.writing.lock().await;
-            let (outcome, planned) = {
-                let state = registry.read();
-                let mut draft = registry.draft(&state, &requester);
-                (edit(&mut draft), draft.finish(state.log.head()))
-            };
-            if !planned.is_empty() {
-                registry.0.journal.commit(planned.to_commit()).await?;
-                registry.apply(planned);
-            }
-            Ok(outcome)
+            registry.until_first(|| registry.try_change(&requester, &edit)).await
         })
         .await?
+    }
+
+    async fn try_change<T>(
+        &self,
+        requester: &Requester,
+        edit: impl Fn(&mut Draft<'_>) -> T,
+    ) -> Result<T, CommitError> {
+        let mut writing = self.0.writing.lock().await;
+        let (outcome, planned) = {
+            let state = self.read();
+            let mut draft = self.draft(&state, requester);
+            (edit(&mut draft), draft.finish(state.log.head()))
+        };
+        if !planned.is_empty() {
+            self.commit(&mut writing, planned.to_commit()).await?;
+            self.apply(planned);
+        }
+        Ok(outcome)
     }
 
     /// Does `work` to its end, even if whoever waits for it no longer does.
@@ -464,11 +479,9 @@ pub fn server_id(trust_domain: &TrustDomain) -> SpiffeId {
     trust_domain.join("/spire/server").expect("a fixed path")
 }
 
-async fn new_log(journal: &Journal) -> Result<[u8; 16], OpenError> {
+fn new_id() -> Result<[u8; 16], OpenError> {
     let mut id = [0; 16];
     rand::fill(&mut id).map_err(|_unspecified| OpenError::NoRandomness)?;
-    let writes = vec![Write::put(Space::Meta, LOG_ID, id.to_vec())];
-    journal.commit(Commit { writes, ..Commit::default() }).await?;
     Ok(id)
 }
 

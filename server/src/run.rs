@@ -1,5 +1,6 @@
 //! Starting a server: a table of contents.
 
+mod abroad;
 pub mod identity;
 
 use std::fs::DirBuilder;
@@ -55,6 +56,7 @@ use crate::registry::{self, Registry};
 use crate::storage::{OpenError, Storage};
 use crate::store::StoreError;
 use crate::verifiers::{OpenVerifierError, Verifiers};
+use abroad::Abroad;
 use identity::{OwnIdentity, OwnIdentityError};
 
 /// How often an idle connection is asked whether it is still there, and how long it may take.
@@ -98,8 +100,7 @@ impl Server {
         tasks: &Tasks,
     ) -> Result<Running, StartError> {
         let trust_domain = config.trust_domain.clone();
-        let storage =
-            Storage::open(&config.data_dir, Arc::clone(&clock), &trust_domain, tasks).await?;
+        let storage = Box::pin(open(&config, Arc::clone(&clock), tasks)).await?;
         events::start(&config.events, &storage.journal, tasks).map_err(StartError::Events)?;
         let policy_dir = config.policy_dir.as_deref();
         let (set, opened) = folder::open(policy_dir, &storage.journal, clock.now()).await?;
@@ -129,7 +130,7 @@ impl Server {
             let clock = Arc::clone(&clock);
             Announcer::open(&policy, authority, journal, clock, config.policy_ttl).await?
         };
-        let announcements = announcer.announcements();
+        let (announcements, announcing) = (announcer.announcements(), announcer.abroad());
         let own = OwnIdentity::issue(issuance.clone(), config.x509_svid_ttl).await?;
         let revocations = Revocations::open(
             storage.directory.keys(),
@@ -141,10 +142,8 @@ impl Server {
         let (revoking, withdrawing) = (revocations.clone(), revocations.clone());
         let seen = revocations.catch_up(&stands, 0).await?;
         let admin_ids = Arc::new(config.admin_ids.clone());
-        let verifiers = {
-            let bundle = issuance.authority.bundle();
-            Verifiers::open(&config.attestors, &storage.ledger, bundle)?
-        };
+        let bundle = issuance.authority.bundle();
+        let verifiers = Verifiers::open(&config.attestors, &storage.ledger, bundle)?;
         let shared = Shared {
             registry,
             storage,
@@ -158,6 +157,7 @@ impl Server {
             clock,
         };
 
+        tasks.spawn("other servers", |stop| Abroad::new(shared.clone(), announcing).run(stop));
         let health = Health::default();
         let serving = serve(&config, shared.clone(), verifiers, &own, &health, tasks);
         let serving = Box::pin(serving).await?;
@@ -169,6 +169,15 @@ impl Server {
         tasks.spawn("own identity", |stop| own.run(stop));
         tasks.spawn("pruner", |stop| shared.registry.clone().prune(stop));
         Ok(Running { bundle_pem: shared.bundle_pem(), health, ..serving })
+    }
+}
+
+/// Opens what the server remembers, wherever that is.
+async fn open(config: &Config, clock: Arc<dyn Clock>, tasks: &Tasks) -> Result<Storage, OpenError> {
+    let (path, domain) = (&config.data_dir, &config.trust_domain);
+    match &config.store {
+        None => Storage::open(path, clock, domain, tasks).await,
+        Some(database) => Storage::open_shared(path, database, clock, domain, tasks).await,
     }
 }
 

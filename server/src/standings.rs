@@ -26,7 +26,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
 use crate::epoch::LedgerTime;
-use crate::journal::{Change as Commit, CommitError, Journal, Require};
+use crate::journal::{CommitError, Journal, Require};
 use crate::registry::server_id;
 use crate::store::{Space, StoreError, Write, json, meta, parse};
 pub use change::{Change, Changed, StandingError};
@@ -81,10 +81,7 @@ impl Standings {
         trust_domain: &TrustDomain,
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
-        let number = match journal.store().get(Space::Meta, meta::STANDINGS).await? {
-            Some(stored) => parse(&stored)?,
-            None => begin(&journal).await?,
-        };
+        let number = parse(&journal.settle(meta::STANDINGS, json(&0_u64)).await?)?;
         let known = known::load(&**journal.store(), number).await?;
         known.measure();
         let inner = Inner {
@@ -149,6 +146,43 @@ impl Standings {
         Require::value(Space::Meta, meta::STANDINGS, json(&seen))
     }
 
+    /// Takes in what another server has changed, if `group` says so.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if what it says is no record.
+    pub(crate) async fn take_in(&self, group: &[Write]) -> Result<(), StoreError> {
+        let mut newest = None;
+        let (mut records, mut forgotten) = (Vec::<Record>::new(), Vec::<SpiffeId>::new());
+        for write in group {
+            match write {
+                Write::Put { space: Space::Standings, value, .. } => records.push(parse(value)?),
+                Write::Delete { space: Space::Standings, key } => {
+                    forgotten.extend(std::str::from_utf8(key).ok().and_then(|id| id.parse().ok()));
+                }
+                Write::Put { space: Space::Meta, key, value } if key == meta::STANDINGS => {
+                    newest = Some(parse::<u64>(value)?);
+                }
+                Write::Put { .. } | Write::Delete { .. } | Write::DeleteBelow { .. } => {}
+            }
+        }
+        let Some(newest) = newest else { return Ok(()) };
+        let _changing = self.0.changing.lock().await;
+        if newest <= self.number() {
+            return Ok(()); // It was there when the store was opened.
+        }
+        {
+            let mut known = self.known_mut();
+            forgotten.iter().for_each(|id| known.forget(id));
+            for record in records {
+                known.put(record);
+            }
+            known.measure();
+        }
+        self.0.version.send_replace(newest);
+        Ok(())
+    }
+
     /// Waits until what is known here is newer than change number `seen`, or for a moment: a change
     /// that is in the store comes here next, unless the server stops.
     pub(crate) async fn newer_than(&self, seen: u64) {
@@ -166,13 +200,6 @@ impl Standings {
     fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
         self.0.known.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// In a store of which nobody has said anything yet.
-async fn begin(journal: &Journal) -> Result<u64, CommitError> {
-    let writes = vec![Write::put(Space::Meta, meta::STANDINGS, json(&0_u64))];
-    journal.commit(Commit { writes, ..Commit::default() }).await?;
-    Ok(0)
 }
 
 /// How identities stand cannot be taken up.

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | the data directory and who has it | [`directory`] |
 //! | files that hold a secret | `secret_file` |
+//! | moving a store into a database | [`transfer`] |
+//! | secrets in a store that others can read | `wrapping` |
 //!
 //! The order is the argument: claim the directory; open the store and check the end of its log;
 //! hear the witness; and only if all agree, continue. Otherwise a new epoch begins, durably, before
@@ -13,6 +15,10 @@ pub mod directory;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub(crate) mod secret_file;
+#[cfg(test)]
+mod several;
+pub mod transfer;
+pub(crate) mod wrapping;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,6 +33,7 @@ use crate::audit::Checkpoints;
 use crate::audit::check::{CheckError, check_end};
 use crate::audit::checkpoint::KeyError;
 use crate::audit::migrate::migrate;
+use crate::config::DatabaseConfig;
 use crate::epoch::root::Roots;
 use crate::epoch::{Doubt, Epochs, FenceError, LedgerTime, proof};
 use crate::journal::witness::{BootId, Witness};
@@ -34,8 +41,11 @@ use crate::journal::{Change, CommitError, Journal};
 use crate::ledger::Ledger;
 use crate::standings::{self, Standings};
 use crate::store::embedded::{EmbeddedStore, OpenStoreError};
-use crate::store::{Space, Store, StoreError, meta, parse};
+use crate::store::postgres::{OpenPostgresError, PostgresStore};
+use crate::store::{Space, Store, StoreError, Write, meta, parse};
 use directory::{ClaimError, DataDirectory};
+use wrapping::WrappingKey;
+pub use wrapping::WrappingKeyError;
 
 /// What the server remembers. It is written to until the last clone of its handles is gone, or
 /// until the tasks have stopped: see [`crate::journal`].
@@ -64,6 +74,22 @@ pub enum OpenError {
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] OpenStoreError),
+    /// It goes on somewhere else.
+    #[error(
+        "the store in `{path}` was exported, and goes on in a database: set `store.postgres`; if nothing was \
+         ever imported, restore the data directory from a backup of before, or begin with an empty one",
+        path = path.display()
+    )]
+    Exported {
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// The database can't be used.
+    #[error(transparent)]
+    Database(#[from] OpenPostgresError),
+    /// What is secret in the database can't be opened.
+    #[error(transparent)]
+    Wrapping(#[from] WrappingKeyError),
     /// The store opened, but can't be read.
     #[error("the store in `{path}` is damaged; restore the data directory from a backup")]
     Unreadable {
@@ -111,6 +137,16 @@ pub enum OpenError {
     Record(#[source] CommitError),
 }
 
+/// Where everything is kept.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) store: Arc<dyn Store>,
+    /// What is this server's alone.
+    pub(crate) directory: DataDirectory,
+    /// What wraps secrets in the store, if others can read it.
+    pub(crate) wrapping: Option<Arc<WrappingKey>>,
+}
+
 impl Storage {
     /// Opens the embedded storage in the directory at `path`, which is made if it does not exist.
     ///
@@ -125,27 +161,58 @@ impl Storage {
     ) -> Result<Self, OpenError> {
         let directory = DataDirectory::claim(path)?;
         let store = EmbeddedStore::open(directory.path().join("store")).await?;
-        Self::open_with(Arc::new(store), directory, clock, trust_domain, tasks).await
+        let exported = store.get(Space::Meta, meta::EXPORTED).await;
+        let unreadable = |source| OpenError::Unreadable { path: path.to_path_buf(), source };
+        if exported.map_err(unreadable)?.is_some() {
+            return Err(OpenError::Exported { path: path.to_path_buf() });
+        }
+        let kept = Kept { store: Arc::new(store), directory, wrapping: None };
+        Self::open_with(kept, clock, trust_domain, tasks).await
     }
 
-    /// Opens what is in `store`.
+    /// Opens the storage in the `database` that several servers share; what is this server's alone is in
+    /// the directory at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub async fn open_shared(
+        path: &Path,
+        database: &DatabaseConfig,
+        clock: Arc<dyn Clock>,
+        trust_domain: &TrustDomain,
+        tasks: &Tasks,
+    ) -> Result<Self, OpenError> {
+        let directory = DataDirectory::claim(path)?;
+        let wrapping = Some(Arc::new(WrappingKey::read(&database.key_file)?));
+        let store = PostgresStore::open(database.url.expose(), database.ca_file.as_deref()).await?;
+        let kept = Kept { store: Arc::new(store), directory, wrapping };
+        Self::open_with(kept, clock, trust_domain, tasks).await
+    }
+
+    /// Opens what is `kept`.
     ///
     /// # Errors
     ///
     /// [`OpenError`].
     pub(crate) async fn open_with(
-        store: Arc<dyn Store>,
-        directory: DataDirectory,
+        kept: Kept,
         clock: Arc<dyn Clock>,
         trust_domain: &TrustDomain,
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
+        let Kept { store, directory, wrapping } = kept;
         let path = directory.path().to_path_buf();
         let unreadable = |source| OpenError::Unreadable { path: path.clone(), source };
         let damaged = |source| OpenError::Log { path: path.clone(), source };
-        let migrated = migrate(&*store).await.map_err(damaged)?;
+        // What was imported has the present form already.
+        let migrated = wrapping.is_none() && migrate(&*store).await.map_err(damaged)?;
+        // Nobody else writes while it is looked at, and what was written before is no news.
+        let mut turn = store.turn().await.map_err(unreadable)?;
+        turn.news().await.map_err(unreadable)?;
         let tree = check_end(&*store).await.map_err(damaged)?;
         let head = tree.head();
+        turn.write(Vec::new()).await.map_err(unreadable)?;
 
         let file = path.join("witness");
         let silent = |source| OpenError::Witness { path: file.clone(), source };
@@ -153,8 +220,12 @@ impl Storage {
         let testimony = Witness::hear(&file, boot).map_err(silent)?;
         let time = stored_time(&*store).await.map_err(unreadable)?;
         let time = Arc::new(LedgerTime::new(clock, time));
-        let doubt = proof::examine(&*store, head, testimony).await.map_err(unreadable)?;
-        let doubt = migrated.then_some(Doubt::Migrated).or(doubt).or_else(|| {
+        let doubt = match &wrapping {
+            None => proof::examine(&*store, head, testimony).await,
+            Some(_) => proof::examine_shared(&*store, head, testimony).await,
+        };
+        let doubt = migrated.then_some(Doubt::Migrated).or(doubt.map_err(unreadable)?);
+        let doubt = doubt.or_else(|| {
             time.behind().map(|behind| Doubt::ClockSetBack { seconds: behind.as_secs() })
         });
 
@@ -166,7 +237,7 @@ impl Storage {
             let guard = (witness, directory.clone());
             Journal::start(store, tree, Arc::clone(&time), guard, tasks)
         };
-        let roots = Roots::new(directory.keys());
+        let roots = wrapping.map_or_else(|| Roots::Files(directory.keys()), Roots::Wrapped);
         let epochs = Epochs::open(journal.clone(), roots, Arc::clone(&time), doubt).await?;
         let started = Event::ServerStarted { epoch: epochs.current().number };
         let change = Change { events: vec![started], ..Change::default() };
@@ -183,6 +254,32 @@ impl Storage {
         let checkpoints = Arc::new(checkpoints);
         Ok(Self { journal, ledger, epochs, standings, checkpoints, directory })
     }
+}
+
+impl Storage {
+    /// Takes in what another server has written.
+    ///
+    /// # Errors
+    ///
+    /// [`TakeInError`] if that can't be read.
+    pub(crate) async fn take_in(&self, group: &[Write]) -> Result<(), TakeInError> {
+        let is_fence = |write: &Write| matches!(write, Write::Put { space: Space::Meta, key, .. } if key == meta::EPOCH);
+        if group.iter().any(is_fence) {
+            self.epochs.catch_up().await?;
+        }
+        Ok(self.standings.take_in(group).await?)
+    }
+}
+
+/// What another server has written can't be taken in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TakeInError {
+    /// Its epoch can't.
+    #[error("cannot take up the epoch that another server began")]
+    Epoch(#[from] FenceError),
+    /// It is not what a server of this version writes.
+    #[error("cannot take in what another server wrote")]
+    Store(#[from] StoreError),
 }
 
 async fn stored_time(store: &dyn Store) -> Result<UnixTime, StoreError> {

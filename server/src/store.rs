@@ -125,6 +125,8 @@ pub mod meta {
     pub const TIME: &[u8] = b"time";
     /// The number of the newest change to how identities stand.
     pub const STANDINGS: &[u8] = b"standings";
+    /// That the store was exported: nobody goes on with it.
+    pub const EXPORTED: &[u8] = b"exported";
     /// The number of the newest announcement of policies, in big-endian.
     pub const POLICIES: &[u8] = b"policies";
 }
@@ -270,7 +272,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Waits until others may have written. It may be wrong about that, and late; never does it return
     /// for a store that nobody else can write to.
     async fn others(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// As [`Turn::news`], without a turn: more may be written at this moment.

@@ -109,6 +109,12 @@ impl Table {
         }
     }
 
+    /// The approval that lies in the store under `key` does not any more.
+    pub(super) fn withdraw(&mut self, key: &[u8]) {
+        self.buried.remove(key);
+        self.items.retain(|id, item| id.as_bytes() != key || !matches!(item.said, Said::Yes(_)));
+    }
+
     pub(super) fn list(&mut self, now: UnixTime) -> Vec<Listed> {
         self.pass(now);
         let mut all: Vec<_> = self.items.iter().collect();

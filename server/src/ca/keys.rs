@@ -198,6 +198,11 @@ pub enum KeyFileError {
 }
 
 impl KeyFileError {
+    /// Whether there is no such file.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { doing, path: path.to_owned(), source }
     }

@@ -32,12 +32,15 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 use super::issued::{self, Issued};
 use super::keys::{KeyFileError, KeyFolder};
 use super::x509::{SignError, date};
-use crate::journal::{Change, CommitError, Journal};
+use crate::journal::{Change, CommitError, Journal, Require};
 use crate::standings::Standings;
 use crate::store::{Space, StoreError, Write};
 
 /// Where it is written down.
 const KEY: &[u8] = b"revoked";
+
+/// Where lists are that servers sign for each other to show: then the key that signed.
+const LISTS: &str = "crl/";
 
 /// How long a list may be believed. It is signed anew at half of that.
 const LIFE: Duration = Duration::from_secs(86_400);
@@ -62,8 +65,17 @@ struct Inner {
     clock: Arc<dyn Clock>,
     bundle: watch::Receiver<Arc<Bundle>>,
     /// Held from the check to the change.
-    stored: Mutex<Stored>,
+    stored: Mutex<Known>,
     lists: watch::Sender<Lists>,
+    /// Those that this server has signed, by the key that did.
+    own: watch::Sender<Arc<Vec<(KeyDigest, Bytes)>>>,
+}
+
+/// What is written down, as it was read and as it lies there.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    stored: Stored,
+    json: Option<Vec<u8>>,
 }
 
 /// As it is written down.
@@ -111,6 +123,43 @@ pub struct Withdrawn {
     pub left_out: usize,
 }
 
+/// What is written down.
+async fn load(journal: &Journal) -> Result<Known, RevokeError> {
+    let Some(json) = journal.store().get(Space::Authorities, KEY).await? else {
+        return Ok(Known::default());
+    };
+    let stored = serde_json::from_slice(&json).map_err(RevokeError::Damaged)?;
+    Ok(Known { stored, json: Some(json) })
+}
+
+/// The key of the authority whose certificate is `der`.
+fn key_of(der: &[u8]) -> Result<KeyDigest, RevokeError> {
+    let (_, certificate) =
+        X509Certificate::from_der(der).map_err(|_detail| RevokeError::Malformed)?;
+    Ok(KeyDigest::of_spki(certificate.public_key().raw))
+}
+
+/// What is written down when all that are `held` are revoked at `now`, as far as there is room.
+fn plan(
+    stored: &Stored,
+    held: Vec<Issued>,
+    requester: &Requester,
+    now: UnixTime,
+) -> (Withdrawn, Stored, Vec<Event>) {
+    let mut next = stored.clone();
+    next.revoked.retain(|one| now < one.expires_at);
+    let known: HashSet<_> = next.revoked.iter().map(|one| one.serial.clone()).collect();
+    let all = held.len();
+    let held = held.into_iter().rev().map(|issued| Revoked::now(issued, now));
+    let mut fresh: Vec<_> = held.filter(|one| !known.contains(&one.serial)).collect();
+    let room = MAX_REVOKED.saturating_sub(next.revoked.len());
+    let left_out = fresh.len().saturating_sub(room);
+    fresh.truncate(room);
+    let events = fresh.iter().map(|one| event(one, requester.clone())).collect();
+    next.revoked.append(&mut fresh);
+    (Withdrawn { listed: all.saturating_sub(left_out), left_out }, next, events)
+}
+
 impl Revocations {
     /// Takes up what is stored, and signs the lists. `keys` is the folder of the authorities' keys.
     ///
@@ -123,10 +172,7 @@ impl Revocations {
         clock: Arc<dyn Clock>,
         bundle: watch::Receiver<Arc<Bundle>>,
     ) -> Result<Self, RevokeError> {
-        let stored = match journal.store().get(Space::Authorities, KEY).await? {
-            Some(json) => serde_json::from_slice(&json).map_err(RevokeError::Damaged)?,
-            None => Stored::default(),
-        };
+        let stored = load(&journal).await?;
         let inner = Inner {
             keys: KeyFolder::new(keys, Profile::X509),
             journal,
@@ -134,6 +180,7 @@ impl Revocations {
             bundle,
             stored: Mutex::new(stored),
             lists: watch::Sender::default(),
+            own: watch::Sender::default(),
         };
         let revocations = Self(Arc::new(inner));
         revocations.renew().await?;
@@ -150,7 +197,7 @@ impl Revocations {
     pub(crate) async fn is_revoked(&self, subject: &SpiffeId, serial: &[u8]) -> bool {
         let serial = hex::encode(serial);
         let stored = self.0.stored.lock().await;
-        stored.revoked.iter().any(|one| one.serial == serial && one.subject == *subject)
+        stored.stored.revoked.iter().any(|one| one.serial == serial && one.subject == *subject)
     }
 
     /// Revokes the X.509-SVID `certificate` (DER), which one of our authorities signed. To revoke it
@@ -171,18 +218,23 @@ impl Revocations {
             one.serial == revoked.serial
                 && (one.authority.is_none() || one.authority == revoked.authority)
         };
-        if let Some(already) = stored.revoked.iter().find(same) {
-            return Ok(already.clone());
+        loop {
+            if let Some(already) = stored.stored.revoked.iter().find(same) {
+                return Ok(already.clone());
+            }
+            let mut next = stored.stored.clone();
+            next.revoked.retain(|one| now < one.expires_at);
+            if MAX_REVOKED <= next.revoked.len() {
+                return Err(RevokeError::Full);
+            }
+            next.revoked.push(revoked.clone());
+            let events = vec![event(&revoked, requester.clone())];
+            if self.write(&mut stored, next, events).await? {
+                break;
+            }
         }
-        let mut next = stored.clone();
-        next.revoked.retain(|one| now < one.expires_at);
-        if MAX_REVOKED <= next.revoked.len() {
-            return Err(RevokeError::Full);
-        }
-        next.revoked.push(revoked.clone());
-        *stored = self.write(next, vec![event(&revoked, requester)]).await?;
         info!(serial = revoked.serial, id = %revoked.subject, "SVID revoked");
-        self.0.lists.send_replace(self.sign(&stored, now)?);
+        self.publish(&stored.stored, now).await?;
         Ok(revoked)
     }
 
@@ -201,28 +253,24 @@ impl Revocations {
         let now = self.0.clock.now();
         let held = issued::held_by(&**self.0.journal.store(), ids, now).await?;
         let mut stored = self.0.stored.lock().await;
-        let mut next = stored.clone();
-        next.revoked.retain(|one| now < one.expires_at);
-        let known: HashSet<_> = next.revoked.iter().map(|one| one.serial.clone()).collect();
-        let all = held.len();
-        let held = held.into_iter().rev().map(|issued| Revoked::now(issued, now));
-        let mut fresh: Vec<_> = held.filter(|one| !known.contains(&one.serial)).collect();
-        let room = MAX_REVOKED.saturating_sub(next.revoked.len());
-        let left_out = fresh.len().saturating_sub(room);
-        fresh.truncate(room);
-        if left_out > 0 {
-            error!(left_out, "the revocation lists are full; SVIDs of quarantined identities lack");
+        loop {
+            let (withdrawn, next, events) = plan(&stored.stored, held.clone(), &requester, now);
+            if withdrawn.left_out > 0 {
+                let left_out = withdrawn.left_out;
+                error!(
+                    left_out,
+                    "the revocation lists are full; SVIDs of quarantined identities lack"
+                );
+            }
+            if events.is_empty() {
+                return Ok(withdrawn);
+            }
+            if self.write(&mut stored, next, events).await? {
+                info!(listed = withdrawn.listed, "SVIDs of quarantined identities revoked");
+                self.publish(&stored.stored, now).await?;
+                return Ok(withdrawn);
+            }
         }
-        let withdrawn = Withdrawn { listed: all.saturating_sub(left_out), left_out };
-        if fresh.is_empty() {
-            return Ok(withdrawn);
-        }
-        let events = fresh.iter().map(|one| event(one, requester.clone())).collect();
-        next.revoked.append(&mut fresh);
-        *stored = self.write(next, events).await?;
-        info!(listed = withdrawn.listed, "SVIDs of quarantined identities revoked");
-        self.0.lists.send_replace(self.sign(&stored, now)?);
-        Ok(withdrawn)
     }
 
     /// Withdraws what all those have that are in quarantine, such as what a server left that stopped before
@@ -287,38 +335,110 @@ impl Revocations {
     async fn renew(&self) -> Result<(), RevokeError> {
         let now = self.0.clock.now();
         let mut stored = self.0.stored.lock().await;
-        if stored.revoked.is_empty() {
+        if !stored.stored.revoked.is_empty() {
+            let mut next = stored.stored.clone();
+            next.revoked.retain(|one| now < one.expires_at);
+            // If another server was faster, it has left out the same.
+            self.write(&mut stored, next, Vec::new()).await?;
+        }
+        self.publish(&stored.stored, now).await
+    }
+
+    /// Takes in what another server has revoked, and the lists that it has signed.
+    pub(crate) async fn look_around(&self) -> Result<(), RevokeError> {
+        let mut stored = self.0.stored.lock().await;
+        let newest = load(&self.0.journal).await?;
+        if stored.json == newest.json {
+            let own = Arc::clone(&self.0.own.borrow());
+            let lists = self.with_lists_of_others(own).await?;
+            self.0.lists.send_replace(lists);
             return Ok(());
         }
-        let mut next = stored.clone();
-        next.revoked.retain(|one| now < one.expires_at);
-        *stored = self.write(next, Vec::new()).await?;
-        self.0.lists.send_replace(self.sign(&stored, now)?);
+        *stored = newest;
+        self.publish(&stored.stored, self.0.clock.now()).await
+    }
+
+    /// Writes down what is revoked next. If another server was faster, it is taken in instead.
+    async fn write(
+        &self,
+        stored: &mut Known,
+        next: Stored,
+        events: Vec<Event>,
+    ) -> Result<bool, RevokeError> {
+        let next = Stored { version: next.version.saturating_add(1), ..next };
+        let json = serde_json::to_vec(&next).map_err(RevokeError::Damaged)?;
+        let before = stored.json.clone();
+        let change = Change {
+            require: vec![Require { space: Space::Authorities, key: KEY.to_vec(), value: before }],
+            writes: vec![Write::put(Space::Authorities, KEY, json.clone())],
+            events,
+        };
+        match self.0.journal.commit(change).await {
+            Ok(_head) => {
+                *stored = Known { stored: next, json: Some(json) };
+                Ok(true)
+            }
+            Err(CommitError::Conflict { .. }) => {
+                *stored = load(&self.0.journal).await?;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Signs the lists of this server's authorities, and shows them with those of other servers.
+    async fn publish(&self, stored: &Stored, now: UnixTime) -> Result<(), RevokeError> {
+        let own = self.sign(stored, now)?;
+        if self.0.journal.store().is_shared() && !own.is_empty() {
+            let write = |(digest, list): &(KeyDigest, Bytes)| {
+                Write::put(Space::Authorities, format!("{LISTS}{digest}"), list.to_vec())
+            };
+            let writes = own.iter().map(write).collect();
+            self.0.journal.commit(Change { writes, ..Change::default() }).await?;
+        }
+        let lists = self.with_lists_of_others(Arc::new(own.clone())).await?;
+        self.0.own.send_replace(Arc::new(own));
+        self.0.lists.send_replace(lists);
         Ok(())
     }
 
-    async fn write(&self, next: Stored, events: Vec<Event>) -> Result<Stored, RevokeError> {
-        let next = Stored { version: next.version.saturating_add(1), ..next };
-        let value = serde_json::to_vec(&next).map_err(RevokeError::Damaged)?;
-        let writes = vec![Write::put(Space::Authorities, KEY, value)];
-        self.0.journal.commit(Change { writes, events, ..Change::default() }).await?;
-        Ok(next)
+    /// `own`, and what other servers have signed for those of their authorities that are still believed.
+    async fn with_lists_of_others(
+        &self,
+        own: Arc<Vec<(KeyDigest, Bytes)>>,
+    ) -> Result<Lists, RevokeError> {
+        let mut lists: Vec<_> = own.iter().map(|(_, list)| list.clone()).collect();
+        let store = self.0.journal.store();
+        if store.is_shared() {
+            let bundle = Arc::clone(&self.0.bundle.borrow());
+            for authority in &bundle.x509_authorities {
+                let digest = key_of(&authority.der)?;
+                if own.iter().any(|(signed, _)| *signed == digest) {
+                    continue;
+                }
+                let key = format!("{LISTS}{digest}");
+                lists.extend(store.get(Space::Authorities, key.as_bytes()).await?.map(Bytes::from));
+            }
+        }
+        Ok(Arc::new(lists))
     }
 
     /// One list for each authority that has something on it, and is still believed.
-    fn sign(&self, stored: &Stored, now: UnixTime) -> Result<Lists, RevokeError> {
+    fn sign(&self, stored: &Stored, now: UnixTime) -> Result<Vec<(KeyDigest, Bytes)>, RevokeError> {
         let bundle = self.0.bundle.borrow().clone();
         let mut lists = Vec::new();
         for authority in &bundle.x509_authorities {
-            let (_, certificate) = X509Certificate::from_der(&authority.der)
-                .map_err(|_detail| RevokeError::Malformed)?;
-            let digest = KeyDigest::of_spki(certificate.public_key().raw);
+            let digest = key_of(&authority.der)?;
             let its = |one: &&Revoked| one.authority.is_none_or(|authority| authority == digest);
             let its: Vec<_> = stored.revoked.iter().filter(its).collect();
             if its.is_empty() {
                 continue;
             }
-            let key = self.0.keys.read(&digest.to_string())?;
+            let key = match self.0.keys.read(&digest.to_string()) {
+                // It is another server's.
+                Err(error) if error.is_absent() && self.0.journal.store().is_shared() => continue,
+                key => key?,
+            };
             let der = CertificateDer::from(authority.der.to_vec());
             let issuer = rcgen::Issuer::from_ca_cert_der(&der, key).map_err(SignError::from)?;
             let params = CertificateRevocationListParams {
@@ -330,9 +450,9 @@ impl Revocations {
                 key_identifier_method: KeyIdMethod::Sha256,
             };
             let list = params.signed_by(&issuer).map_err(SignError::from)?;
-            lists.push(Bytes::copy_from_slice(list.der()));
+            lists.push((digest, Bytes::copy_from_slice(list.der())));
         }
-        Ok(Arc::new(lists))
+        Ok(lists)
     }
 
     /// Reads the certificate, and makes sure that one of our authorities signed it.

@@ -1,14 +1,16 @@
 //! Making, publishing and replacing authorities as time goes by: one task for all of them, and one
 //! bundle that shows them.
 
-use std::path::PathBuf;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::rand;
 use claviger_core::bundle::Bundle;
 use claviger_core::svid::Profile;
 use claviger_core::time::Clock;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -19,6 +21,7 @@ use super::token::Tokens;
 use super::x509::{SignError, X509};
 use crate::config::Config;
 use crate::journal::{CommitError, Journal};
+use crate::storage::secret_file;
 use crate::store::StoreError;
 
 /// The longest sleep: a clock that was set forward is noticed this late at most.
@@ -36,6 +39,8 @@ pub struct Rotation {
     wit: Succession<Tokens>,
     clock: Arc<dyn Clock>,
     bundle: watch::Sender<Arc<Bundle>>,
+    /// Other servers have changed theirs.
+    abroad: Arc<Notify>,
 }
 
 impl Rotation {
@@ -52,7 +57,8 @@ impl Rotation {
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Authority), RotationError> {
         let now = clock.now();
-        let places = Places { keys, ttl: config.ca.ttl, journal };
+        let name = if journal.store().is_shared() { Some(own_name(&keys)?) } else { None };
+        let places = Places { keys, ttl: config.ca.ttl, journal, name };
         let trust_domain = config.trust_domain.clone();
         let names = config.ca.clone();
         let x509 = X509 { trust_domain: trust_domain.clone(), names };
@@ -64,19 +70,41 @@ impl Rotation {
 
         let mut bundle = Bundle::empty(trust_domain);
         bundle.refresh_hint = Some(REFRESH_HINT);
-        // Each of the three rises by one with a change, and so does their sum.
-        bundle.sequence = [x509.sequence(), jwt.sequence(), wit.sequence()].iter().sum();
-        x509.publish(&mut bundle);
-        jwt.publish(&mut bundle);
-        wit.publish(&mut bundle);
         let (bundle, receiver) = watch::channel(Arc::new(bundle));
+        let abroad = Arc::<Notify>::default();
         let authority = Authority {
             x509: x509.signer(),
             jwt: jwt.signer(),
             wit: wit.signer(),
             bundle: receiver,
+            abroad: Arc::clone(&abroad),
         };
-        Ok((Self { x509, jwt, wit, clock, bundle }, authority))
+        let rotation = Self { x509, jwt, wit, clock, bundle, abroad };
+        rotation.publish();
+        Ok((rotation, authority))
+    }
+
+    /// Puts all authorities there are into the bundle.
+    fn publish(&self) {
+        self.bundle.send_modify(|bundle| {
+            let bundle = Arc::make_mut(bundle);
+            // Each of the three rises by one with a change, and so does their sum.
+            let all = [self.x509.sequence(), self.jwt.sequence(), self.wit.sequence()];
+            bundle.sequence = bundle.sequence.max(all.iter().sum());
+            self.x509.publish(bundle);
+            self.jwt.publish(bundle);
+            self.wit.publish(bundle);
+        });
+    }
+
+    /// Puts into the bundle what other servers have changed.
+    async fn look_around(&mut self) -> Result<(), RotationError> {
+        let now = self.clock.now();
+        self.x509.look_around(now).await?;
+        self.jwt.look_around(now).await?;
+        self.wit.look_around(now).await?;
+        self.publish();
+        Ok(())
     }
 
     /// Does what is due, for as long as the server runs.
@@ -92,9 +120,20 @@ impl Rotation {
             }
             let due = self.x509.next_due().min(self.jwt.next_due()).min(self.wit.next_due());
             let sleep = due.since(self.clock.now()).min(LONGEST_SLEEP);
-            let sleep = tokio::time::sleep(sleep.max(Duration::from_secs(1)));
-            if stop.run_until_cancelled(sleep).await.is_none() {
-                return Ok(());
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(sleep.max(Duration::from_secs(1))) => {}
+                () = self.abroad.notified() => {
+                    let looked = self.look_around().await;
+                    if let Err(error) = &looked {
+                        let error = claviger_runtime::telemetry::Chain(error);
+                        error!(%error, "cannot take in the authorities of other servers");
+                    }
+                    if looked.is_err() {
+                        self.abroad.notify_one();
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                }
             }
         }
     }
@@ -116,13 +155,32 @@ struct Places {
     keys: PathBuf,
     ttl: Duration,
     journal: Journal,
+    name: Option<String>,
 }
 
 impl Places {
     fn workshop<C: Craft>(&self, craft: C) -> Workshop<C> {
         let keys = KeyFolder::new(self.keys.clone(), craft.profile());
-        Workshop { craft, keys, ttl: self.ttl, journal: self.journal.clone() }
+        let (journal, name) = (self.journal.clone(), self.name.clone());
+        Workshop { craft, keys, ttl: self.ttl, journal, name }
     }
+}
+
+/// The name that sets this server apart from others of its trust domain: random, and kept in the folder
+/// `keys` with the keys that it names.
+pub(crate) fn own_name(keys: &Path) -> Result<String, RotationError> {
+    let path = keys.join("server-name");
+    if let Some(name) = secret_file::read(&path, 32).map_err(RotationError::Name)? {
+        let name = std::str::from_utf8(&name).ok().filter(|name| name.len() == 32);
+        return name
+            .map(str::to_owned)
+            .ok_or_else(|| RotationError::Name(ErrorKind::InvalidData.into()));
+    }
+    let mut random = [0; 16];
+    rand::fill(&mut random).map_err(|_unspecified| KeyFileError::Generate)?;
+    let name = hex::encode(random);
+    secret_file::write(&path, name.as_bytes()).map_err(RotationError::Name)?;
+    Ok(name)
 }
 
 /// Why there is no authority to sign with.
@@ -134,6 +192,11 @@ pub enum RotationError {
     /// A key file holds another key than the store says.
     #[error("key file `{path}` holds another authority's key; restore it from a backup", path = .0.display())]
     OtherKey(PathBuf),
+    /// The file that names this server can't be used.
+    #[error(
+        "cannot use the file `keys/server-name` in the data directory; remove it for a new name"
+    )]
+    Name(#[source] io::Error),
     /// A certificate cannot be made.
     #[error(transparent)]
     Sign(#[from] SignError),

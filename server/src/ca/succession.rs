@@ -4,6 +4,7 @@
 //! crash in between leaves a key file that nobody uses, and nothing else.
 
 use std::fmt::Debug;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use super::slots::{Slot, Slots, State, Step};
 use super::x509::SignError;
 use crate::journal::{Change, Journal};
 use crate::metrics as names;
-use crate::store::{Space, Write};
+use crate::store::{Order, Space, Write};
 
 /// What sets the authorities of one profile apart from another's.
 pub(super) trait Craft: Debug + Send + Sync + 'static {
@@ -60,6 +61,8 @@ pub(super) trait Craft: Debug + Send + Sync + 'static {
 pub(super) struct Succession<C: Craft> {
     workshop: Workshop<C>,
     slots: Slots<C::Public>,
+    /// Those of other servers of the trust domain.
+    others: Vec<Slots<C::Public>>,
     signer: Arc<ArcSwap<C::Signer>>,
 }
 
@@ -72,7 +75,8 @@ impl<C: Craft> Succession<C> {
             slots = workshop.take(step, slots, now).await?;
         }
         let signer = Arc::new(ArcSwap::from_pointee(workshop.signer(&slots)?));
-        let succession = Self { workshop, slots, signer };
+        let others = workshop.others().await?;
+        let succession = Self { workshop, slots, others, signer };
         succession.tidy()?;
         Ok(succession)
     }
@@ -82,14 +86,28 @@ impl<C: Craft> Succession<C> {
         Arc::clone(&self.signer)
     }
 
-    /// Puts the authorities into their place in the bundle.
+    /// Puts the authorities into their place in the bundle, with those of other servers.
     pub(super) fn publish(&self, bundle: &mut Bundle) {
-        self.workshop.craft.publish(self.slots.authorities(), bundle);
+        let all = std::iter::once(&self.slots).chain(&self.others);
+        let mut all: Vec<_> = all.flat_map(Slots::authorities).cloned().collect();
+        if !self.others.is_empty() {
+            // In the same order on every server.
+            all.sort_by_key(|slot| (slot.validity.not_before, slot.id()));
+        }
+        self.workshop.craft.publish(&all, bundle);
+    }
+
+    /// Takes in what other servers have changed by `now`.
+    pub(super) async fn look_around(&mut self, now: UnixTime) -> Result<(), RotationError> {
+        let others = self.workshop.others().await?;
+        // Nobody prunes what a server has left behind that is gone for good.
+        self.others = others.into_iter().map(|slots| slots.without_expired(now)).collect();
+        Ok(())
     }
 
     /// The number of this set of authorities; rises by one with every change to it.
-    pub(super) const fn sequence(&self) -> u64 {
-        self.slots.sequence()
+    pub(super) fn sequence(&self) -> u64 {
+        std::iter::once(&self.slots).chain(&self.others).map(Slots::sequence).sum()
     }
 
     /// When something is due again, at the latest.
@@ -147,15 +165,42 @@ pub(super) struct Workshop<C> {
     /// How long each lasts.
     pub(super) ttl: Duration,
     pub(super) journal: Journal,
+    /// What sets this server's apart from those of others, if there can be others.
+    pub(super) name: Option<String>,
 }
 
 impl<C: Craft> Workshop<C> {
     async fn stored(&self) -> Result<Slots<C::Public>, RotationError> {
-        let place = place(self.craft.profile());
-        match self.journal.store().get(Space::Authorities, place).await? {
+        match self.journal.store().get(Space::Authorities, &self.place()).await? {
             Some(json) => serde_json::from_slice(&json).map_err(RotationError::Damaged),
             None => Ok(Slots::default()),
         }
+    }
+
+    /// Where this server's slots are stored.
+    fn place(&self) -> Vec<u8> {
+        let place = place(self.craft.profile());
+        match &self.name {
+            Some(name) => [place, b"@", name.as_bytes()].concat(),
+            None => place.to_vec(),
+        }
+    }
+
+    /// The slots of other servers: those with a name, and those without from before there were several.
+    async fn others(&self) -> Result<Vec<Slots<C::Public>>, RotationError> {
+        if self.name.is_none() {
+            return Ok(Vec::new());
+        }
+        let (own, place) = (self.place(), place(self.craft.profile()));
+        let named = [place, b"@"].concat();
+        let (from, to) = (Bound::Included(place.to_vec()), Bound::Excluded([place, b"A"].concat()));
+        let store = self.journal.store();
+        let found = store.scan(Space::Authorities, from, to, Order::Ascending, MAX_SERVERS).await?;
+        let others = found
+            .into_iter()
+            .filter(|(key, _)| *key != own && (key.as_slice() == place || key.starts_with(&named)));
+        let parse = |json: Vec<u8>| serde_json::from_slice(&json).map_err(RotationError::Damaged);
+        others.map(|(_, json)| parse(json)).collect()
     }
 
     /// Does one step and writes it down.
@@ -185,7 +230,7 @@ impl<C: Craft> Workshop<C> {
             }
         };
         let value = serde_json::to_vec(&slots).map_err(RotationError::Damaged)?;
-        let write = Write::put(Space::Authorities, place(profile), value);
+        let write = Write::put(Space::Authorities, self.place(), value);
         self.journal.commit(Change { writes: vec![write], events, ..Change::default() }).await?;
         Ok(slots)
     }
@@ -210,6 +255,9 @@ impl<C: Craft> Workshop<C> {
         Ok(self.craft.signer(key, active)?)
     }
 }
+
+/// The most servers of a trust domain whose authorities are looked at, several times over.
+const MAX_SERVERS: usize = 1_000;
 
 /// Where the slots are stored. Those of certificates were the first.
 const fn place(profile: Profile) -> &'static [u8] {

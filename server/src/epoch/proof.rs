@@ -44,6 +44,27 @@ pub(crate) async fn examine(
     Ok((!known).then_some(Doubt::Forked { sequence }))
 }
 
+/// The same of a store that others write to as well, and that keeps its promises without this server: it
+/// has to contain what the witness saw, wherever it ends by now.
+///
+/// # Errors
+///
+/// [`StoreError`] if the store can't be read.
+pub(crate) async fn examine_shared(
+    store: &dyn Store,
+    head: Head,
+    testimony: Option<Testimony>,
+) -> Result<Option<Doubt>, StoreError> {
+    let Some(said) = testimony else {
+        return Ok((head == Head::default()).then_some(Doubt::FirstStart));
+    };
+    let as_if_killed = Testimony { clean: false, same_boot: true, original: true, ..said };
+    if said.head == Head::default() {
+        return Ok(None);
+    }
+    examine(store, head, Some(as_if_killed)).await
+}
+
 #[cfg(test)]
 mod tests {
     use claviger_core::audit::{Edge, TreeHash};
@@ -89,6 +110,25 @@ mod tests {
         assert_eq!(doubt(Some(other)).await, Some(Doubt::Forked { sequence: 2 }));
         let written_after_the_end = Testimony { head: head(2, 2), ..stopped };
         assert_eq!(doubt(Some(written_after_the_end)).await, Some(Doubt::Forked { sequence: 3 }));
+    }
+
+    #[tokio::test]
+    async fn a_shared_store_may_go_on_without_this_server_but_not_without_what_it_saw() {
+        let store = MemoryStore::default();
+        let records = [1_u64, 2, 3].map(|n| record::encode(n, n.to_be_bytes().to_vec()));
+        store.write(records.to_vec()).await.unwrap();
+        let doubt = |said| examine_shared(&store, head(3, 3), said);
+        let stopped =
+            Testimony { head: head(2, 2), clean: true, same_boot: false, original: false };
+        assert_eq!(doubt(Some(stopped)).await.unwrap(), None);
+        assert_eq!(doubt(None).await.unwrap(), None);
+        let newer = Testimony { head: head(4, 4), ..stopped };
+        let behind = Doubt::Behind { store: 3, witness: 4 };
+        assert_eq!(doubt(Some(newer)).await.unwrap(), Some(behind));
+        let other = Testimony { head: head(2, 9), ..stopped };
+        assert_eq!(doubt(Some(other)).await.unwrap(), Some(Doubt::Forked { sequence: 2 }));
+        let first = examine_shared(&MemoryStore::default(), Head::default(), None).await.unwrap();
+        assert_eq!(first, Some(Doubt::FirstStart));
     }
 
     #[tokio::test]

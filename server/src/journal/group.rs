@@ -1,6 +1,7 @@
 //! What a group of changes comes to: which of them hold, and what is written for those.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use claviger_core::audit::tile::Growth;
 use claviger_core::audit::{Body, Head, Sequence, TreeHash};
@@ -28,11 +29,13 @@ pub(super) struct Group {
     time: UnixTime,
     /// Those whose changes hold.
     waiting: Vec<Answer>,
+    /// Their changes, if they may have to be written another time.
+    kept: Option<Vec<Change>>,
 }
 
 impl Group {
     /// Assembles the group of `pending` changes within `turn`, whose log continues the `tree`. Those that
-    /// conflict are answered at once.
+    /// conflict are answered at once; the others are `kept` if they may have to be written another time.
     ///
     /// # Errors
     ///
@@ -40,17 +43,19 @@ impl Group {
     pub(super) async fn assemble(
         pending: Vec<Pending>,
         turn: &mut dyn Turn,
-        tree: Growth,
-        time: UnixTime,
+        (tree, time): (Growth, UnixTime),
+        kept: bool,
     ) -> Result<Self, Failed> {
         let keys = required_keys(&pending);
         let values = match turn.get_many(keys.clone()).await {
             Ok(values) => values,
-            Err(error) => return Err(Failed::all(pending, error)),
+            // Nothing was written, whatever the reason.
+            Err(error) => return Err(Failed { is_settled: true, ..Failed::all(pending, error) }),
         };
         let seen = keys.into_iter().zip(values).collect();
         let (head, writes, waiting) = (tree.head(), Vec::new(), Vec::new());
-        let mut group = Self { seen, writes, sequence: head.size, tree, head, time, waiting };
+        let (sequence, kept) = (head.size, kept.then(Vec::new));
+        let mut group = Self { seen, writes, sequence, tree, head, time, waiting, kept };
         for Pending { change, answer } in pending {
             group.admit(change, answer);
         }
@@ -64,6 +69,9 @@ impl Group {
         if let Some(unmet) = unmet {
             reply(answer, Err(CommitError::Conflict { unmet }));
             return;
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.push(change.clone());
         }
         for write in change.writes {
             self.apply(&write);
@@ -141,7 +149,8 @@ impl Group {
 
     /// The group was not written because of `error`.
     pub(super) fn fail(self, error: StoreError) -> Failed {
-        Failed { error, waiting: self.waiting }
+        let is_settled = error.settles();
+        Failed { error, waiting: self.waiting, kept: self.kept.unwrap_or_default(), is_settled }
     }
 }
 
@@ -150,12 +159,36 @@ impl Group {
 pub(super) struct Failed {
     error: StoreError,
     waiting: Vec<Answer>,
+    /// What those wait for, if it can be tried again.
+    kept: Vec<Change>,
+    /// Whether it is known what was written, or will be.
+    is_settled: bool,
 }
 
 impl Failed {
     /// None of `pending` was so much as looked at, because of `error`.
     pub(super) fn all(pending: Vec<Pending>, error: StoreError) -> Self {
-        Self { error, waiting: pending.into_iter().map(|pending| pending.answer).collect() }
+        let (kept, waiting) = pending.into_iter().map(|one| (one.change, one.answer)).unzip();
+        let is_settled = error.settles();
+        Self { error, waiting, kept, is_settled }
+    }
+
+    /// Whether it is worth another attempt, for which a store may take `most`: nothing was written, for a
+    /// reason that may be gone.
+    pub(super) fn is_worth_another(&self, elapsed: Duration, most: Duration) -> bool {
+        let gone = matches!(self.error, StoreError::Unavailable { .. });
+        gone && self.kept.len() == self.waiting.len() && elapsed < most
+    }
+
+    /// Whether it is known what was written, or will be.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    /// Those who wait, to be tried again.
+    pub(super) fn into_pending(self) -> Vec<Pending> {
+        let all = self.kept.into_iter().zip(self.waiting);
+        all.map(|(change, answer)| Pending { change, answer }).collect()
     }
 
     /// Tells everybody why.

@@ -4,8 +4,8 @@
 //! tells it before it answers. Whoever keeps something in memory takes it in as it is told, and bases on
 //! it what it writes next: a change that was based on less conflicts with what its requirements say.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
@@ -25,12 +25,15 @@ pub(super) struct News {
     groups: broadcast::Sender<Group>,
     told: Arc<AtomicU64>,
     taken_in: watch::Sender<u64>,
+    /// It hears what is told before anybody listens.
+    first: Arc<Mutex<Option<broadcast::Receiver<Group>>>>,
 }
 
 impl Default for News {
     fn default() -> Self {
-        let (groups, taken_in) = (broadcast::Sender::new(QUEUE), watch::Sender::default());
-        Self { groups, told: Arc::default(), taken_in }
+        let (groups, first) = broadcast::channel(QUEUE);
+        let first = Arc::new(Mutex::new(Some(first)));
+        Self { groups, told: Arc::default(), taken_in: watch::Sender::default(), first }
     }
 }
 
@@ -49,8 +52,11 @@ impl News {
         drop(self.groups.send(group));
     }
 
+    /// Whoever listens first hears all that was ever told.
     pub(super) fn listen(&self) -> Listener {
-        Listener { groups: self.groups.subscribe(), taken_in: self.taken_in.clone() }
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let groups = first.unwrap_or_else(|| self.groups.subscribe());
+        Listener { groups, taken_in: self.taken_in.clone() }
     }
 
     /// Waits until all that was told by now is taken in, or for a while.

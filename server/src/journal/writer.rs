@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use claviger_core::audit::Head;
 use claviger_core::audit::tile::Growth;
+use claviger_core::audit::{Head, TreeHash};
 use claviger_runtime::telemetry::Chain;
 use metrics::histogram;
 use tokio::sync::{mpsc, watch};
@@ -17,6 +17,7 @@ use super::Pending;
 use super::group::{Failed, Group};
 use super::news::News;
 use super::witness::Witness;
+use crate::audit::record::{MAX_PAGE, read};
 use crate::audit::tiles;
 use crate::epoch::LedgerTime;
 use crate::storage::directory::DataDirectory;
@@ -28,6 +29,9 @@ pub(super) const MAX_GROUP: usize = 1_024;
 
 /// How long nobody must have written, after the signal to stop, for the journal to end.
 const QUIET: Duration = Duration::from_millis(250);
+
+/// For how long it is tried again to write what a shared store did not take. Whoever waits gives up later.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// How soon a store is asked again that did not say what others wrote.
 const LATER: Duration = Duration::from_secs(1);
@@ -92,12 +96,29 @@ impl Writer {
         (!pending.is_empty()).then_some(Work::Write(pending))
     }
 
-    /// Writes a group and answers it.
-    ///
-    /// If the store may or may not have written, and will not tell, nobody knows where the log ends:
-    /// the server has to start again and look.
+    /// Writes a group and answers it. What a shared store did not take for a reason of its own is tried
+    /// again: others may have been first, or the database that it is may have moved.
     async fn write(&mut self, store: &dyn Store, pending: Vec<Pending>) -> anyhow::Result<()> {
         let began = Instant::now();
+        let mut failed = self.attempt(store, pending, began).await?;
+        while let Some(again) = failed {
+            failed = if again.is_worth_another(began.elapsed(), PATIENCE) {
+                self.attempt(store, again.into_pending(), began).await?
+            } else {
+                refuse(again)?;
+                None
+            };
+        }
+        Ok(())
+    }
+
+    /// Writes a group and answers it, unless the store fails.
+    async fn attempt(
+        &mut self,
+        store: &dyn Store,
+        pending: Vec<Pending>,
+        began: Instant,
+    ) -> anyhow::Result<Option<Failed>> {
         let turn = async {
             let mut turn = store.turn().await?;
             let news = turn.news().await?;
@@ -105,37 +126,34 @@ impl Writer {
         };
         let (mut turn, news) = match turn.await {
             Ok(turn) => turn,
-            Err(error) => return self.refuse(Failed::all(pending, error)),
+            Err(error) => return Ok(Some(Failed::all(pending, error))),
         };
         self.take_in(news)?;
         let time = self.time.now();
         let tree = match self.tree(store).await {
             Ok(tree) => tree,
-            Err(error) => return self.refuse(Failed::all(pending, error)),
+            Err(error) => return Ok(Some(Failed::all(pending, error))),
         };
-        let mut group = match Group::assemble(pending, &mut *turn, tree, time).await {
+        let kept = store.is_shared();
+        let mut group = match Group::assemble(pending, &mut *turn, (tree, time), kept).await {
             Ok(group) => group,
-            Err(failed) => return self.refuse(failed),
+            Err(failed) => return Ok(Some(failed)),
         };
         if group.is_empty() {
             group.succeed();
-            return Ok(());
+            if let Err(error) = turn.write(Vec::new()).await {
+                warn!(error = %Chain(&error), "cannot end a turn");
+            }
+            return Ok(None);
         }
         let due = self.time.uncommitted(time);
         let writes = group.take_writes(due);
         if let Err(error) = turn.write(writes).await {
-            return self.refuse(group.fail(error));
+            return Ok(Some(group.fail(error)));
         }
         self.time.committed(due);
-        self.finish(group, began)
-    }
-
-    /// Answers those whose group was not written, as far as anybody knows.
-    fn refuse(&self, failed: Failed) -> anyhow::Result<()> {
-        let error = failed.tell();
-        anyhow::ensure!(error.settles(), "cannot tell where the log ends: {}", Chain(&*error));
-        warn!(error = %Chain(&*error), "cannot write");
-        Ok(())
+        self.finish(group, began)?;
+        Ok(None)
     }
 
     /// Takes in what others have written: the end of the log and the time are where they left them.
@@ -157,7 +175,17 @@ impl Writer {
     /// The tree of the log as it is on disk, which others may have written to.
     async fn tree(&mut self, store: &dyn Store) -> Result<Growth, StoreError> {
         let head = *self.announce.borrow();
-        if self.tree.head() != head {
+        let own = self.tree.head();
+        let missing = head.size.saturating_sub(own.size);
+        if head != own && usize::try_from(missing).is_ok_and(|missing| missing <= MAX_PAGE) {
+            // Others have stored the tiles above these.
+            for record in read(store, own.size.saturating_add(1), MAX_PAGE).await? {
+                if record.sequence <= head.size {
+                    self.tree.push(TreeHash::of_leaf(&record.body));
+                }
+            }
+            drop(self.tree.take_changed());
+        } else if head != own {
             self.tree = tiles::resume(store, head.size).await?;
         }
         if self.tree.head() == head {
@@ -190,4 +218,16 @@ impl Writer {
         group.succeed();
         witnessed
     }
+}
+
+/// Answers those whose group was not written, as far as anybody knows.
+///
+/// If the store may or may not have written, and will not tell, nobody knows where the log ends: the
+/// server has to start again and look.
+fn refuse(failed: Failed) -> anyhow::Result<()> {
+    let is_settled = failed.is_settled();
+    let error = failed.tell();
+    anyhow::ensure!(is_settled, "cannot tell where the log ends: {}", Chain(&*error));
+    warn!(error = %Chain(&*error), "cannot write");
+    Ok(())
 }

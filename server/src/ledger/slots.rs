@@ -36,6 +36,11 @@ impl Slots {
         let _stored = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
 
+    /// There are `count`, as others know who make and drop them, too.
+    pub(super) fn recount(&self, count: usize) {
+        self.used.store(count, Ordering::Release);
+    }
+
     /// How many there are.
     pub(super) fn used(&self) -> usize {
         self.used.load(Ordering::Acquire)

@@ -1,5 +1,6 @@
 //! The task that drops what has expired, and notices a clock that was set back.
 
+use std::collections::HashMap;
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub(super) struct Sweeper {
     ledger: Ledger,
     /// Where it stopped: there is nothing to drop before. It saves stepping over what was dropped.
     from: [u8; 16],
+    /// Below what was dropped last of stores that drop whole parts, by space.
+    dropped: HashMap<Space, Vec<u8>>,
     /// The same of what was issued.
     issued_from: [u8; 8],
     /// The time of the last round.
@@ -62,7 +65,14 @@ pub(super) enum SweepError {
 impl Sweeper {
     pub(super) fn new(ledger: Ledger) -> Self {
         let (last, series_at) = (UnixTime::default(), UnixTime::default());
-        Self { ledger, from: [0; 16], issued_from: [0; 8], last, series_at }
+        Self {
+            ledger,
+            from: [0; 16],
+            dropped: HashMap::new(),
+            issued_from: [0; 8],
+            last,
+            series_at,
+        }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
@@ -91,23 +101,55 @@ impl Sweeper {
             self.series_at = now;
         }
         self.last = now;
-        if self.ledger.0.psks.used() > 0 {
+        if self.ledger.0.journal.store().is_shared() {
+            self.drop_parts(now).await?;
+        } else if self.ledger.0.psks.used() > 0 {
             self.drop_psks(now).await?;
         }
         if self.ledger.0.tokens.used() > 0 {
             self.drop_tokens(now).await?;
         }
-        if self.ledger.0.once.used() > 0 {
+        if !self.ledger.0.journal.store().is_shared() {
             let freed = |count| self.ledger.0.once.free(count);
-            self.drop_below(Space::Once, ([0; 8], once::first_alive(now)), freed).await?;
+            if self.ledger.0.once.used() > 0 {
+                self.drop_below(Space::Once, ([0; 8], once::first_alive(now)), freed).await?;
+            }
+            let ended = issued::first_alive(now.before(LAST));
+            self.drop_below(Space::Issued, (self.issued_from, ended), |_count| {}).await?;
+            self.issued_from = issued::first_alive(now.before(STRAGGLERS));
         }
         if self.ledger.0.series.len() > 0 && self.series_at <= now {
             self.ledger.drop_series(now).await?;
             self.series_at = now.after(SERIES_PERIOD);
         }
-        let ended = issued::first_alive(now.before(LAST));
-        self.drop_below(Space::Issued, (self.issued_from, ended), |_count| {}).await?;
-        self.issued_from = issued::first_alive(now.before(STRAGGLERS));
+        Ok(())
+    }
+
+    /// Drops the parts in which everything has expired, of a store that others fill and sweep, too. How
+    /// many there are is counted anew each time.
+    async fn drop_parts(&mut self, now: UnixTime) -> Result<(), SweepError> {
+        let inner = &self.ledger.0;
+        let store = inner.journal.store();
+        let alive = [
+            (Space::Psks, Serial::first_alive(now.before(STRAGGLERS)).to_vec()),
+            (Space::Once, once::first_alive(now.before(STRAGGLERS)).to_vec()),
+            (Space::Issued, issued::first_alive(now.before(STRAGGLERS)).to_vec()),
+        ];
+        let mut is_news = false;
+        for (space, alive) in alive {
+            let key = store.whole_parts(space, &alive).unwrap_or(alive);
+            if self.dropped.get(&space) != Some(&key) {
+                let writes = vec![Write::DeleteBelow { space, key: key.clone() }];
+                inner.journal.commit(Change { writes, ..Change::default() }).await?;
+                self.dropped.insert(space, key);
+                is_news = true;
+            }
+        }
+        if is_news {
+            inner.psks.recount(store.count(Space::Psks).await?);
+            inner.tokens.recount(store.count(Space::Tokens).await?);
+            inner.once.recount(store.count(Space::Once).await?);
+        }
         Ok(())
     }
 

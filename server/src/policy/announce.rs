@@ -17,7 +17,7 @@ use claviger_core::time::{Clock, UnixTime};
 use claviger_policy::PolicySet;
 use claviger_runtime::telemetry::Chain;
 use metrics::counter;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -57,6 +57,8 @@ pub struct Announcer {
     ttl: PolicyTtl,
     version: u64,
     announced: watch::Sender<Arc<Announced>>,
+    /// Another server has announced what is in force there.
+    abroad: Arc<Notify>,
 }
 
 impl Announcer {
@@ -72,18 +74,20 @@ impl Announcer {
         clock: Arc<dyn Clock>,
         ttl: PolicyTtl,
     ) -> Result<Self, AnnounceError> {
-        let version = match journal.store().get(Space::Meta, meta::POLICIES).await? {
-            Some(number) => number.try_into().map(u64::from_be_bytes),
-            None => Ok(0),
-        };
-        let version = version.map_err(|_length| AnnounceError::Damaged)?;
+        let version = stored_version(&journal).await?;
         let mut policies = policies.watch();
         let set = Arc::clone(&policies.borrow_and_update());
         let signing = Signing { authority: &authority, journal: &journal, ttl };
         let first = signing.announce(&set, version, clock.now()).await?;
         let version = first.says.version;
         let announced = watch::Sender::new(Arc::new(first));
-        Ok(Self { policies, authority, journal, clock, ttl, version, announced })
+        let abroad = Arc::default();
+        Ok(Self { policies, authority, journal, clock, ttl, version, announced, abroad })
+    }
+
+    /// Tells that another server has announced something.
+    pub(crate) fn abroad(&self) -> Arc<Notify> {
+        Arc::clone(&self.abroad)
     }
 
     /// What agents are told, now and later.
@@ -112,6 +116,14 @@ impl Announcer {
                 // Agents must be able to check it for as long as it lasts.
                 Ok(()) = bundle.changed() => !self.is_believed(),
                 () = tokio::time::sleep(pause) => self.is_due(self.clock.now()),
+                () = self.abroad.notified() => {
+                    if let Err(error) = self.keep_up().await {
+                        error!(error = %Chain(&error), "cannot keep up with what others announce");
+                        self.abroad.notify_one();
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                    false
+                }
             };
             while due {
                 let announced = self.announce().await;
@@ -130,8 +142,24 @@ impl Announcer {
     async fn announce(&mut self) -> Result<(), AnnounceError> {
         let set = Arc::clone(&self.policies.borrow_and_update());
         let signing = Signing { authority: &self.authority, journal: &self.journal, ttl: self.ttl };
-        let announced = signing.announce(&set, self.version, self.clock.now()).await?;
+        let stored = stored_version(&self.journal).await?;
+        let announced = signing.announce(&set, self.version.max(stored), self.clock.now()).await?;
         self.version = announced.says.version;
+        self.announced.send_replace(Arc::new(announced));
+        Ok(())
+    }
+
+    /// Says what is in force here under the number of what another server has announced, so that agents
+    /// take it in which come from there. Nobody has to be told of that in turn.
+    async fn keep_up(&mut self) -> Result<(), AnnounceError> {
+        let stored = stored_version(&self.journal).await?;
+        if stored <= self.version {
+            return Ok(());
+        }
+        let set = Arc::clone(&self.policies.borrow());
+        let signing = Signing { authority: &self.authority, journal: &self.journal, ttl: self.ttl };
+        let announced = signing.say(&set, (stored, Vec::new()), self.clock.now()).await?;
+        self.version = stored;
         self.announced.send_replace(Arc::new(announced));
         Ok(())
     }
@@ -162,6 +190,16 @@ fn half_life(says: &Announcement) -> UnixTime {
     says.issued_at.after(life.checked_div(2).unwrap_or(life))
 }
 
+/// The number of the newest announcement.
+async fn stored_version(journal: &Journal) -> Result<u64, AnnounceError> {
+    match journal.store().get(Space::Meta, meta::POLICIES).await? {
+        Some(number) => {
+            number.try_into().map(u64::from_be_bytes).map_err(|_length| AnnounceError::Damaged)
+        }
+        None => Ok(0),
+    }
+}
+
 /// What it takes to sign.
 struct Signing<'a> {
     authority: &'a Authority,
@@ -177,18 +215,29 @@ impl Signing<'_> {
         last: u64,
         now: UnixTime,
     ) -> Result<Announced, AnnounceError> {
+        // A store from a backup has forgotten numbers; the time has not.
+        let version = last.saturating_add(1).max(now.as_secs());
+        let writes = vec![Write::put(Space::Meta, meta::POLICIES, version.to_be_bytes())];
+        self.say(set, (version, writes), now).await
+    }
+
+    /// Writes down and signs that `set` is in force, under the number `version`.
+    async fn say(
+        &self,
+        set: &PolicySet,
+        (version, writes): (u64, Vec<Write>),
+        now: UnixTime,
+    ) -> Result<Announced, AnnounceError> {
         let bytes = Bytes::from(set.source().to_bytes());
         if MAX_BYTES < bytes.len() {
             return Err(AnnounceError::TooLarge(bytes.len()));
         }
-        // A store from a backup has forgotten numbers; the time has not.
-        let version = last.saturating_add(1).max(now.as_secs());
         let trust_domain = self.authority.trust_domain();
         let (sha256, policy, ttl) = (sha256(&bytes), set.digest(), self.ttl);
         let contents = PoliciesContents { trust_domain, version, sha256, policy, ttl };
         let expires_at = now.after(ttl.duration());
         let change = Change {
-            writes: vec![Write::put(Space::Meta, meta::POLICIES, version.to_be_bytes())],
+            writes,
             events: vec![Event::PoliciesSigned { policy, version, expires_at }],
             ..Change::default()
         };

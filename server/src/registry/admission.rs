@@ -44,12 +44,21 @@ impl Registry {
         id: &SpiffeId,
         serial: &[u8],
     ) -> Result<Arc<Agent>, AuthenticateError> {
-        let (agent, shown) = self.known(id, serial)?;
+        let mut known = self.known(id, serial);
+        if matches!(known, Err(NotAnAgent::Unknown | NotAnAgent::NotActive)) {
+            // Another server may have let it in, or renewed it, a moment ago.
+            self.0.journal.catch_up().await;
+            known = self.known(id, serial);
+        }
+        let (agent, shown) = known?;
         match shown {
             Shown::Current => Ok(agent),
             Shown::Next => {
                 let (registry, id, serial) = (self.clone(), id.clone(), serial.to_vec());
-                self.see_through(async move { registry.promote(&id, &serial).await }).await?
+                self.see_through(async move {
+                    registry.until_first(|| registry.promote(&id, &serial)).await
+                })
+                .await?
             }
         }
     }
@@ -64,13 +73,13 @@ impl Registry {
     }
 
     async fn promote(&self, id: &SpiffeId, serial: &[u8]) -> Result<Arc<Agent>, AuthenticateError> {
-        let _writing = self.0.writing.lock().await;
+        let mut writing = self.0.writing.lock().await;
         let (agent, _shown) = self.known(id, serial)?;
         let Some(svid) = agent.next.clone().filter(|next| next.serial == serial) else {
             return Ok(agent); // Another call was faster.
         };
         let agent = Agent { svid, next: None, ..(*agent).clone() };
-        Ok(self.put_agent(agent, Vec::new()).await?)
+        Ok(self.put_agent(&mut writing, agent, Vec::new()).await?)
     }
 
     /// Whether the node that holds `key` may become this agent.
@@ -105,7 +114,10 @@ impl Registry {
         seen: u64,
     ) -> Result<Arc<Agent>, AdmitError> {
         let registry = self.clone();
-        self.see_through(async move { registry.enter(agent, appraisal, seen).await }).await?
+        self.see_through(async move {
+            registry.until_first(|| registry.enter(agent.clone(), appraisal.clone(), seen)).await
+        })
+        .await?
     }
 
     async fn enter(
@@ -114,7 +126,7 @@ impl Registry {
         appraisal: Appraisal,
         seen: u64,
     ) -> Result<Arc<Agent>, AdmitError> {
-        let _writing = self.0.writing.lock().await;
+        let mut writing = self.0.writing.lock().await;
         self.check_admissible(&agent.id, &agent.svid.key)?;
         let event = Event::AgentAttested {
             agent: agent.id.clone(),
@@ -130,13 +142,14 @@ impl Registry {
         // used, so an answer lost on the way does no harm.
         if let Some(before) = before.as_ref().filter(|before| before.is_again(&agent)) {
             let (svid, next) = (before.svid.clone(), Some(agent.svid.clone()));
-            return Ok(self.put_agent(Agent { svid, next, ..agent }, vec![event]).await?);
+            let agent = Agent { svid, next, ..agent };
+            return Ok(self.put_agent(&mut writing, agent, vec![event]).await?);
         }
         // Other facts make other node aliases its own, which is a change in the log.
         let moved = before.is_none_or(|before| before.selectors != agent.selectors);
         let sequence = self.read().log.head().saturating_add(u64::from(moved));
         let sequence = Write::put(Space::Meta, SEQUENCE, json(&sequence));
-        let agent = self.commit_agent(agent, vec![event], Some(sequence)).await?;
+        let agent = self.commit_agent(&mut writing, agent, vec![event], Some(sequence)).await?;
         let (key, mut state) = (Key::of_id(&agent.id), self.write());
         state.subscribers.end(key);
         if moved {
@@ -154,16 +167,20 @@ impl Registry {
     pub async fn renew(&self, id: &SpiffeId, next: AgentSvid) -> Result<(), AuthenticateError> {
         let (registry, id) = (self.clone(), id.clone());
         self.see_through(async move {
-            let _writing = registry.0.writing.lock().await;
-            let agent = registry.agent(&id).ok_or(NotAnAgent::Unknown)?;
-            if agent.banned {
-                return Err(NotAnAgent::Banned.into());
-            }
-            let agent = Agent { next: Some(next), ..(*agent).clone() };
-            registry.put_agent(agent, Vec::new()).await?;
-            Ok(())
+            registry.until_first(|| registry.keep_next(&id, next.clone())).await
         })
         .await?
+    }
+
+    async fn keep_next(&self, id: &SpiffeId, next: AgentSvid) -> Result<(), AuthenticateError> {
+        let mut writing = self.0.writing.lock().await;
+        let agent = self.agent(id).ok_or(NotAnAgent::Unknown)?;
+        if agent.banned {
+            return Err(NotAnAgent::Banned.into());
+        }
+        let agent = Agent { next: Some(next), ..(*agent).clone() };
+        self.put_agent(&mut writing, agent, Vec::new()).await?;
+        Ok(())
     }
 
     /// Throws an agent out until it is evicted.
@@ -174,14 +191,23 @@ impl Registry {
     pub async fn ban(&self, id: &SpiffeId, requester: Requester) -> Result<(), AuthenticateError> {
         let (registry, id) = (self.clone(), id.clone());
         self.see_through(async move {
-            let _writing = registry.0.writing.lock().await;
-            let agent = registry.agent(&id).ok_or(NotAnAgent::Unknown)?;
-            let event = Event::AgentBanned { agent: id.clone(), requester };
-            registry.put_agent(Agent { banned: true, ..(*agent).clone() }, vec![event]).await?;
-            registry.write().subscribers.end(Key::of_id(&id));
-            Ok(())
+            registry.until_first(|| registry.throw_out(&id, requester.clone())).await
         })
         .await?
+    }
+
+    async fn throw_out(
+        &self,
+        id: &SpiffeId,
+        requester: Requester,
+    ) -> Result<(), AuthenticateError> {
+        let mut writing = self.0.writing.lock().await;
+        let agent = self.agent(id).ok_or(NotAnAgent::Unknown)?;
+        let event = Event::AgentBanned { agent: id.clone(), requester };
+        let agent = Agent { banned: true, ..(*agent).clone() };
+        self.put_agent(&mut writing, agent, vec![event]).await?;
+        self.write().subscribers.end(Key::of_id(id));
+        Ok(())
     }
 
     /// Forgets an agent, banned or not; it may attest again.
@@ -195,11 +221,14 @@ impl Registry {
         requester: Requester,
     ) -> Result<(), AuthenticateError> {
         let (registry, id) = (self.clone(), id.clone());
-        self.see_through(async move { registry.forget(&id, requester).await }).await?
+        self.see_through(async move {
+            registry.until_first(|| registry.forget(&id, requester.clone())).await
+        })
+        .await?
     }
 
     async fn forget(&self, id: &SpiffeId, requester: Requester) -> Result<(), AuthenticateError> {
-        let _writing = self.0.writing.lock().await;
+        let mut writing = self.0.writing.lock().await;
         self.agent(id).ok_or(NotAnAgent::Unknown)?;
         let key = id.to_string().into_bytes();
         let commit = Commit {
@@ -207,7 +236,7 @@ impl Registry {
             writes: vec![Write::Delete { space: Space::Agents, key }],
             events: vec![Event::AgentEvicted { agent: id.clone(), requester }],
         };
-        self.0.journal.commit(commit).await?;
+        self.commit(&mut writing, commit).await?;
         let mut state = self.write();
         state.agents.remove(id);
         state.subscribers.end(Key::of_id(id));
@@ -215,20 +244,26 @@ impl Registry {
         Ok(())
     }
 
-    async fn put_agent(&self, agent: Agent, events: Vec<Event>) -> Result<Arc<Agent>, CommitError> {
-        self.commit_agent(agent, events, None).await
+    async fn put_agent(
+        &self,
+        revision: &mut u64,
+        agent: Agent,
+        events: Vec<Event>,
+    ) -> Result<Arc<Agent>, CommitError> {
+        self.commit_agent(revision, agent, events, None).await
     }
 
-    /// The caller holds `writing`.
+    /// The caller holds `writing`, which has the `revision`.
     async fn commit_agent(
         &self,
+        revision: &mut u64,
         agent: Agent,
         events: Vec<Event>,
         more: Option<Write>,
     ) -> Result<Arc<Agent>, CommitError> {
         let put = Write::put(Space::Agents, agent.id.to_string().into_bytes(), json(&agent));
         let writes = std::iter::once(put).chain(more).collect();
-        self.0.journal.commit(Commit { require: Vec::new(), writes, events }).await?;
+        self.commit(revision, Commit { require: Vec::new(), writes, events }).await?;
         let agent = Arc::new(agent);
         let mut state = self.write();
         state.agents.insert(agent.id.clone(), Arc::clone(&agent));

@@ -189,6 +189,11 @@ pub(super) struct Planned {
 }
 
 impl Planned {
+    /// What another server has planned and done.
+    pub(super) fn of_another(changed: BTreeMap<EntryId, Option<Entry>>, sequence: u64) -> Self {
+        Self { changed, events: Vec::new(), sequence }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.changed.is_empty()
     }

@@ -103,6 +103,14 @@ impl Federated {
         bundle
     }
 
+    /// Another server has set the bundle of `trust_domain`, or deleted it.
+    pub(super) fn replace(&mut self, trust_domain: TrustDomain, bundle: Option<types::Bundle>) {
+        match bundle {
+            Some(bundle) => drop(self.put(trust_domain, bundle)),
+            None => self.remove(&trust_domain),
+        }
+    }
+
     fn remove(&mut self, trust_domain: &TrustDomain) {
         if let Some(before) = self.bundles.remove(trust_domain) {
             self.bytes = self.bytes.saturating_sub(before.encoded_len());
@@ -129,13 +137,13 @@ impl Registry {
     ) -> Result<T, CommitError> {
         let (registry, requester) = (self.clone(), requester.clone());
         self.see_through(async move {
-            let _writing = registry.0.writing.lock().await;
+            let mut writing = registry.0.writing.lock().await;
             let now = registry.0.federated.borrow().clone();
             let mut draft = BundleDraft::new(&now, registry.trust_domain().clone(), requester);
             let outcome = edit(&mut draft);
             let (federated, commit) = draft.finish();
             if !commit.writes.is_empty() {
-                registry.0.journal.commit(commit).await?;
+                registry.commit(&mut writing, commit).await?;
                 registry.publish(federated);
             }
             Ok(outcome)
@@ -144,10 +152,15 @@ impl Registry {
     }
 
     /// Makes true in memory what is true in the store.
-    fn publish(&self, federated: Federated) {
+    pub(super) fn publish(&self, federated: Federated) {
         metrics::gauge!(crate::metrics::FEDERATED_BUNDLES).set(count(federated.len()));
         self.0.federated.send_replace(Arc::new(federated));
     }
+}
+
+/// Whose bundle is stored under `key`, if it is one's.
+pub(super) fn domain_of(key: &[u8]) -> Option<TrustDomain> {
+    std::str::from_utf8(key).ok()?.strip_prefix(PREFIX)?.parse().ok()
 }
 
 /// Where the bundle of `trust_domain` is stored.

@@ -56,6 +56,14 @@ impl Log {
         self.head
     }
 
+    /// The changes up to number `sequence` were made, whichever they were: if they are not all here, none
+    /// is remembered.
+    pub(super) fn go_on_after(&mut self, sequence: u64) {
+        if self.head != sequence {
+            *self = Self::after(self.head.max(sequence));
+        }
+    }
+
     /// Every change after number `sequence`; `None` if not all of them are remembered, or if the
     /// number was never given out.
     pub(super) fn since(&self, sequence: u64) -> Option<impl Iterator<Item = &Change>> {

@@ -9,6 +9,7 @@ use super::fixture::{domain, entry, id};
 use super::subscribers::Update;
 use super::*;
 use crate::storage::fixture::{Life, NOW, TestClock};
+use crate::store::Write;
 use crate::store::memory::{Fault, MemoryStore};
 
 struct World {

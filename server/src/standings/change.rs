@@ -110,10 +110,29 @@ impl Standings {
         reason: Reason,
         requester: Requester,
     ) -> Result<Changed, StandingError> {
-        let _changing = self.0.changing.lock().await;
         if id == self.0.own {
             return Err(StandingError::Oneself(id));
         }
+        loop {
+            let made = self.attempt(id.clone(), change, reason.clone(), requester.clone()).await;
+            match made {
+                // Another server was faster.
+                Err(StandingError::Commit(CommitError::Conflict { .. })) => {
+                    self.0.journal.catch_up().await;
+                }
+                Ok(_) | Err(_) => return made,
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        id: SpiffeId,
+        change: Change,
+        reason: Reason,
+        requester: Requester,
+    ) -> Result<Changed, StandingError> {
+        let _changing = self.0.changing.lock().await;
         let before = self.record(&id);
         let old = before.as_ref().map(|record| record.standing).unwrap_or_default();
         let Some(next) = next(old, change) else {

@@ -14,7 +14,8 @@ use claviger_core::time::{Clock, UnixTime};
 use claviger_runtime::tasks::{Drain, Tasks};
 
 use super::directory::DataDirectory;
-use super::{OpenError, Storage};
+use super::wrapping::WrappingKey;
+use super::{Kept, OpenError, Storage};
 use crate::store::Store;
 
 /// A clock that shows what it is told.
@@ -66,11 +67,25 @@ impl Life {
         path: &Path,
         clock: &Arc<TestClock>,
     ) -> Result<Self, OpenError> {
+        Self::keeping(Kept { store, directory: DataDirectory::claim(path)?, wrapping: None }, clock)
+            .await
+    }
+
+    /// Opens the storage over `store`, which others share, with what is its own in `path`.
+    pub(crate) async fn shared(
+        store: Arc<dyn Store>,
+        path: &Path,
+        clock: &Arc<TestClock>,
+    ) -> Result<Self, OpenError> {
+        let wrapping = Some(Arc::new(WrappingKey::of_tests()));
+        Self::keeping(Kept { store, directory: DataDirectory::claim(path)?, wrapping }, clock).await
+    }
+
+    async fn keeping(kept: Kept, clock: &Arc<TestClock>) -> Result<Self, OpenError> {
         let tasks = Tasks::default();
-        let directory = DataDirectory::claim(path)?;
         let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(clock);
         let domain = "example.org".parse().unwrap();
-        let storage = Storage::open_with(store, directory, clock, &domain, &tasks).await?;
+        let storage = Storage::open_with(kept, clock, &domain, &tasks).await?;
         Ok(Self { storage, tasks })
     }
 

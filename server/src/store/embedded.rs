@@ -371,6 +371,9 @@ impl Turn for OnlyTurn<'_> {
     }
 
     async fn write(self: Box<Self>, writes: Vec<Write>) -> Result<(), StoreError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
         self.0.call("write", move |engine| engine.write(writes)).await
     }
 }

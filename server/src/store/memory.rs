@@ -157,6 +157,9 @@ impl Turn for MemoryTurn<'_> {
     }
 
     async fn write(self: Box<Self>, writes: Vec<Write>) -> Result<(), StoreError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
         let mut contents = self.store.contents();
         if contents.fault == Fault::Full {
             return Err(StoreError::Full { free: 0, reserve: 1 });

@@ -36,6 +36,7 @@ pub trait Turn: fmt::Debug + Send {
     ) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
 
     /// Applies `writes` in their order, all or none, and ends the turn. They are durable when it returns.
+    /// With nothing to write it just ends.
     ///
     /// # Errors
     ///

@@ -341,7 +341,7 @@ async fn a_missing_or_exchanged_key_is_named() {
     let mut files = std::fs::read_dir(&keys).unwrap().map(|file| file.unwrap().path());
     let key = files.find(|path| path.to_string_lossy().contains("x509-")).unwrap();
     let (_, other) = AuthorityKey::generate(Profile::X509).unwrap();
-    crate::storage::secret_file::write(&key, &other).unwrap();
+    secret_file::write(&key, &other).unwrap();
     let error = world.open().await.unwrap_err();
     assert!(matches!(error, RotationError::OtherKey(_)), "{error}");
     std::fs::remove_file(&key).unwrap();

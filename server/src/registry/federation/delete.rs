@@ -45,7 +45,7 @@ impl Registry {
         mode: Dissociation,
         requester: &Requester,
     ) -> Result<(), DeleteBundleError> {
-        let _writing = self.0.writing.lock().await;
+        let mut writing = self.0.writing.lock().await;
         let mut federated = (**self.0.federated.borrow()).clone();
         if federated.get(trust_domain).is_none() {
             return Err(DeleteBundleError::Unknown(trust_domain.clone()));
@@ -75,7 +75,7 @@ impl Registry {
             if is_last {
                 and_delete(&mut commit, trust_domain, requester);
             }
-            self.0.journal.commit(commit).await?;
+            self.commit(&mut writing, commit).await?;
             self.apply(planned);
             if is_last {
                 break;

@@ -85,7 +85,7 @@ impl Postgres {
 
     /// Where it or `other` is, whichever takes writes.
     pub(crate) fn url_with(&self, other: &Self) -> String {
-        format!("{},{}", self.url(), other.socket().display())
+        format!("{}&host={}", self.url(), other.socket().display())
     }
 
     /// A store in it.
