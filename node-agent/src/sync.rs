@@ -198,7 +198,7 @@ impl Sync {
         mut response: wire::SubscribeResponse,
     ) -> Result<(), SyncError> {
         if let Some(checkpoint) = response.checkpoint.take() {
-            self.witness.see(checkpoint, self.server.trust_domain());
+            self.witness.see(&checkpoint, self.server.trust_domain());
         }
         if let Some(page) = response.standings.take() {
             self.take_in_standings(subscription, page)?;

@@ -54,6 +54,12 @@
 //! hosts = ["spiffe.example.org"]        # beside that of `jwt-issuer`
 //! direct = false                        # true: credentials for evidence, without an agent
 //!
+//! [audit]
+//! public = false                        # true: strangers read the audit log, which names identities
+//! # witness-ca-file = "/etc/claviger/witness.pem" # this machine's authorities by default
+//! [audit.witnesses]                     # who signs that there is only one log; nobody by default
+//! "https://witness.example.net" = "witness.example.net/w1+0bdd7180+BAEB…"
+//!
 //! [events]                              # events go nowhere by default; any of
 //! file = "/var/log/claviger/events.jsonl" # lines of JSON,
 //! syslog = "udp:log.example.org:514"    # RFC 5424; also unix:/dev/log, tcp:HOST:PORT,
@@ -82,6 +88,7 @@
 
 mod admins;
 mod attestors;
+mod audit;
 mod events;
 mod keys;
 mod public;
@@ -100,6 +107,7 @@ use claviger_runtime::telemetry::LogConfig;
 use claviger_runtime::tls;
 
 pub use attestors::AttestorsConfig;
+pub use audit::{AuditConfig, WitnessConfig};
 pub use claviger_runtime::settings::{Problem, Problems};
 pub use events::{Collector, EventsConfig, ParseSyslogServerError, SyslogServer};
 pub use keys::{KeysConfig, Names, NotAName};
@@ -151,6 +159,8 @@ pub struct Config {
     pub health: Option<SocketAddr>,
     /// What strangers are told; nothing if unset.
     pub public: Option<PublicConfig>,
+    /// What becomes of the audit log beside being kept.
+    pub audit: AuditConfig,
     /// Where events go; nowhere by default.
     pub events: EventsConfig,
     /// How to log.
@@ -262,6 +272,7 @@ impl Config {
             keys: None,
             health: None,
             public: None,
+            audit: AuditConfig::default(),
             events: EventsConfig::default(),
             log: LogConfig::default(),
             limits: Limits::default(),
@@ -316,6 +327,8 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let health = root.table("health", address);
     let public = root.table("public", |section| public::read(section, jwt_issuer.as_deref()));
     direct_needs_evidence(root, public.as_ref(), &attestors);
+    let audit = root.table("audit", audit::read);
+    public_log_needs_a_door(root, public.as_ref(), &audit);
     let events = root.table("events", events::read);
     let limits = root.table("limits", limits);
     let lifetimes = [
@@ -354,6 +367,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         keys,
         health,
         public,
+        audit,
         events,
         log,
         limits,
@@ -370,6 +384,17 @@ fn direct_needs_evidence(
     if public.is_some_and(|public| public.direct) && *attestors == AttestorsConfig::default() {
         let advice = "judges no evidence yet; configure a kind, such as `[attestors.oidc]`";
         root.problem("public.direct", &true, advice);
+    }
+}
+
+/// What strangers read, they read at their door.
+fn public_log_needs_a_door(
+    root: &mut Section<'_>,
+    public: Option<&PublicConfig>,
+    audit: &AuditConfig,
+) {
+    if audit.public && public.is_none() {
+        root.problem("audit.public", &true, "is served nowhere; configure `[public]`");
     }
 }
 

@@ -22,6 +22,7 @@
 //! | what other systems are told of what is in it | [`events`] |
 //! | the spans of time for which the ledger is complete | [`epoch`] |
 //! | where all of it is kept | [`store`], [`storage`] |
+//! | a witness of the logs of others, which is a program of its own | [`witness`] |
 //! | every metric by name | [`metrics`] |
 
 pub mod api;
@@ -48,3 +49,4 @@ pub mod standings;
 pub mod storage;
 pub mod store;
 pub mod verifiers;
+pub mod witness;

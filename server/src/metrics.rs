@@ -20,6 +20,8 @@ pub const POLICIES_ANNOUNCED: &str = "claviger_server_policies_announced_total";
 pub const PUBLIC_REQUESTS: &str = "claviger_server_public_requests_total";
 /// Credentials asked for with evidence and without an agent, by what and outcome.
 pub const DIRECT_REQUESTS: &str = "claviger_server_direct_requests_total";
+/// Checkpoints that witnesses were asked to sign, by witness and outcome.
+pub const COSIGNATURES: &str = "claviger_server_audit_cosignatures_total";
 /// Registration entries.
 pub const ENTRIES: &str = "claviger_server_entries";
 /// Bundles of other trust domains.
@@ -97,6 +99,10 @@ pub fn describe() {
     describe_counter!(WIT_SVIDS_ISSUED, "WIT-SVIDs signed");
     describe_counter!(POLICIES_ANNOUNCED, "Announcements of policies signed");
     describe_counter!(EARS_ISSUED, "Attestation results signed");
+    describe_counter!(
+        COSIGNATURES,
+        "Checkpoints that witnesses were asked to sign, by witness and outcome"
+    );
     describe_counter!(PUBLIC_REQUESTS, "Requests to the public endpoint, by status");
     describe_counter!(
         DIRECT_REQUESTS,

@@ -6,6 +6,7 @@
 //! | `<issuer>/keys` | the keys of JWT-SVIDs, for relying parties that know no SPIFFE | RFC 7517 |
 //! | `/bundle` | the whole bundle: an `https_web` bundle endpoint | SPIFFE Federation §5.2.1 |
 //! | `/v1/…`, `/openapi.json` | credentials for programs without an agent, if the operator lets them in | [`crate::direct`] |
+//! | `/audit/…` | the audit log, if the operator lets strangers read it | C2SP tlog-tiles |
 //! | `/live`, `/ready` | whether the server runs, and works | |
 //!
 //! | to find | look in |
@@ -42,6 +43,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
+use crate::audit::served::Served;
 use crate::config::{Door, PublicConfig};
 use crate::direct::Direct;
 use answers::Answers;
@@ -71,6 +73,8 @@ pub(crate) struct Shown {
     pub(crate) health: Health,
     /// What programs without an agent are given, if they are let in.
     pub(crate) direct: Option<Direct>,
+    /// The audit log, if strangers may read it.
+    pub(crate) log: Option<Served>,
 }
 
 /// Opens the door to strangers, until `tasks` stop. `own` is the server's SVID. Returns where it

@@ -40,6 +40,8 @@ use crate::api::issuance::Issuance;
 use crate::api::psk::Issuer;
 use crate::api::svid::Lifetimes;
 use crate::api::{self, MAX_REQUEST, Shared};
+use crate::audit::cosign;
+use crate::audit::served::Served;
 use crate::ca::revocation::{Revocations, RevokeError};
 use crate::ca::rotation::{Rotation, RotationError};
 use crate::config::Config;
@@ -101,7 +103,7 @@ impl Server {
     ) -> Result<Running, StartError> {
         let trust_domain = config.trust_domain.clone();
         let storage = Box::pin(open(&config, Arc::clone(&clock), tasks)).await?;
-        events::start(&config.events, &storage.journal, tasks).map_err(StartError::Events)?;
+        tell_others(&config, &storage, tasks)?;
         let policy_dir = config.policy_dir.as_deref();
         let (set, opened) = folder::open(policy_dir, &storage.journal, clock.now()).await?;
 
@@ -181,6 +183,13 @@ async fn open(config: &Config, clock: Arc<dyn Clock>, tasks: &Tasks) -> Result<S
     }
 }
 
+/// Begins to tell other systems of events, and witnesses of the log.
+fn tell_others(config: &Config, storage: &Storage, tasks: &Tasks) -> Result<(), StartError> {
+    let Storage { journal, checkpoints, .. } = storage;
+    events::start(&config.events, journal, tasks).map_err(StartError::Events)?;
+    cosign::start(&config.audit, checkpoints, journal, tasks).map_err(StartError::Witnesses)
+}
+
 /// Binds every door, and opens them together.
 async fn serve(
     config: &Config,
@@ -213,6 +222,7 @@ async fn serve(
                 bundle: shared.issuance.authority.bundle(),
                 health: health.clone(),
                 direct: public.direct.then(direct),
+                log: config.audit.public.then(|| Served::of(&shared.storage)),
             };
             public::serve(public, shown, own.identity(), tasks).await?
         }
@@ -389,6 +399,9 @@ pub enum StartError {
     /// Nobody can vouch for the collector of events.
     #[error("cannot send events to the collector in `events.otlp`")]
     Events(#[source] RootsError),
+    /// Nobody can vouch for the witnesses of the audit log.
+    #[error("cannot reach the witnesses in `audit.witnesses`")]
+    Witnesses(#[source] RootsError),
     /// The policies are wrong.
     #[error(transparent)]
     Policy(#[from] folder::OpenError),

@@ -18,7 +18,7 @@ impl Wanted {
     /// The root over the first `size` leaves.
     #[must_use]
     pub fn root(size: u64) -> Self {
-        Self(vec![0..size])
+        Self(std::iter::once(0..size).collect())
     }
 
     /// What shows that leaf `index` is in the tree of `size` leaves; `None` if it can't be.

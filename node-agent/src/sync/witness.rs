@@ -73,7 +73,7 @@ impl Witness {
 
     /// Looks at a checkpoint: remembers it if it is newer, and raises an alarm if it contradicts
     /// what is remembered.
-    pub(super) fn see(&mut self, wire: wire::SignedCheckpoint, trust_domain: &TrustDomain) {
+    pub(super) fn see(&mut self, wire: &wire::SignedCheckpoint, trust_domain: &TrustDomain) {
         match self.judge(wire, trust_domain) {
             Ok(true) => self.unsaved = true,
             Ok(false) => {}
@@ -86,10 +86,10 @@ impl Witness {
 
     fn judge(
         &mut self,
-        wire: wire::SignedCheckpoint,
+        wire: &wire::SignedCheckpoint,
         trust_domain: &TrustDomain,
     ) -> Result<bool, Alarm> {
-        let seen = Signed::parse(&wire, trust_domain)?;
+        let seen = Signed::parse(wire, trust_domain)?;
         let Some(newest) = &self.newest else {
             let size = seen.checkpoint.checkpoint().head.size;
             info!(size, key = %seen.key, "first checkpoint: its key is pinned");
@@ -264,7 +264,7 @@ mod tests {
         let (server, mut witness) = (Signer::new(), Witness::default());
         assert_eq!(witness.newest(), None);
         for (epoch, number, is_newer) in [(1, 5, true), (1, 6, true), (1, 6, false), (2, 3, true)] {
-            let judged = witness.judge(server.sign(epoch, number, 9), &domain());
+            let judged = witness.judge(&server.sign(epoch, number, 9), &domain());
             assert_eq!(judged, Ok(is_newer));
             assert_eq!(size(&witness), number);
         }
@@ -273,14 +273,14 @@ mod tests {
     #[test]
     fn a_contradiction_is_an_alarm_and_changes_nothing() {
         let (server, mut witness) = (Signer::new(), Witness::default());
-        witness.judge(server.sign(2, 5, 9), &domain()).unwrap();
+        witness.judge(&server.sign(2, 5, 9), &domain()).unwrap();
         for (wire, alarm) in [
             (server.sign(2, 4, 9), Alarm::Behind { remembered: 5, shown: 4 }),
             (server.sign(1, 9, 9), Alarm::Behind { remembered: 5, shown: 9 }),
             (server.sign(2, 5, 8), Alarm::Forked),
             (Signer::new().sign(2, 6, 9), Alarm::OtherKey),
         ] {
-            assert_eq!(witness.judge(wire, &domain()), Err(alarm));
+            assert_eq!(witness.judge(&wire, &domain()), Err(alarm));
             assert_eq!(size(&witness), 5);
         }
         let mut tampered = server.sign(2, 6, 9);
@@ -289,12 +289,12 @@ mod tests {
             wire::SignedCheckpoint { note: "a".repeat(MAX_NOTE + 1), ..server.sign(2, 6, 9) };
         let no_key = wire::SignedCheckpoint { verifier_key: String::new(), ..server.sign(2, 6, 9) };
         for wire in [tampered, long, no_key, wire::SignedCheckpoint::default()] {
-            assert!(witness.judge(wire, &domain()).is_err());
+            witness.judge(&wire, &domain()).unwrap_err();
             assert_eq!(size(&witness), 5);
         }
         let other: TrustDomain = "other.org".parse().unwrap();
         let alarm = Alarm::OtherDomain { whose: domain() };
-        assert_eq!(witness.judge(server.sign(2, 6, 9), &other), Err(alarm));
+        assert_eq!(witness.judge(&server.sign(2, 6, 9), &other), Err(alarm));
     }
 
     #[tokio::test]
@@ -302,14 +302,14 @@ mod tests {
         let parent = tempdir().unwrap();
         let dir = DataDir::open(&parent.path().join("agent")).unwrap();
         let (server, mut witness) = (Signer::new(), Witness::load(&dir).await.unwrap());
-        witness.see(server.sign(1, 5, 9), &domain());
+        witness.see(&server.sign(1, 5, 9), &domain());
         witness.due().await;
         witness.save(&dir).await;
         let remembered = witness.newest();
         let mut witness = Witness::load(&dir).await.unwrap();
         assert_eq!(witness.newest(), remembered);
         let stranger = Signer::new().sign(1, 6, 9);
-        assert_eq!(witness.judge(stranger, &domain()), Err(Alarm::OtherKey));
+        assert_eq!(witness.judge(&stranger, &domain()), Err(Alarm::OtherKey));
     }
 
     #[tokio::test]
@@ -317,7 +317,7 @@ mod tests {
         let parent = tempdir().unwrap();
         let dir = DataDir::open(&parent.path().join("agent")).unwrap();
         let mut witness = Witness::default();
-        witness.see(Signer::new().sign(1, 5, 9), &domain());
+        witness.see(&Signer::new().sign(1, 5, 9), &domain());
         witness.save(&dir).await;
         let text = dir.read(FILE).await.unwrap().unwrap();
         let changed = String::from_utf8(text.to_vec()).unwrap().replace("\\n5\\n", "\\n4\\n");
@@ -334,9 +334,9 @@ mod tests {
         let parent = tempdir().unwrap();
         let dir = DataDir::open(&parent.path().join("agent")).unwrap();
         let (server, mut witness) = (Signer::new(), Witness::default());
-        witness.see(server.sign(1, 5, 9), &domain());
+        witness.see(&server.sign(1, 5, 9), &domain());
         witness.save(&dir).await;
-        witness.see(server.sign(1, 6, 9), &domain());
+        witness.see(&server.sign(1, 6, 9), &domain());
         let start = Instant::now();
         witness.due().await;
         assert!(SAVE_EVERY <= start.elapsed() + Duration::from_millis(50));

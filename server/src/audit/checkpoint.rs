@@ -130,6 +130,11 @@ impl Checkpoints {
         self.witnessed.load_full()
     }
 
+    /// Keeps a checkpoint that witnesses have signed.
+    pub(super) fn remember_witnessed(&self, signed: SignedCheckpoint) {
+        self.witnessed.store(Some(Arc::new(signed)));
+    }
+
     /// Compares a checkpoint that somebody remembers with the log.
     ///
     /// # Errors

@@ -62,7 +62,7 @@ async fn an_edit_anywhere_is_found() {
         let mut tile = tiles::tile(&edited, TileId { level, index }, head.size).await.unwrap();
         tile[0] = TreeHash::EMPTY;
         edited.write(vec![tiles::encode(TileId { level, index }, &tile)]).await.unwrap();
-        assert!(check_all(&edited).await.is_err());
+        check_all(&edited).await.unwrap_err();
         let key = [&[level][..], &index.to_be_bytes()].concat();
         edited.write(vec![Write::delete(Space::Tiles, key)]).await.unwrap();
         let found = check_all(&edited).await.unwrap_err();

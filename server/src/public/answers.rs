@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::Shown;
+use crate::audit::served::{self, Served};
 use crate::config::{IssuerUrl, PublicConfig};
 use crate::direct::Direct;
 use crate::metrics as names;
@@ -43,6 +44,8 @@ pub(super) struct Answers {
     health: Health,
     /// Credentials for programs without an agent.
     direct: Option<Direct>,
+    /// The audit log, if strangers may read it.
+    log: Option<Served>,
     /// How long answers may be kept, as `Cache-Control` has it.
     keep: HeaderValue,
 }
@@ -61,7 +64,7 @@ struct Discovery<'a> {
 
 impl Answers {
     pub(super) fn new(config: &PublicConfig, shown: Shown) -> Self {
-        let Shown { ahead, bundle, health, direct } = shown;
+        let Shown { ahead, bundle, health, direct, log } = shown;
         let age = ahead.min(LONGEST_AGE).as_secs();
         let keep = HeaderValue::from_str(&format!("public, max-age={age}"));
         Self {
@@ -70,6 +73,7 @@ impl Answers {
             bundle,
             health,
             direct,
+            log,
             keep: keep.unwrap_or(NO_STORE),
         }
     }
@@ -81,14 +85,28 @@ impl Answers {
         caller: Option<IpAddr>,
     ) -> Response<Full<Bytes>> {
         let direct = self.direct.as_ref().filter(|_| Direct::is_at(request.uri().path()));
-        let response = match (direct, self.check_host(&request)) {
-            (Some(direct), Ok(())) => direct.answer(request, caller).await,
-            (Some(_), Err(status)) => refusal(status).map(Full::from),
-            (None, _) => self.find(&request).map(Full::from),
+        let log = self.log.as_ref().filter(|_| Served::is_at(request.uri().path()));
+        let response = match (direct, log, self.check_host(&request)) {
+            (Some(direct), _, Ok(())) => direct.answer(request, caller).await,
+            (None, Some(log), Ok(())) if *request.method() == Method::GET => {
+                Self::of_log(log.answer(request.uri().path()).await)
+            }
+            (Some(_), _, Err(status)) => refusal(status).map(Full::from),
+            (None, _, _) => self.find(&request).map(Full::from),
         };
         let status = response.status().as_str().to_owned();
         counter!(names::PUBLIC_REQUESTS, "status" => status).increment(1);
         response
+    }
+
+    /// A part of the audit log.
+    fn of_log(found: served::Answer) -> Response<Full<Bytes>> {
+        let (kind, keep) = match &found {
+            served::Answer::Checkpoint(_) => (TEXT, NO_STORE),
+            served::Answer::Immutable(_) => (BYTES, FOREVER),
+            served::Answer::Not(status) => return refusal(*status).map(Full::from),
+        };
+        answer(StatusCode::OK, kind, keep, String::new()).map(|_empty| found.into_bytes().into())
     }
 
     fn find<B>(&self, request: &Request<B>) -> Response<String> {
@@ -187,6 +205,8 @@ fn host<B>(request: &Request<B>) -> Option<String> {
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 fn refusal(status: StatusCode) -> Response<String> {

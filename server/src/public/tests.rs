@@ -40,7 +40,7 @@ fn key(name: &str) -> TokenAuthority {
 }
 
 fn shown(bundle: watch::Receiver<Arc<Bundle>>, ahead: u64, health: Health) -> Shown {
-    Shown { ahead: Duration::from_secs(ahead), bundle, health, direct: None }
+    Shown { ahead: Duration::from_secs(ahead), bundle, health, direct: None, log: None }
 }
 
 /// The server's own SVID, which nobody verifies here.

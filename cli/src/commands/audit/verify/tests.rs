@@ -65,7 +65,7 @@ fn a_whole_export_verifies() {
     let json = serde_json::to_value(&verified).unwrap();
     assert_eq!((&json["records"], &json["checkpoint"]["size"]), (&3.into(), &3.into()));
     assert_eq!(json["checkpoint"]["key"].as_str().unwrap(), key.public().to_string());
-    assert!(verify_with(&export(&key), Some(key.public()), None).is_ok());
+    verify_with(&export(&key), Some(key.public()), None).unwrap();
     let told = verify_with(&export(&key), Some(signing_key().public()), None).unwrap_err();
     assert!(told.contains("not signed with the key"), "{told}");
 }
