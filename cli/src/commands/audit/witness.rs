@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use claviger_core::audit::note::VerifierKey;
 use claviger_core::time::SystemClock;
-use claviger_runtime::tasks::{ShutdownSignals, Tasks};
+use claviger_runtime::tasks::{Drain, ShutdownSignals, Tasks};
 use claviger_server::witness::{Settings, start};
 
 use crate::console;
@@ -49,7 +49,9 @@ impl Witness {
         console::line(format_args!("verifier key {}", running.key))?;
         let _signal = signals.next().await;
         tasks.stop();
-        drop(tasks.drained(DRAIN).await);
-        Ok(())
+        if tasks.drained(DRAIN).await == Drain::Clean {
+            return Ok(());
+        }
+        Err(Failure::failed(format_args!("it did not stop within {} s", DRAIN.as_secs())))
     }
 }
