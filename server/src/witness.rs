@@ -134,7 +134,7 @@ fn key(path: &Path, name: &str) -> Result<SigningKey, StartError> {
     if let Some(pkcs8) = secret_file::read(path, 1_024).map_err(failed)? {
         return SigningKey::from_pkcs8(name, Kind::Witness, &pkcs8).map_err(wrong);
     }
-    let made = Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8());
+    let made = Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8v1());
     let pkcs8 = made.map_err(|_unspecified| StartError::Generate)?;
     let key = SigningKey::from_pkcs8(name, Kind::Witness, pkcs8.as_ref()).map_err(wrong)?;
     secret_file::write(path, pkcs8.as_ref()).map_err(failed)?;

@@ -80,7 +80,7 @@ fn key(path: &Path, name: &str) -> Result<SigningKey, KeyError> {
             Err(_) => return Err(KeyError::Malformed),
         }
     }
-    let made = Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8());
+    let made = Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8v1());
     let pkcs8 = made.map_err(|_unspecified| KeyError::Generate)?;
     secret_file::write(path, pkcs8.as_ref())?;
     of(pkcs8.as_ref()).map_err(|_wrong| KeyError::Generate)
