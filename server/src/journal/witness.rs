@@ -136,6 +136,16 @@ impl Witness {
         self.file.sync_all()
     }
 
+    /// For tests that look at a disk in another place: what `said` says there, if it can be understood,
+    /// the file at `path` says as its own; on the `same` boot, or on one that is over.
+    #[cfg(test)]
+    pub(crate) fn settle(path: &Path, said: &[u8], same: bool) {
+        let Some(said) = Statement::decode(said) else { return };
+        let boot = if same { BootId::current() } else { BootId([b'-'; 36]) };
+        let mut witness = Self::open(path, boot).unwrap();
+        witness.state(said.head, said.clean).unwrap();
+    }
+
     fn state(&mut self, head: Head, clean: bool) -> io::Result<()> {
         self.spoke = true;
         // Interrupted between reading the clock and writing, the statement looks like a copy; then

@@ -81,8 +81,16 @@ impl DataDirectory {
 const KEYS: &str = "keys";
 
 fn make_private(path: &Path) -> Result<(), ClaimError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| ClaimError::Unusable { path: path.to_path_buf(), source })
+    let unusable = |source| ClaimError::Unusable { path: path.to_path_buf(), source };
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+    match sync_parent(path) {
+        // Somebody else's directory, which we may write to but not read.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced.map_err(unusable),
+    }
 }
 
 /// Makes the names in the directory of `path` durable.

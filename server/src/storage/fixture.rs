@@ -1,5 +1,7 @@
 //! Storage for tests: a clock that obeys, a store that lies in memory, and grants out of nowhere.
 
+pub(crate) mod dice;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,16 @@
 //! What must survive a restart, and what must not.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | a server's life under load, in a process of its own | `load` |
+//! | the power goes at any moment | `power` |
+//! | a disk that forgets, and old backups | `damage` |
+//! | a disk in another place | `moved` |
+
+mod damage;
+mod load;
+mod moved;
+mod power;
 
 use std::fs;
 use std::path::Path;

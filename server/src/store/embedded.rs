@@ -119,11 +119,16 @@ fn open(path: PathBuf, reserve: u64) -> Result<EmbeddedStore, OpenStoreError> {
     let engine = |error| explain(&path, error);
     let database = configure(&path).open().map_err(engine)?;
     let mut spaces = BTreeMap::new();
+    let mut younger = false;
     for space in Space::ALL {
         if !database.keyspace_exists(space.name()) && !is_younger(space, &spaces).map_err(engine)? {
             return Err(damaged(format!("the part that holds the {} is missing", space.name())));
         }
+        younger |= !database.keyspace_exists(space.name());
         spaces.insert(space, database.keyspace(space.name(), || options(space)).map_err(engine)?);
+    }
+    if younger {
+        sync_directories(&path).map_err(unusable)?;
     }
     let swept = Mutex::default();
     Ok(EmbeddedStore(Arc::new(Engine { database, spaces, path, reserve, swept })))
@@ -161,9 +166,22 @@ fn create(path: &Path) -> Result<(), OpenStoreError> {
     }
     database.persist(PersistMode::SyncAll).map_err(engine)?;
     drop(database);
+    sync_directories(&unfinished).map_err(unusable)?;
     fs::rename(&unfinished, path).map_err(unusable)?;
     let parent = path.parent().unwrap_or(Path::new("."));
     fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(unusable)
+}
+
+/// Makes durable what directories below `path` there are: the engine syncs what is in a space, but not
+/// that there is such a space.
+fn sync_directories(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_directories(&entry.path())?;
+        }
+    }
+    fs::File::open(path)?.sync_all()
 }
 
 /// The engine's dimensions: small, because the server is (80 MB with 78,000 entries).
@@ -193,6 +211,8 @@ fn options(space: Space) -> KeyspaceCreateOptions {
         | Space::Policies
         | Space::Series => MIB,
     };
+    // In tests it is so small that what was written comes to lie in tables, and those are merged.
+    let buffer = if cfg!(test) { buffer / 64 } else { buffer };
     KeyspaceCreateOptions::default().max_memtable_size(buffer)
 }
 
