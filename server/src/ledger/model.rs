@@ -1,5 +1,11 @@
 //! The ledger against a model of it, under random interleavings of everything that happens to a
-//! server: requests, time, fences, kills, stops and restored backups.
+//! server: requests, time, quarantines, fences, kills, stops and restored backups.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | what may become of one key, as a state machine | [`key`] |
+
+pub(crate) mod key;
 
 use std::sync::Arc;
 
@@ -12,7 +18,8 @@ use super::psk::{AttemptId, Minted};
 use crate::audit::check::check_all;
 use crate::epoch::Doubt;
 use crate::policy::Met;
-use crate::storage::fixture::{Life, NOW, TestClock, binding, issue, redemption};
+use crate::standings::Change as How;
+use crate::storage::fixture::{Life, NOW, TestClock, binding, issue, redemption, requester};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 
@@ -38,6 +45,8 @@ enum Step {
         seconds: u64,
     },
     Sweep,
+    /// The client is put in quarantine, and let out again.
+    Quarantine,
     Fence,
     Kill,
     Stop,
@@ -55,6 +64,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1..200_u64).prop_map(|seconds| Step::Wait { seconds }),
         1 => (1..400_u64).prop_map(|seconds| Step::SetBack { seconds }),
         2 => Just(Step::Sweep),
+        1 => Just(Step::Quarantine),
         1 => Just(Step::Fence),
         2 => Just(Step::Kill),
         1 => Just(Step::Stop),
@@ -142,6 +152,15 @@ impl World {
                 let ledger = self.life().storage.ledger.clone();
                 let mut sweeper = super::sweep::Sweeper::new(ledger);
                 self.runtime.block_on(sweeper.round()).unwrap();
+            }
+            Step::Quarantine => {
+                let (standings, id) = (&self.life().storage.standings, binding(1).client);
+                for how in [How::Quarantine, How::Lift] {
+                    let reason = "test".parse().unwrap();
+                    let change = standings.change(&id, how, reason, requester());
+                    self.runtime.block_on(change).unwrap();
+                }
+                self.psks.iter_mut().for_each(|psk| psk.void = true);
             }
             Step::Fence => {
                 let epochs = &self.life().storage.epochs;

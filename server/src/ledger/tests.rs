@@ -3,6 +3,7 @@
 
 mod once;
 mod series;
+mod simulation;
 mod together;
 mod void;
 

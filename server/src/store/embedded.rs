@@ -2,7 +2,9 @@
 //!
 //! Its journal takes every list of writes as one checksummed batch and one sync. Calls block, so
 //! they run beside the async workers. The engine does not notice every kind of damage, hence the
-//! checks above it: the audit chain, the witness, the epoch fence.
+//! checks above it: the audit chain, the witness, the epoch fence; and one below, in `manifest`.
+
+mod manifest;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -115,6 +117,9 @@ fn open(path: PathBuf, reserve: u64) -> Result<EmbeddedStore, OpenStoreError> {
     }
     if !path.join(VERSION).try_exists().map_err(unusable)? {
         return Err(damaged(format!("it has no `{VERSION}` file")));
+    }
+    if let Some(flaw) = manifest::flaw(&path).map_err(unusable)? {
+        return Err(damaged(flaw));
     }
     let engine = |error| explain(&path, error);
     let database = configure(&path).open().map_err(engine)?;
