@@ -112,6 +112,23 @@ fn core_does_no_io() {
     }
 }
 
+/// `docs/reliability.md` promises nothing that no test keeps.
+#[test]
+fn what_is_promised_is_tested() {
+    let root = root();
+    let promises = fs::read_to_string(root.join("docs/reliability.md")).unwrap();
+    let rows = promises.lines().filter(|line| line.starts_with("| "));
+    let named = rows.filter_map(|row| row.trim_end_matches('|').rsplit_once('|'));
+    let named: Vec<_> = named.flat_map(|(_, tests)| tests.split('`').skip(1).step_by(2)).collect();
+    let sources: Vec<_> =
+        rust_files(&root).iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    assert!(!named.is_empty());
+    for name in named {
+        let test = format!("fn {name}(");
+        assert!(sources.iter().any(|source| source.contains(&test)), "there is no test `{name}`");
+    }
+}
+
 /// Whether no build ships the file at `path`.
 fn is_test(path: &str) -> bool {
     path.starts_with("tests/")

@@ -148,15 +148,23 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// Sends the signal of that name to a process.
+///
+/// # Panics
+///
+/// If there is no such process or signal.
+pub async fn signal(pid: u32, name: &str) {
+    let kill = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().await;
+    assert!(kill.unwrap().success());
+}
+
 /// Asks a process to stop, and waits until it has.
 ///
 /// # Panics
 ///
 /// If it does not stop.
 pub async fn terminate(child: &mut Child) -> ExitStatus {
-    let pid = child.id().expect("process runs").to_string();
-    let kill = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
-    assert!(kill.success());
+    signal(child.id().expect("process runs"), "TERM").await;
     timeout(PATIENCE, child.wait()).await.expect("process drains").unwrap()
 }
 
