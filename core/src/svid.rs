@@ -220,8 +220,9 @@ impl Validity {
         (self.not_before..=self.not_after).contains(&now)
     }
 
-    /// When the holder should ask for a new one: at half life, moved by up to a tenth of the life
-    /// either way. `jitter` is random, so that a fleet started together does not renew together.
+    /// When the holder should ask for a new one: at half life, or up to a tenth of the life before, so that
+    /// whoever renews in time never has less than half left. `jitter` is random, so that a fleet started
+    /// together does not renew together.
     ///
     /// The cushion does not count as life: of a life of ten seconds it would be half, and the
     /// holder would renew without a pause.
@@ -229,7 +230,7 @@ impl Validity {
     pub fn renew_at(&self, jitter: u16) -> UnixTime {
         let (issued, life) = (self.issued(), self.life());
         let earliest = life.saturating_mul(4).checked_div(10).unwrap_or_default();
-        let spread = life.checked_div(5).unwrap_or_default();
+        let spread = life.checked_div(10).unwrap_or_default();
         let moved =
             spread.saturating_mul(jitter.into()).checked_div(u16::MAX.into()).unwrap_or_default();
         issued.after(earliest.saturating_add(moved))
@@ -343,13 +344,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn renewal_lies_between_forty_and_sixty_percent(ttl in SvidTtl::SECS, jitter: u16) {
+        fn renewal_lies_between_forty_and_fifty_percent(ttl in SvidTtl::SECS, jitter: u16) {
             let now = UnixTime::from_secs(1_000);
             let ttl = SvidTtl(ttl);
             let validity = Validity::of_svid(now, ttl, UnixTime::MAX);
             let waited = validity.renew_at(jitter).since(now).as_secs() * 10;
             let life = u64::from(ttl.as_secs());
-            prop_assert!(life * 4 < waited + 10 && waited <= life * 6);
+            prop_assert!(life * 4 < waited + 10 && waited <= life * 5);
         }
     }
 }

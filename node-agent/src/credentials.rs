@@ -10,8 +10,10 @@
 //! | what everyone else reads | `snapshot`, `offer` |
 //! | bundles in the forms in which they are given out | `served` |
 //! | which SVIDs the server has revoked | `revoked` |
+//! | what an agent without a server serves after a restart | [`cache`] |
 
 mod book;
+pub(crate) mod cache;
 mod interest;
 mod issue;
 mod keeper;
@@ -69,6 +71,8 @@ pub(crate) struct Update {
     pub(crate) federated: Option<FederatedUpdate>,
     /// The lists of what is revoked, DER, if they changed.
     pub(crate) revoked: Option<Vec<Bytes>>,
+    /// SVIDs that are known from before; the server itself sends none.
+    pub(crate) svids: Vec<(EntryId, WorkloadSvid)>,
 }
 
 impl Update {

@@ -39,7 +39,7 @@ pub use stored::StoredError;
 
 pub(crate) use renew::Renewal;
 pub(crate) use standing::{Standing, doubts};
-pub(crate) use stored::save_bundle;
+pub(crate) use stored::{load_key, save_bundle};
 
 /// An agent that the server knows.
 #[derive(Clone, Debug)]

@@ -12,13 +12,14 @@ use claviger_runtime::tasks::Tasks;
 use claviger_runtime::telemetry::{InitMetricsError, Metrics};
 use claviger_runtime::unix::BindError;
 use tokio::sync::{mpsc, watch};
+use tonic::transport::Channel;
 use tonic_reflection::server as reflection;
 
 use crate::attestation::{Attestation, OpenAttestorsError};
 use crate::config::Config;
-use crate::credentials::{Applied, Book, Keeper, Outputs};
+use crate::credentials::{Applied, Book, Keeper, Outputs, Snapshot, cache};
 use crate::files::{DataDir, DataDirError};
-use crate::identity::{self, EstablishError, Renewal, Standing, doubts};
+use crate::identity::{self, EstablishError, Renewal, Standing, StoredError, doubts};
 use crate::policies::{self, Inbox, LoadPoliciesError, Policies};
 use crate::relay::{self, OpenRelayError};
 use crate::standings::{self, LoadStandingsError, Standings};
@@ -44,7 +45,8 @@ pub struct Running {
 
 impl Agent {
     /// Starts an agent. When this returns, it has an identity. What it serves comes as soon as the
-    /// server has told it; until then, it answers "unavailable". See [`Running::health`].
+    /// server has told it, or what it knows from before as soon as the server does not answer; until
+    /// then, it answers "unavailable". See [`Running::health`].
     ///
     /// If it has to attest and the server is away, it waits for the server.
     ///
@@ -88,6 +90,7 @@ impl Agent {
         let agent = identity::Agent::establish(&config, &dir, &clock, &stop).await?;
         link.send_replace(Some(agent.server.channel(Some(&agent.identity))));
 
+        follow_credentials((&snapshots, &links), (&dir, &clock), tasks);
         let (updates, incoming) = mpsc::channel(UPDATES);
         let (applied, cursor) = watch::channel(Applied::default());
         let keeper = Keeper {
@@ -109,6 +112,8 @@ impl Agent {
             witness,
             dir: dir.clone(),
             believed: None,
+            cached: cache::load(&dir).await?,
+            falls_back: false,
             standing: standing.clone(),
             health: health.part("server"),
             max_entries: config.limits.entries,
@@ -126,6 +131,17 @@ impl Agent {
         tasks.spawn("renewal", |stop| renewal.run(stop));
         Ok(Running { id, socket, health })
     }
+}
+
+/// Keeps what is served, for a start without a server.
+fn follow_credentials(
+    (snapshots, links): (&watch::Sender<Option<Arc<Snapshot>>>, &watch::Receiver<Option<Channel>>),
+    (dir, clock): (&DataDir, &Arc<dyn Clock>),
+    tasks: &Tasks,
+) {
+    let (snapshots, links) = (snapshots.subscribe(), links.clone());
+    let places = (dir.clone(), Arc::clone(clock));
+    tasks.spawn("cache", |stop| cache::keep(snapshots, links, places, stop));
 }
 
 /// Keeps how identities stand, and does what that asks for.
@@ -193,6 +209,9 @@ pub enum StartError {
     /// What it remembers of who is in quarantine is damaged.
     #[error(transparent)]
     Standings(#[from] LoadStandingsError),
+    /// What it remembers of itself can't be read.
+    #[error(transparent)]
+    Stored(#[from] StoredError),
     /// What it remembers of policies is damaged.
     #[error(transparent)]
     Policies(#[from] LoadPoliciesError),

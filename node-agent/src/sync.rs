@@ -71,6 +71,10 @@ pub(crate) struct Sync {
     pub(crate) dir: DataDir,
     /// The bundle in force, once the server has named it.
     pub(crate) believed: Option<Bundle>,
+    /// What is served if the server does not answer, until it does for the first time.
+    pub(crate) cached: Option<Update>,
+    /// Whether that is what is served.
+    pub(crate) falls_back: bool,
     /// How the agent stands with the server.
     pub(crate) standing: Standing,
     /// Who is told whether the server is there.
@@ -117,7 +121,13 @@ impl Sync {
                 Ended::NewLink => {}
                 Ended::Failed(error) => {
                     let since = *lost.get_or_insert_with(Instant::now);
-                    self.report(&error, since.elapsed()).await;
+                    let accepted = self.report(&error, since.elapsed()).await;
+                    if accepted && let Some(cached) = self.cached.take() {
+                        // Who does not take it in any more is ending.
+                        drop(self.updates.send(cached).await);
+                        self.falls_back = true;
+                        self.standing.unconfirmed();
+                    }
                     tokio::time::sleep(backoff.pause(jitter())).await;
                 }
             }
@@ -206,6 +216,8 @@ impl Sync {
         if let Some(announcement) = response.policy.take() {
             self.policies.announce(announcement.token);
         }
+        // Whatever the server says now, it says everything.
+        self.cached = None;
         let Some(update) = subscription.pages.push(response, self.server.trust_domain())? else {
             return Ok(());
         };
@@ -262,14 +274,16 @@ impl Sync {
         Ok(())
     }
 
-    async fn report(&self, error: &SyncError, lost_for: Duration) {
+    /// Says that the server is away. Returns whether it still knows this agent, as far as anybody can tell.
+    async fn report(&self, error: &SyncError, lost_for: Duration) -> bool {
         metrics::subscribed("failed");
         if let SyncError::Server(status) = error
             && is_rejection(status)
         {
             self.standing.refused(status).await;
             let why = "the server refuses this agent; serving what is still valid".to_owned();
-            return self.health.set(State::Degraded(why));
+            self.health.set(State::Degraded(why));
+            return false;
         }
         let why = if let SyncError::Server(status) = error {
             Said(status).to_string()
@@ -278,7 +292,8 @@ impl Sync {
         };
         warn!(server = %self.server.address(), error = why, "server out of reach");
         let since = self.clock.now().before(lost_for);
-        let state = if self.applied.borrow().cursor.is_some() {
+        let serves = self.falls_back || self.cached.is_some();
+        let state = if serves || self.applied.borrow().cursor.is_some() {
             State::Degraded(format!(
                 "server unreachable since {since} (Unix time); serving cached SVIDs: {why}"
             ))
@@ -286,6 +301,7 @@ impl Sync {
             State::Failed(format!("server not reached since {since} (Unix time): {why}"))
         };
         self.health.set(state);
+        true
     }
 }
 

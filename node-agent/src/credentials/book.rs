@@ -94,7 +94,8 @@ impl Book {
 
     /// Takes in what the server says.
     pub(super) fn apply(&mut self, update: Update, now: UnixTime) {
-        let Update { cursor, snapshot, upserts, deletes, bundle, federated, revoked } = update;
+        let Update { cursor, snapshot, upserts, deletes, bundle, federated, revoked, svids } =
+            update;
         if snapshot {
             let ids: BTreeSet<&EntryId> = upserts.iter().map(|entry| &entry.id).collect();
             self.held.retain(|id, _| ids.contains(id));
@@ -116,6 +117,12 @@ impl Book {
         }
         if let Some(federated) = federated {
             self.apply_federated(federated);
+        }
+        for (id, svid) in svids {
+            if let Some(held) = self.held.get_mut(&id).filter(|held| !held.is_quarantined()) {
+                WorkloadSvid::settled(held);
+                held.x509.settle(Ok(svid), now, 0);
+            }
         }
         if let Some(lists) = revoked {
             self.revoke(lists, now);

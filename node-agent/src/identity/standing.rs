@@ -65,6 +65,13 @@ impl Standing {
         self.health.set(self.doubt().clone().unwrap_or(State::Ready));
     }
 
+    /// The agent serves what it knows from before, and the server does not answer.
+    pub(crate) fn unconfirmed(&self) {
+        let why = "the server has not said since the start whether it still knows this agent";
+        let doubt = self.doubt().clone();
+        self.health.set(doubt.unwrap_or_else(|| State::Degraded(why.to_owned())));
+    }
+
     /// The agent `id` itself stands otherwise than before. It shows its evidence again at once, if it
     /// can; otherwise its operator has to act.
     fn stands(&self, id: &SpiffeId, how: HowItStands) {

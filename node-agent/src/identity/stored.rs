@@ -19,7 +19,7 @@ use super::Damaged;
 use crate::config::Config;
 use crate::files::{DataDir, DataDirError};
 use crate::keys::Key;
-use crate::pem::{self};
+use crate::pem::{self, PemError};
 
 const IDENTITY: &str = "identity.pem";
 const BUNDLE: &str = "bundle.pem";
@@ -53,6 +53,18 @@ pub(super) async fn load(dir: &DataDir) -> Result<Stored, StoredError> {
     }
     let svid = Svid::new(contents.certificates, &key).map_err(|error| damaged(error.into()))?;
     Ok(Stored { unused_key: None, svid: Some(svid) })
+}
+
+/// The private key in force, PKCS#8 DER, if there is an identity.
+pub(crate) async fn load_key(dir: &DataDir) -> Result<Option<Zeroizing<Vec<u8>>>, StoredError> {
+    let Some(text) = dir.read(IDENTITY).await? else { return Ok(None) };
+    let advice = "remove it to attest anew, which takes a new join token where one is used";
+    let damaged = |error: PemError| {
+        let source = error.into();
+        Damaged { path: dir.path(IDENTITY), advice, source }
+    };
+    let contents = pem::read(&text).map_err(damaged)?;
+    Ok(contents.key.filter(|_| !contents.certificates.is_empty()))
 }
 
 /// Remembers a key before a token is spent for it: should we crash right after, only this key can

@@ -97,7 +97,16 @@ fn parse(page: wire::SubscribeResponse, trust_domain: &TrustDomain) -> Result<Up
         }
     }
     let cursor = page.cursor.map(|wire::Cursor { log_id, sequence }| Cursor { log_id, sequence });
-    Ok(Update { cursor, snapshot: page.snapshot, upserts, deletes, bundle, federated, revoked })
+    Ok(Update {
+        cursor,
+        snapshot: page.snapshot,
+        upserts,
+        deletes,
+        bundle,
+        federated,
+        revoked,
+        svids: Vec::new(),
+    })
 }
 
 fn join_federated(mut begun: FederatedUpdate, next: FederatedUpdate) -> FederatedUpdate {

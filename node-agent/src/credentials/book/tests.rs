@@ -35,6 +35,7 @@ fn bundle(tainted: &[bool]) -> Bundle {
 fn update(sequence: u64, upserts: Vec<Entry>) -> Update {
     let cursor = Some(at(sequence));
     Update {
+        svids: Vec::new(),
         cursor,
         snapshot: false,
         upserts,
@@ -77,7 +78,7 @@ fn issue(book: &mut Book, now: UnixTime) -> usize {
     let due = book.take_due::<WorkloadSvid>(now);
     let count = due.len();
     let answers = due.into_iter().map(|entry| (entry, Ok(svid(now)))).collect();
-    book.settle(answers, now, || u16::MAX / 2);
+    book.settle(answers, now, || u16::MAX);
     count
 }
 
