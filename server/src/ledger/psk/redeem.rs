@@ -16,10 +16,10 @@ use metrics::counter;
 use super::super::Ledger;
 use super::super::series::Newest;
 use super::{AttemptId, Found, Redeemed, Refused};
-use crate::epoch::Epoch;
+use crate::epoch::{Epoch, LedgerTime};
 use crate::journal::{Change, CommitError, Require};
 use crate::standings::Standings;
-use crate::store::{Space, StoreError, Write, json, parse};
+use crate::store::{Space, StoreError, Write, json, meta, parse};
 
 /// A PSK that is presented, by whom and how.
 #[derive(Debug)]
@@ -42,7 +42,12 @@ impl Ledger {
 
     async fn look_up(&self, identity: WireIdentity, epoch: Arc<Epoch>) -> Result<Found, Refused> {
         let serial = epoch.keys.open(identity);
-        if !serial.plausible(self.now()) {
+        let now = self.now();
+        if !serial.plausible(now) {
+            // As late as a clock that is corrected could bring it back.
+            if serial.plausible(now.before(LedgerTime::TOLERANCE)) {
+                self.remember_time().await?;
+            }
             return Err(Refused::Unknown);
         }
         let key = serial.to_key();
@@ -110,6 +115,7 @@ impl Ledger {
         // or a series or an identity that stands otherwise.
         loop {
             if presented.iter().any(|one| one.found.binding().not_after < self.now()) {
+                self.remember_time().await?;
                 return Err(Refused::Expired);
             }
             match self.present(&presented).await {
@@ -129,6 +135,24 @@ impl Ledger {
             binding: found.record.binding,
         });
         Ok(redeemed.collect())
+    }
+
+    /// Whoever is told that a key has expired finds it so for ever: the store remembers how late it is,
+    /// should the server crash and the clock be set back. That is a write per second at most, whoever asks
+    /// and however often.
+    async fn remember_time(&self) -> Result<(), Refused> {
+        let Some(now) = self.0.epochs.time().uncommitted(self.now()) else { return Ok(()) };
+        // A new epoch may begin at an earlier time.
+        let change = Change {
+            require: vec![self.0.epochs.current().in_force()],
+            writes: vec![Write::put(Space::Meta, meta::TIME, json(&now))],
+            ..Change::default()
+        };
+        match self.0.journal.commit(change).await {
+            Ok(_head) => Ok(()),
+            Err(CommitError::Conflict { .. }) => Err(Refused::EpochOver),
+            Err(error) => Err(Refused::Commit(error)),
+        }
     }
 
     /// Decides about all of `presented`, and writes down what follows.

@@ -112,9 +112,6 @@ async fn ask(world: &World, storage: &Storage, (number, attempt, good): (usize, 
     let (identity, binding, proof, before) = {
         let mut shared = world.shared.borrow_mut();
         let held = &mut shared.keys[number];
-        if held.binding.not_after < storage.ledger.now() {
-            held.model.over(State::Expired);
-        }
         let transcript = [7; 32];
         let right = binder::compute(&held.minted.base.psk(&held.binding), &transcript);
         let proof = PskProof::Binder { transcript, binder: if good { right } else { [0; 32] } };
@@ -124,6 +121,7 @@ async fn ask(world: &World, storage: &Storage, (number, attempt, good): (usize, 
         }
         (held.minted.identity, held.binding.clone(), proof, before)
     };
+    let has_expired = binding.not_after < storage.ledger.now();
     let epoch = storage.epochs.current().number;
     let answer = async {
         let found = storage.ledger.find(identity).await?;
@@ -131,7 +129,7 @@ async fn ask(world: &World, storage: &Storage, (number, attempt, good): (usize, 
         storage.ledger.redeem(found, grant, AttemptId::from_bytes([attempt; 16])).await
     };
     let answer = answer.await;
-    let may = if good { before.expects(attempt) } else { Expect::No };
+    let may = if good && !has_expired { before.expects(attempt) } else { Expect::No };
     let said = match &answer {
         Ok(_) => "yes".to_owned(),
         Err(refused) => refused.reason().to_owned(),
@@ -156,6 +154,10 @@ async fn ask(world: &World, storage: &Storage, (number, attempt, good): (usize, 
         Err(refused) => {
             if good {
                 held.model.refused(attempt);
+            }
+            // Whoever was told so finds it so for ever.
+            if has_expired && matches!(refused, Refused::Expired | Refused::Unknown) {
+                held.model.over(State::Expired);
             }
             let is_replay = matches!(refused, Refused::Replayed);
             held.replayed |= is_replay;

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::super::*;
 use crate::storage::fixture::dice::Dice;
-use crate::store::{Order, Pair};
+use crate::store::{Group, Order, Pair, Store, Turn};
 
 #[derive(Debug)]
 pub(super) struct Flaky {
@@ -68,21 +68,67 @@ impl Store for Flaky {
         self.inner.scan(space, from, to, order, limit).await
     }
 
-    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        let (fate, failing) = (self.roll(1_000), self.failing.load(Ordering::SeqCst));
+    async fn turn(&self) -> Result<Box<dyn Turn + '_>, StoreError> {
         self.lag().await;
-        if fate < failing / 3 {
-            return Err(StoreError::Full { free: 0, reserve: 1 });
-        }
-        if fate < failing * 2 / 3 {
-            return Err(StoreError::failed("write", "the disk is gone"));
-        }
-        self.inner.write(writes).await?;
-        // A crash may come now: it has happened, and nobody was told.
+        let turn = self.inner.turn().await?;
+        Ok(Box::new(FlakyTurn { store: self, turn }))
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    async fn others(&self) {
+        self.inner.others().await;
+    }
+
+    async fn news(&self) -> Result<Vec<Group>, StoreError> {
         self.lag().await;
-        if fate < failing {
-            return Err(StoreError::failed("sync", "the disk went away"));
+        self.inner.news().await
+    }
+}
+
+#[derive(Debug)]
+struct FlakyTurn<'a> {
+    store: &'a Flaky,
+    turn: Box<dyn Turn + 'a>,
+}
+
+#[async_trait]
+impl Turn for FlakyTurn<'_> {
+    async fn news(&mut self) -> Result<Vec<Group>, StoreError> {
+        self.turn.news().await
+    }
+
+    async fn get_many(
+        &mut self,
+        keys: Vec<(Space, Vec<u8>)>,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.turn.get_many(keys).await
+    }
+
+    async fn write(self: Box<Self>, writes: Vec<Write>) -> Result<(), StoreError> {
+        let Self { store, turn } = *self;
+        store.lag().await;
+        let failing = store.failing.load(Ordering::SeqCst);
+        if store.roll(1_000) >= failing {
+            turn.write(writes).await?;
+            // A crash may come now: it has happened, and nobody was told.
+            store.lag().await;
+            return Ok(());
         }
-        Ok(())
+        let gone = "the disk is gone";
+        match store.roll(5) {
+            0 => Err(StoreError::Full { free: 0, reserve: 1 }),
+            1 => Err(StoreError::Unavailable { action: "write", source: gone.into() }),
+            2 => Err(StoreError::failed("write", gone)),
+            fate => {
+                // It happens, and whoever wrote is not told, or not yet.
+                store.inner.fail(if fate == 3 { Fault::AfterWriting } else { Fault::Unsettled });
+                let outcome = turn.write(writes).await;
+                store.inner.fail(Fault::None);
+                outcome
+            }
+        }
     }
 }
