@@ -482,6 +482,17 @@ impl Deployment {
         self.agent_ready().await;
     }
 
+    /// Kills the agent, which has no chance to clean up, and starts another in its place.
+    ///
+    /// # Panics
+    ///
+    /// If the new one does not become ready.
+    pub async fn kill_and_restart_agent(&mut self) {
+        self.agent.as_mut().expect("agent runs").kill().await.expect("agent was running");
+        self.agent = Some(self.log.spawn(&self.agent_program, "agent", self.dir.path()));
+        self.agent_ready().await;
+    }
+
     /// A copy of the stopped server's data.
     ///
     /// # Panics

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use claviger_proto::claviger::psk::v1::{IssueRequest, RedeemRequest};
-use claviger_tests::process::{Deployment, my_uid};
+use claviger_tests::process::{Deployment, PATIENCE, my_uid, signal};
 use claviger_tests::workload::Workload;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::Code;
 
 use crate::claviger;
@@ -52,6 +52,69 @@ async fn workloads_keep_their_svids_and_keys_fail_closed_while_the_server_is_awa
     deployment.admin(&[&["entry", "create"], &args[..]].concat()).await;
     let push = timeout(Duration::from_secs(30), stream.message());
     assert_eq!(push.await.expect("the agent is back").unwrap().unwrap().svids.len(), 3);
+}
+
+/// An offer of a key that does not exist: what counts is who answers, and when.
+fn offer() -> RedeemRequest {
+    RedeemRequest {
+        attempt_id: vec![1; 16],
+        identity: "p1.AAAAAAAAAAAAAAAAAAAAAA".to_owned(),
+        transcript_hash: vec![7; 32],
+        binder: vec![7; 32],
+        spiffe_id: SERVER.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn no_key_is_redeemed_without_the_server_and_whoever_asks_is_told_at_once() {
+    let mut deployment = deployment().await;
+    let mut broker = Workload::at(&deployment.agent_socket()).broker();
+    // One that stands still, which takes until the agent gives up on it; and one that is gone.
+    signal(deployment.server_pid(), "STOP").await;
+    for (bound, gone) in [(6_000, false), (1_000, true)] {
+        if gone {
+            signal(deployment.server_pid(), "CONT").await;
+            deployment.stop_server().await;
+        }
+        let asked = Instant::now();
+        let refused = broker.redeem(Workload::request(offer())).await.err().unwrap();
+        assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+        assert!(!refused.message().is_empty());
+        assert!(asked.elapsed() < Duration::from_millis(bound), "{:?}", asked.elapsed());
+    }
+    deployment.start_server().await;
+    let deadline = Instant::now() + PATIENCE;
+    // Nobody has to do anything for it.
+    while broker.issue(Workload::request(issue())).await.is_err() {
+        assert!(Instant::now() < deadline, "the agent does not come back");
+        sleep(Duration::from_millis(10)).await;
+    }
+    println!(
+        "survived: 2 outages, 2 redemptions refused, the slower within 6 s, the other within 1 s"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_that_is_killed_and_restarted_while_the_server_is_away_serves_what_it_had() {
+    let mut deployment = deployment().await;
+    let before = Workload::at(&deployment.agent_socket()).fetch_x509().await.unwrap();
+    assert_eq!(before.svids.len(), 2);
+    // What came last is written down within a second, and that it may take two is not our subject.
+    sleep(Duration::from_secs(3)).await;
+    deployment.stop_server().await;
+    deployment.kill_and_restart_agent().await;
+    let during = Workload::at(&deployment.agent_socket()).fetch_x509().await.unwrap();
+    assert!(before.svids == during.svids, "the same material, byte for byte");
+
+    deployment.start_server().await;
+    let workload = Workload::at(&deployment.agent_socket());
+    let mut stream = workload.watch_x509().await.unwrap();
+    assert_eq!(stream.message().await.unwrap().unwrap().svids.len(), 2);
+    let args = ["--spiffe-id", "spiffe://example.org/third", "--selector", &my_uid()];
+    deployment.admin(&[&["entry", "create"], &args[..]].concat()).await;
+    let push = async { while stream.message().await.unwrap().unwrap().svids.len() < 3 {} };
+    timeout(PATIENCE, push).await.expect("the agent is back");
+    println!("survived: 1 agent killed and restarted without its server, 2 SVIDs served");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use claviger_core::psk::{PskBinding, PskHash};
 use claviger_core::time::{Clock, UnixTime};
 use claviger_runtime::tasks::{Drain, Tasks};
 
-use super::directory::DataDirectory;
+use super::directory::{ClaimError, DataDirectory};
 use super::wrapping::WrappingKey;
 use super::{Kept, OpenError, Storage};
 use crate::store::Store;
@@ -57,6 +57,7 @@ impl Life {
     /// Opens the embedded storage in `path`.
     pub(crate) async fn embedded(path: &Path, clock: &Arc<TestClock>) -> Result<Self, OpenError> {
         let tasks = Tasks::default();
+        wait_for(path);
         let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(clock);
         let domain = "example.org".parse().unwrap();
         let storage = Storage::open(path, clock, &domain, &tasks).await?;
@@ -69,6 +70,7 @@ impl Life {
         path: &Path,
         clock: &Arc<TestClock>,
     ) -> Result<Self, OpenError> {
+        wait_for(path);
         Self::keeping(Kept { store, directory: DataDirectory::claim(path)?, wrapping: None }, clock)
             .await
     }
@@ -97,6 +99,21 @@ impl Life {
         drop(storage);
         tasks.stop();
         assert_eq!(tasks.drained(Duration::from_secs(30)).await, Drain::Clean);
+    }
+}
+
+/// Another test may be starting a process at this moment, which has all our files, and so the lock of a
+/// server that is gone, until its program begins.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "time may be paused, and this waits for another process"
+)]
+fn wait_for(path: &Path) {
+    for _attempt in 0..20 {
+        if !matches!(DataDirectory::claim(path), Err(ClaimError::InUse { .. })) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -202,7 +202,8 @@ fn put_back(kind: Backup, site: &Site, backup: &Path, what: &str) {
     copy_tree(&site.data, &data);
     settle(&data, Boot::Same);
     // What an agent remembers.
-    let seen = live(&data, &clock, async |storage| storage.checkpoints.sign_now().unwrap());
+    let seen =
+        live(&data, &clock, async |storage| storage.checkpoints.sign_now().note().to_string());
     match kind {
         Backup::Directory => restore(backup, &data),
         Backup::Store => restore(&backup.join("store"), &data.join("store")),
