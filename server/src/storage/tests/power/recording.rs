@@ -79,9 +79,8 @@ impl Recording {
     }
 
     pub(in super::super) fn acknowledged(&self) -> impl Iterator<Item = &Acknowledged> {
-        self.operations.iter().filter_map(|operation| match &operation.deed {
-            Deed::Acknowledged(what) => Some(what),
-            _ => None,
+        self.operations.iter().filter_map(|operation| {
+            if let Deed::Acknowledged(what) = &operation.deed { Some(what) } else { None }
         })
     }
 }
