@@ -326,9 +326,8 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let keys = root.table("keys", |section| keys::read(section, trust_domain.as_ref()));
     let health = root.table("health", address);
     let public = root.table("public", |section| public::read(section, jwt_issuer.as_deref()));
-    direct_needs_evidence(root, public.as_ref(), &attestors);
     let audit = root.table("audit", audit::read);
-    public_log_needs_a_door(root, public.as_ref(), &audit);
+    check_public(root, public.as_ref(), &attestors, &audit);
     let events = root.table("events", events::read);
     let limits = root.table("limits", limits);
     let lifetimes = [
@@ -337,11 +336,9 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         ("wit-svid-ttl", wit_svid_ttl),
         ("agent-svid-ttl", agent_svid_ttl),
     ];
-    let warnings = lifetimes
-        .into_iter()
-        .filter_map(|(key, ttl)| cut_short(key, ttl, &ca))
-        .chain(shared_issuer(jwt_issuer.as_deref(), wit_issuer.as_deref()))
-        .collect();
+    let cut = lifetimes.into_iter().filter_map(|(key, ttl)| cut_short(key, ttl, &ca));
+    let shared = shared_issuer(jwt_issuer.as_deref(), wit_issuer.as_deref());
+    let warnings = cut.chain(shared).collect();
     if trust_domain.is_some() {
         let keys = keys.as_ref().map(|keys| keys.listen);
         one_port_each(root, listen, [("health", health), ("control", control), ("keys", keys)]);
@@ -375,24 +372,18 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     })
 }
 
-/// Programs without an agent are given credentials for evidence, so somebody has to judge some.
-fn direct_needs_evidence(
+/// Programs without an agent are given credentials for evidence, so somebody has to judge some; and what
+/// strangers read, they read at their door.
+fn check_public(
     root: &mut Section<'_>,
     public: Option<&PublicConfig>,
     attestors: &AttestorsConfig,
+    audit: &AuditConfig,
 ) {
     if public.is_some_and(|public| public.direct) && *attestors == AttestorsConfig::default() {
         let advice = "judges no evidence yet; configure a kind, such as `[attestors.oidc]`";
         root.problem("public.direct", &true, advice);
     }
-}
-
-/// What strangers read, they read at their door.
-fn public_log_needs_a_door(
-    root: &mut Section<'_>,
-    public: Option<&PublicConfig>,
-    audit: &AuditConfig,
-) {
     if audit.public && public.is_none() {
         root.problem("audit.public", &true, "is served nowhere; configure `[public]`");
     }

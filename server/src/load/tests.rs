@@ -41,15 +41,15 @@ async fn whoever_asks_too_often_takes_nothing_from_the_others() {
     let overload = load.admit(caller(1), Class::Redemption).unwrap_err();
     assert_eq!((overload.why, overload.seconds()), (Why::Caller, 1));
     assert!(overload.wait <= Duration::from_millis(100), "{overload}");
-    assert_eq!(fill_of(&load, caller(2)), 20);
-    assert_eq!(fill_of(&load, caller(3)), 20);
+    assert_eq!(fill_of(&load, &caller(2)), 20);
+    assert_eq!(fill_of(&load, &caller(3)), 20);
     let overload = load.admit(caller(4), Class::Redemption).unwrap_err();
     assert_eq!(overload.why, Why::All);
     tokio::time::sleep(overload.wait).await;
     drop(load.admit(caller(4), Class::Redemption).unwrap());
 }
 
-fn fill_of(load: &Load, caller: Caller) -> usize {
+fn fill_of(load: &Load, caller: &Caller) -> usize {
     (0..100).filter(|_| load.admit(caller.clone(), Class::Redemption).is_ok()).count()
 }
 
