@@ -31,7 +31,7 @@ use claviger_runtime::tasks::Tasks;
 
 use crate::audit::Checkpoints;
 use crate::audit::check::{CheckError, check_end};
-use crate::audit::checkpoint::KeyError;
+use crate::audit::checkpoint::{KeyError, KeyPlace};
 use crate::audit::migrate::migrate;
 use crate::config::DatabaseConfig;
 use crate::epoch::root::Roots;
@@ -237,7 +237,10 @@ impl Storage {
             let guard = (witness, directory.clone());
             Journal::start(store, tree, Arc::clone(&time), guard, tasks)
         };
-        let roots = wrapping.map_or_else(|| Roots::Files(directory.keys()), Roots::Wrapped);
+        let (roots, key) = match wrapping {
+            None => (Roots::Files(directory.keys()), KeyPlace::File(directory.audit_key())),
+            Some(wrapping) => (Roots::Wrapped(Arc::clone(&wrapping)), KeyPlace::Shared(wrapping)),
+        };
         let epochs = Epochs::open(journal.clone(), roots, Arc::clone(&time), doubt).await?;
         let started = Event::ServerStarted { epoch: epochs.current().number };
         let change = Change { events: vec![started], ..Change::default() };
@@ -247,10 +250,10 @@ impl Storage {
         let (log, fence, stands) = (journal.clone(), epochs.clone(), standings.clone());
         let opened = Ledger::open(log, fence, stands, trust_domain, tasks).await;
         let ledger = opened.map_err(unreadable)?;
-        let key = directory.keys().join("audit.key");
         let (domain, log) = (trust_domain.clone(), journal.clone());
         let checkpoints = Checkpoints::open(&key, domain, log, epochs.clone())
-            .map_err(|source| OpenError::Key { path: key, source })?;
+            .await
+            .map_err(|source| OpenError::Key { path: directory.audit_key(), source })?;
         let checkpoints = Arc::new(checkpoints);
         Ok(Self { journal, ledger, epochs, standings, checkpoints, directory })
     }

@@ -123,6 +123,8 @@ pub mod meta {
     pub const MIGRATED: &[u8] = b"migrated";
     /// The latest ledger time that was committed, in seconds.
     pub const TIME: &[u8] = b"time";
+    /// The key that signs checkpoints where servers share the store: wrapped.
+    pub const AUDIT_KEY: &[u8] = b"audit-key";
     /// The number of the newest change to how identities stand.
     pub const STANDINGS: &[u8] = b"standings";
     /// That the store was exported: nobody goes on with it.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -16,9 +16,13 @@ use tracing::warn;
 
 use super::tiles;
 use crate::epoch::{Doubt, Epochs};
-use crate::journal::Journal;
+use crate::journal::{Change, CommitError, Journal, Require};
 use crate::storage::secret_file;
-use crate::store::StoreError;
+use crate::storage::wrapping::WrappingKey;
+use crate::store::{Space, StoreError, Write, meta};
+
+/// The most bytes of a key.
+const MAX_BYTES: usize = 1_024;
 
 /// What a checkpoint that comes back tells.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -65,13 +69,80 @@ pub enum KeyError {
     /// No key could be made.
     #[error("the cryptographic library makes no key")]
     Generate,
+    /// The store can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It could not be written down.
+    #[error("cannot write it")]
+    Commit(#[source] CommitError),
+    /// It does not open.
+    #[error(
+        "it was wrapped by another key; give every server of the database the same `store.key-file`"
+    )]
+    OtherWrapping,
+}
+
+/// Where the key that signs checkpoints is.
+#[derive(Debug)]
+pub(crate) enum KeyPlace {
+    /// In this file: one server's own.
+    File(PathBuf),
+    /// In the store that servers share, wrapped by this key. They write one log, and have one name in it.
+    Shared(Arc<WrappingKey>),
+}
+
+/// What a wrapped key is for.
+const PURPOSE: &str = "claviger audit key v1";
+
+impl KeyPlace {
+    /// The key called `name`, which is made if there is none.
+    async fn key(&self, name: &str, journal: &Journal) -> Result<SigningKey, KeyError> {
+        match self {
+            Self::File(path) => key(path, name),
+            Self::Shared(wrapping) => shared_key(wrapping, name, journal).await,
+        }
+    }
+
+    /// The write that puts the key in the file at `path`, if there is one, where servers share it.
+    pub(crate) fn share(path: &Path, wrapping: &WrappingKey) -> Result<Option<Write>, KeyError> {
+        let Some(pkcs8) = secret_file::read(path, MAX_BYTES)? else { return Ok(None) };
+        let wrapped = wrapping.wrap(PURPOSE, &pkcs8).map_err(|_unspecified| KeyError::Generate)?;
+        Ok(Some(Write::put(Space::Meta, meta::AUDIT_KEY, wrapped)))
+    }
+}
+
+/// The key called `name` that servers share. Several that begin at the same time take the first's.
+async fn shared_key(
+    wrapping: &WrappingKey,
+    name: &str,
+    journal: &Journal,
+) -> Result<SigningKey, KeyError> {
+    loop {
+        if let Some(wrapped) = journal.store().get(Space::Meta, meta::AUDIT_KEY).await? {
+            let pkcs8 = wrapping.unwrap(PURPOSE, &wrapped).ok_or(KeyError::OtherWrapping)?;
+            let key = SigningKey::from_pkcs8(name, Kind::Author, &pkcs8);
+            return key.map_err(|_wrong| KeyError::Malformed);
+        }
+        let made = Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8v1());
+        let wrapped = made.and_then(|pkcs8| wrapping.wrap(PURPOSE, pkcs8.as_ref()));
+        let wrapped = wrapped.map_err(|_unspecified| KeyError::Generate)?;
+        let first = Change {
+            require: vec![Require::absent(Space::Meta, meta::AUDIT_KEY)],
+            writes: vec![Write::put(Space::Meta, meta::AUDIT_KEY, wrapped)],
+            ..Change::default()
+        };
+        match journal.commit(first).await {
+            Ok(_) | Err(CommitError::Conflict { .. }) => {}
+            Err(error) => return Err(KeyError::Commit(error)),
+        }
+    }
 }
 
 /// The key called `name` in the file at `path`, which is made if it does not exist. In the place of
 /// one of the first versions, of ECDSA, comes a new one.
 fn key(path: &Path, name: &str) -> Result<SigningKey, KeyError> {
     let of = |pkcs8: &[u8]| SigningKey::from_pkcs8(name, Kind::Author, pkcs8);
-    if let Some(pkcs8) = secret_file::read(path, 1_024)? {
+    if let Some(pkcs8) = secret_file::read(path, MAX_BYTES)? {
         match of(&pkcs8) {
             Ok(key) => return Ok(key),
             Err(_) if EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8).is_ok() => {
@@ -87,18 +158,18 @@ fn key(path: &Path, name: &str) -> Result<SigningKey, KeyError> {
 }
 
 impl Checkpoints {
-    /// The key in the file at `path`, which is made if it does not exist.
+    /// By the key at `place`, which is made if it does not exist.
     ///
     /// # Errors
     ///
     /// [`KeyError`].
-    pub(crate) fn open(
-        path: &Path,
+    pub(crate) async fn open(
+        place: &KeyPlace,
         trust_domain: TrustDomain,
         journal: Journal,
         epochs: Epochs,
     ) -> Result<Self, KeyError> {
-        let key = key(path, &origin(&trust_domain))?;
+        let key = place.key(&origin(&trust_domain), &journal).await?;
         Ok(Self { key, trust_domain, journal, epochs, witnessed: ArcSwapOption::empty() })
     }
 
@@ -144,20 +215,37 @@ impl Checkpoints {
         let Ok(presented) = SignedCheckpoint::open(note, self.key()) else {
             return Ok(Verdict::NotOurs);
         };
-        let Checkpoint { epoch, head, .. } = presented.checkpoint();
-        let (epoch, current) = (*epoch, self.epochs.current().number);
-        if epoch < current {
+        let presented = presented.checkpoint();
+        if self.contains(presented).await? {
             return Ok(Verdict::Fine);
         }
-        let store = &**self.journal.store();
+        if self.journal.store().is_shared() {
+            // Another server may have written it, and here it is not known yet.
+            let known = self.journal.commit(Change::default()).await;
+            known.map_err(|error| StoreError::failed("be brought up to date", error))?;
+            self.journal.catch_up().await;
+            if self.contains(presented).await? {
+                return Ok(Verdict::Fine);
+            }
+        }
+        let Checkpoint { epoch, head, .. } = presented;
+        let doubt = Doubt::CheckpointAhead { epoch: *epoch, sequence: head.size };
+        Ok(Verdict::Behind { epoch: *epoch, doubt })
+    }
+
+    /// Whether the log, as far as this server knows it, has what was `presented`; or went on in another
+    /// epoch, so that it does not matter.
+    async fn contains(&self, presented: &Checkpoint) -> Result<bool, StoreError> {
+        let Checkpoint { epoch, head, .. } = presented;
+        let current = self.epochs.current().number;
+        if *epoch < current {
+            return Ok(true);
+        }
         let reached = self.journal.head().borrow().size;
-        let contained = epoch == current
+        let store = &**self.journal.store();
+        Ok(*epoch == current
             && head.size <= reached
-            && tiles::head_at(store, head.size).await? == *head;
-        if contained {
-            return Ok(Verdict::Fine);
-        }
-        Ok(Verdict::Behind { epoch, doubt: Doubt::CheckpointAhead { epoch, sequence: head.size } })
+            && tiles::head_at(store, head.size).await? == *head)
     }
 }
 

@@ -76,6 +76,11 @@ impl DataDirectory {
     pub fn keys(&self) -> PathBuf {
         self.0.path.join(KEYS)
     }
+
+    /// Where the key that signs checkpoints is.
+    pub(crate) fn audit_key(&self) -> PathBuf {
+        self.keys().join("audit.key")
+    }
 }
 
 const KEYS: &str = "keys";

@@ -7,14 +7,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use claviger_core::audit::Head;
 use claviger_core::entry::Entry;
 use claviger_core::grant::{PskProof, Requester};
 use claviger_core::id::SpiffeId;
 use claviger_core::standing::Reason;
-use claviger_core::time::Clock;
+use claviger_core::time::{Clock, UnixTime};
 use tempfile::TempDir;
 
 use super::fixture::{Life, NOW, TestClock, binding, issue, redemption, requester};
+use crate::audit::Verdict;
 use crate::audit::check::check_all;
 use crate::ca::Authority;
 use crate::ca::rotation::Rotation;
@@ -134,6 +136,24 @@ async fn any_server_redeems_what_any_other_minted_and_once() {
         assert!(matches!(refused, Refused::Replayed), "{refused}");
     }
     check_all(&*store).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_one_server_says_of_the_log_the_other_judges_by_the_same_key() {
+    let (one, other, _store) = two().await;
+    let [ours, theirs] = [&one, &other].map(|server| &server.life.storage.checkpoints);
+    assert_eq!(ours.key(), theirs.key());
+    for _written in 0..20 {
+        one.mint().await;
+        let note = ours.sign_now().note().to_string();
+        assert_eq!(theirs.judge(&note).await.unwrap(), Verdict::Fine, "it may not have heard yet");
+    }
+    one.life.storage.epochs.fence(1, &Doubt::NoRoot { epoch: 1 }).await.unwrap();
+    let note = ours.sign_now().note().to_string();
+    assert_eq!(theirs.judge(&note).await.unwrap(), Verdict::Fine, "nor of a new epoch");
+    let head = Head { size: 1_000, ..Head::default() };
+    let ahead = ours.sign(head, 2, UnixTime::from_secs(NOW)).note().to_string();
+    assert!(matches!(theirs.judge(&ahead).await.unwrap(), Verdict::Behind { epoch: 2, .. }));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

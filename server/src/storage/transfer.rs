@@ -22,6 +22,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use super::directory::{ClaimError, DataDirectory};
 use super::wrapping::{WrappingKey, WrappingKeyError};
 use crate::audit::check::{CheckError, check_all};
+use crate::audit::checkpoint::{KeyError, KeyPlace};
 use crate::ca::rotation::{self, RotationError};
 use crate::config::Config;
 use crate::epoch::root::Roots;
@@ -81,6 +82,9 @@ pub enum TransferError {
          with the same `data-dir`"
     )]
     NoRoot(u64),
+    /// The key that signs checkpoints can't be taken along.
+    #[error("cannot take along the key that signs checkpoints")]
+    AuditKey(#[from] KeyError),
     /// The file can't be read or written.
     #[error("cannot read or write `{path}`", path = path.display())]
     File {
@@ -182,6 +186,7 @@ async fn read_into(
     }
     let name = rotation::own_name(&directory.keys())?;
     let mut page = Vec::with_capacity(PAGE);
+    page.extend(KeyPlace::share(&directory.audit_key(), wrapping)?);
     let mut input = In::begin(open()?)?;
     while let Some((space, key, value)) = input.next()? {
         if space == Space::Meta && key == meta::EPOCH {

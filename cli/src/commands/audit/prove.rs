@@ -73,7 +73,6 @@ enum Sought<'a> {
 impl Sought<'_> {
     /// Whether `event` is what is looked for.
     fn is(&self, event: &Event) -> bool {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "of all events two have such names")]
         match (self, event) {
             (Self::Serial(wanted), Event::X509SvidIssued { serial: Some(serial), .. }) => {
                 wanted.0 == serial.to_string()

@@ -49,11 +49,11 @@ impl Signed {
         let request = GetCheckpointRequest { witnessed };
         let mut admin = server.admin();
         let wire = server.ask("get a checkpoint", admin.get_checkpoint(request)).await?;
-        Self::open_wire(wire, trusted)
+        Self::open_wire(&wire, trusted)
     }
 
     pub(super) fn open_wire(
-        wire: wire::SignedCheckpoint,
+        wire: &wire::SignedCheckpoint,
         trusted: Option<&VerifierKey>,
     ) -> Result<Self, Failure> {
         let key = wire.verifier_key.parse().map_err(|error| {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use claviger_core::grant::PskProof;
 
 use super::*;
+use crate::audit::Verdict;
 use crate::ledger::psk::AttemptId;
 use crate::policy::Met;
 use crate::storage::fixture::{Life, NOW, TestClock, binding, issue, redemption};
@@ -27,6 +28,7 @@ async fn a_store_moves_with_nothing_lost_and_no_key_works_on_both_sides() {
     let grant = redemption(binding(60), PskProof::IdentityOnly);
     ledger.redeem(found, grant, attempt(1)).await.unwrap();
     drop(ledger);
+    let checkpoint = before.storage.checkpoints.sign_now().note().to_string();
     assert!(export(&config, &file).await.unwrap_err().to_string().contains("another server"));
     before.stop().await;
 
@@ -48,6 +50,8 @@ async fn a_store_moves_with_nothing_lost_and_no_key_works_on_both_sides() {
     let after = Life::shared(store, &data, &clock).await.unwrap();
     let Storage { ledger, epochs, .. } = &after.storage;
     assert_eq!(epochs.current().number, 1, "nothing is in doubt");
+    let verdict = after.storage.checkpoints.judge(&checkpoint).await.unwrap();
+    assert_eq!(verdict, Verdict::Fine, "what agents remember is remembered of this log");
     let found = ledger.find(unspent.identity).await.unwrap();
     let grant = redemption(binding(60), PskProof::IdentityOnly);
     let redeemed = ledger.redeem(found, grant, attempt(2)).await.unwrap();
