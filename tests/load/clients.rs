@@ -21,7 +21,10 @@ use crate::{CLIENT, SERVER};
 const CONNECTIONS: usize = 32;
 
 /// The longest that a refusal may take.
-const AT_ONCE: Duration = Duration::from_secs(1);
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// How soon who was refused comes again, if they do.
+const AGAIN: Duration = Duration::from_millis(50);
 
 pub(crate) struct Clients {
     workloads: Vec<Workload>,
@@ -86,7 +89,7 @@ impl Clients {
                     let refused = !matches!(ended, Ended::Done(_));
                     outcomes.enter(ended);
                     if refused {
-                        sleep(Duration::from_millis(50)).await;
+                        sleep(AGAIN).await;
                     }
                 }
                 outcomes
@@ -99,8 +102,14 @@ impl Clients {
         Outcomes { span: began.elapsed(), ..all }
     }
 
-    /// So many units a second, however long each takes.
-    pub(crate) async fn at_rate(&self, per_second: f64, span: Duration) -> Outcomes {
+    /// So many units a second, however long each takes. Who is refused comes again for as long as their
+    /// `patience` lasts.
+    pub(crate) async fn at_rate(
+        &self,
+        per_second: f64,
+        span: Duration,
+        patience: Duration,
+    ) -> Outcomes {
         let began = Instant::now();
         let (mut working, mut all) = (JoinSet::new(), Outcomes::default());
         let mut tick = interval(Duration::from_millis(10));
@@ -113,7 +122,16 @@ impl Clients {
                 due -= 1.0;
                 let workload = workloads.next().unwrap().clone();
                 let attempts = Arc::clone(&self.attempts);
-                working.spawn(async move { work(&workload, &attempts).await });
+                working.spawn(async move {
+                    let begun = Instant::now();
+                    loop {
+                        let ended = work(&workload, &attempts).await;
+                        if matches!(ended, Ended::Done(_)) || patience <= begun.elapsed() {
+                            return ended;
+                        }
+                        sleep(AGAIN).await;
+                    }
+                });
             }
             while let Some(ended) = working.try_join_next() {
                 all.enter(ended.unwrap());
@@ -179,6 +197,11 @@ impl Outcomes {
     }
 
     /// Units that were done.
+    pub(crate) fn done(&self) -> u64 {
+        u64::try_from(self.done.len()).unwrap()
+    }
+
+    /// The same in a second.
     pub(crate) fn per_second(&self) -> f64 {
         self.done.len() as f64 / self.span.as_secs_f64()
     }

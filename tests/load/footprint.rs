@@ -9,6 +9,9 @@ use tokio::time::{Instant, sleep};
 /// What growth is the allocator's, and not the process's: bytes.
 const SLACK: u64 = 8 << 20;
 
+/// What may be kept of a key until it is forgotten, minutes after it ended: bytes.
+const KEPT: u64 = 8 << 10;
+
 /// More descriptors than this are a leak.
 const MORE_DESCRIPTORS: usize = 16;
 
@@ -40,9 +43,10 @@ impl Footprint {
         self.resident.iter().skip(third * length).take(length).copied().max().unwrap_or(0)
     }
 
-    /// Whether the last third is like the second: in the first, caches fill.
-    pub(crate) fn memory_is_flat(&self) -> bool {
-        self.most(2) <= self.most(1) + self.most(1) / 20 + SLACK
+    /// Whether the last third is like the second: in the first, caches fill. Where a third is too short for
+    /// keys to be forgotten, the `keys` that were used in one are kept.
+    pub(crate) fn memory_is_flat(&self, keys: u64) -> bool {
+        self.most(2) <= self.most(1) + self.most(1) / 20 + SLACK + keys * KEPT
     }
 
     pub(crate) fn descriptors_are_flat(&self) -> bool {

@@ -132,14 +132,17 @@ async fn a_program_ends_as_it_would_without_routes() {
     assert!(route.starts_with("CLAVIGER_ROUTE_DB=127.0.0.1:"), "{route}");
 
     let trap = "trap 'echo told; exit 5' HUP TERM; echo ready; while :; do sleep 0.02; done";
-    for (signal, script, code, said) in [
-        ("TERM", trap, 5, "told\n"),
-        ("HUP", trap, 5, "told\n"),
-        ("INT", "echo ready; exec sleep 60", 130, ""),
-        ("TERM", "echo ready; exec sleep 60", 143, ""),
-        ("TERM", "trap '' TERM; echo ready; sleep 0.5; exit 6", 6, ""),
+    for (signal, program, code, said) in [
+        ("TERM", &["bash", "-c", trap][..], 5, "told\n"),
+        ("HUP", &["bash", "-c", trap], 5, "told\n"),
+        // No shell, which could lose a signal while it makes way for another program.
+        ("INT", &["cat"], 130, ""),
+        ("TERM", &["cat"], 143, ""),
+        ("TERM", &["bash", "-c", "trap '' TERM; echo ready; sleep 0.5; exit 6"], 6, ""),
     ] {
-        let mut child = world.exec(&["bash", "-c", script]).spawn().unwrap();
+        let mut child = world.exec(program).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"ready\n").await.unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         timeout(PATIENCE, out.read_line(&mut line)).await.unwrap().unwrap();
@@ -147,7 +150,8 @@ async fn a_program_ends_as_it_would_without_routes() {
         let mut rest = String::new();
         timeout(PATIENCE, out.read_to_string(&mut rest)).await.unwrap().unwrap();
         let status = timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
-        assert_eq!((status.code(), rest.as_str()), (Some(code), said), "{signal}: {script}");
+        assert_eq!((status.code(), rest.as_str()), (Some(code), said), "{signal}: {program:?}");
+        drop(stdin);
     }
     // What is ignored from the beginning is left to the program to mind.
     let ignoring = "trap '' HUP; exec \"$@\"";
