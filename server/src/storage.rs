@@ -160,7 +160,12 @@ impl Storage {
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
         let directory = DataDirectory::claim(path)?;
-        let store = EmbeddedStore::open(directory.path().join("store")).await?;
+        let place = directory.path().join("store");
+        let store = if was_cut_off(&directory)? {
+            EmbeddedStore::open_after_power_cut(place).await?
+        } else {
+            EmbeddedStore::open(place).await?
+        };
         let exported = store.get(Space::Meta, meta::EXPORTED).await;
         let unreadable = |source| OpenError::Unreadable { path: path.to_path_buf(), source };
         if exported.map_err(unreadable)?.is_some() {
@@ -283,6 +288,14 @@ pub(crate) enum TakeInError {
     /// It is not what a server of this version writes.
     #[error("cannot take in what another server wrote")]
     Store(#[from] StoreError),
+}
+
+/// Whether the machine may have gone down while a server ran on `directory`. Then a new epoch begins.
+fn was_cut_off(directory: &DataDirectory) -> Result<bool, OpenError> {
+    let path = directory.path().join("witness");
+    let heard = Witness::hear(&path, BootId::current());
+    let heard = heard.map_err(|source| OpenError::Witness { path, source })?;
+    Ok(heard.is_none_or(|said| !said.clean && !said.same_boot))
 }
 
 async fn stored_time(store: &dyn Store) -> Result<UnixTime, StoreError> {

@@ -2,9 +2,11 @@
 //!
 //! Its journal takes every list of writes as one checksummed batch and one sync. Calls block, so
 //! they run beside the async workers. The engine does not notice every kind of damage, hence the
-//! checks above it: the audit chain, the witness, the epoch fence; and one below, in `manifest`.
+//! checks above it: the audit log, the witness, the epoch fence; and one below, in `manifest`. After a power
+//! cut it takes what it had not finished for damage, so that is cut off before, in `torn`.
 
 mod manifest;
+mod torn;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -18,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use tokio::task::spawn_blocking;
+use tracing::warn;
 
 use super::{Group, Order, Pair, Space, Store, StoreError, Turn, Write, meta};
 
@@ -85,6 +88,28 @@ impl EmbeddedStore {
     /// [`OpenStoreError`]; a damaged store is never replaced by an empty one.
     pub async fn open(path: PathBuf) -> Result<Self, OpenStoreError> {
         Self::open_reserving(path, Self::RESERVE).await
+    }
+
+    /// The same of a store that was not closed before the machine went down: what was being written then, and
+    /// is there in part, is thrown away. Nothing of it was acknowledged, unless it is damage; so whoever
+    /// opens a store in this way begins a new epoch.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub(crate) async fn open_after_power_cut(path: PathBuf) -> Result<Self, OpenStoreError> {
+        let place = path.clone();
+        let cut = spawn_blocking(move || torn::cut_off(&place)).await;
+        let cut = cut.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        match cut {
+            Ok(None) => {}
+            Ok(Some(bytes)) => {
+                warn!(bytes, "what was being written when the machine went down is thrown away");
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(OpenStoreError::Directory { path, source }),
+        }
+        Self::open(path).await
     }
 
     async fn open_reserving(path: PathBuf, reserve: u64) -> Result<Self, OpenStoreError> {
@@ -493,6 +518,54 @@ mod tests {
         old_store(&path).await;
         let error = EmbeddedStore::open(path).await.unwrap_err();
         assert!(matches!(error, OpenStoreError::Damaged { .. }), "{error}");
+    }
+
+    /// The bytes of the newest journal of the store in `path`.
+    fn journal(path: &Path) -> (PathBuf, Vec<u8>) {
+        let newest = path.join("0.jnl");
+        let bytes = fs::read(&newest).unwrap();
+        (newest, bytes)
+    }
+
+    #[tokio::test]
+    async fn of_what_the_power_cut_tore_nothing_is_left_and_all_of_what_was_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        drop(EmbeddedStore::open(path.clone()).await.unwrap());
+        let mut ends = vec![journal(&path).1.len()];
+        for value in [b'1', b'2', b'3'] {
+            let store = EmbeddedStore::open(path.clone()).await.unwrap();
+            let writes = vec![
+                Write::put(Space::Agents, [value], vec![value; 3_000]),
+                Write::delete(Space::Agents, b"x"),
+            ];
+            store.write(writes).await.unwrap();
+            drop(store);
+            ends.push(journal(&path).1.len());
+        }
+        let (file, whole) = journal(&path);
+        for (torn, last) in [(ends[2]..ends[3], true), (ends[1]..ends[2], false)] {
+            let mut bytes = whole.clone();
+            bytes[torn.start + 500..torn.start + 1_500].fill(0);
+            fs::write(&file, &bytes).unwrap();
+            let error = EmbeddedStore::open(path.clone()).await.unwrap_err();
+            assert!(matches!(error, OpenStoreError::Damaged { .. }), "{error}");
+            let opened = EmbeddedStore::open_after_power_cut(path.clone()).await;
+            if last {
+                let store = opened.unwrap();
+                assert!(store.get(Space::Agents, b"2").await.unwrap().is_some());
+                assert_eq!(store.get(Space::Agents, b"3").await.unwrap(), None);
+                assert_eq!(journal(&path).1.len(), torn.start);
+            } else {
+                // It was durable before the next one was written, so this is damage.
+                assert!(matches!(opened.unwrap_err(), OpenStoreError::Damaged { .. }));
+            }
+            fs::write(&file, &whole).unwrap();
+        }
+        drop(EmbeddedStore::open_after_power_cut(path.clone()).await.unwrap());
+        assert_eq!(journal(&path).1, whole, "what is whole stays");
+        let none = dir.path().join("none");
+        drop(EmbeddedStore::open_after_power_cut(none).await.unwrap());
     }
 
     #[tokio::test]
