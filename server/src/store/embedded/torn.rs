@@ -82,7 +82,7 @@ enum Batch {
 /// The rest of a journal.
 struct Reader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     fn batch(&mut self) -> Batch {
         self.try_batch().unwrap_or(Batch::Unended)
     }
