@@ -106,6 +106,9 @@ fn read_bundle(value: &[u8]) -> Result<types::Bundle, StoreError> {
     Ok(types::Bundle::from(&bundle))
 }
 
+/// How often something is tried while other servers are faster.
+const ROUNDS: usize = 16;
+
 impl Registry {
     /// Commits `change`, unless another server has changed something since `revision`.
     pub(super) async fn commit(
@@ -118,17 +121,19 @@ impl Registry {
         Ok(())
     }
 
-    /// Does `work` again, on top of what other servers changed, until none of them is faster.
+    /// Does `work` again, on top of what other servers changed, until none of them is faster; [`ROUNDS`]
+    /// times at most.
     pub(super) async fn until_first<T, E: Overtaken, F>(&self, work: impl Fn() -> F) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>>,
     {
-        loop {
+        for _round in 1..ROUNDS {
             match work().await {
                 Err(error) if error.is_overtaken() => self.0.journal.catch_up().await,
                 done => return done,
             }
         }
+        work().await
     }
 
     /// Takes in what another server has changed, if `group` says so.

@@ -17,6 +17,9 @@ use crate::store::{Space, Write, json, meta};
 /// How many records one change makes room for at most.
 const FORGOTTEN: usize = 1_024;
 
+/// How often a change is tried while other servers are faster.
+const ROUNDS: usize = 16;
+
 /// What is to be changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Change {
@@ -113,7 +116,7 @@ impl Standings {
         if id == self.0.own {
             return Err(StandingError::Oneself(id));
         }
-        loop {
+        for _round in 1..ROUNDS {
             let made = self.attempt(id.clone(), change, reason.clone(), requester.clone()).await;
             match made {
                 // Another server was faster.
@@ -123,6 +126,7 @@ impl Standings {
                 Ok(_) | Err(_) => return made,
             }
         }
+        self.attempt(id, change, reason, requester).await
     }
 
     async fn attempt(

@@ -95,10 +95,15 @@ impl Life {
 
     /// Stops in good order.
     pub(crate) async fn stop(self) {
+        assert_eq!(self.ended().await, Drain::Clean);
+    }
+
+    /// Asks it to stop, and says how that went.
+    pub(crate) async fn ended(self) -> Drain {
         let Self { storage, tasks } = self;
         drop(storage);
         tasks.stop();
-        assert_eq!(tasks.drained(Duration::from_secs(30)).await, Drain::Clean);
+        tasks.drained(Duration::from_secs(30)).await
     }
 }
 

@@ -123,8 +123,9 @@ impl Turn for FlakyTurn<'_> {
             1 => Err(StoreError::Unavailable { action: "write", source: gone.into() }),
             2 => Err(StoreError::failed("write", gone)),
             fate => {
-                // It happens, and whoever wrote is not told, or not yet.
-                store.inner.fail(if fate == 3 { Fault::AfterWriting } else { Fault::Unsettled });
+                // It happens, and whoever wrote is not told; or not yet, of a store that can tell later.
+                let later = fate == 4 && store.is_shared();
+                store.inner.fail(if later { Fault::Unsettled } else { Fault::AfterWriting });
                 let outcome = turn.write(writes).await;
                 store.inner.fail(Fault::None);
                 outcome

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use claviger_core::psk::SeriesEpoch;
+use claviger_runtime::tasks::Drain;
 use futures_util::future::join_all;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
@@ -135,7 +136,7 @@ impl World {
         if let Err(broken) = judged {
             self.fail(&broken);
         }
-        runtime.block_on(life.stop());
+        self.ends(&runtime, life);
         runtime = new_runtime();
         runtime.block_on(check_all(&*self.store)).unwrap();
         self.shared.into_inner().counts
@@ -179,7 +180,14 @@ impl World {
         } else {
             self.note("it stops".to_owned());
             self.shared.get_mut().counts.stops += 1;
-            runtime.block_on(life.stop());
+            self.ends(&runtime, life);
+        }
+    }
+
+    fn ends(&self, runtime: &Runtime, life: Life) {
+        let ended = runtime.block_on(life.ended());
+        if ended != Drain::Clean {
+            self.fail(&format!("it does not stop: {ended:?}"));
         }
     }
 
