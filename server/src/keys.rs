@@ -59,7 +59,7 @@ use zeroize::Zeroizing;
 use crate::api::psk::Issuer;
 use crate::config::{KeysConfig, Names};
 use crate::direct::{call, reply};
-use crate::load::Caller;
+use crate::load::{Caller, Class};
 use crate::{metrics as recorded, peer};
 #[cfg(test)]
 pub(crate) use id::KeyId;
@@ -164,7 +164,7 @@ impl Inner {
         let caller = peer::believe(&self.issuer.shared, leaf).await?;
         let _working = self.working.take(caller.clone())?;
         let load = &self.issuer.shared.load;
-        let _room = load.admit(Caller::Identity(caller.clone()), wanted.class())?;
+        let _room = load.admit(Caller::Identity(caller.clone()), class(&wanted))?;
         let (head, body) = request.into_parts();
         let body = read_body(body, MAX_BODY).await?;
         if !body.is_empty() && !call::is_json(&head.headers) {
@@ -175,6 +175,15 @@ impl Inner {
             Asked::Etsi(asked) => answer::etsi::answer(self, caller, asked).await,
             Asked::Skip(asked) => answer::skip::answer(self, caller, asked).await,
         }
+    }
+}
+
+/// What a request is worth when not everything can be done: whoever collects a key is waited for.
+const fn class(wanted: &Wanted) -> Class {
+    match wanted {
+        Wanted::DecKeys(_) | Wanted::KeyOf(_) => Class::Redemption,
+        Wanted::EncKeys(_) | Wanted::Key => Class::Issuance,
+        Wanted::Status(_) | Wanted::Capabilities | Wanted::Entropy => Class::Other,
     }
 }
 

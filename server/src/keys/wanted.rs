@@ -7,7 +7,6 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 
 use super::{etsi, skip};
-use crate::load::Class;
 
 /// What a path names.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -74,15 +73,6 @@ impl Wanted {
 
     pub(crate) const fn is_skip(&self) -> bool {
         matches!(self, Self::Capabilities | Self::Key | Self::KeyOf(_) | Self::Entropy)
-    }
-
-    /// What it is worth when not everything can be done: whoever collects a key is waited for.
-    pub(crate) const fn class(&self) -> Class {
-        match self {
-            Self::DecKeys(_) | Self::KeyOf(_) => Class::Redemption,
-            Self::EncKeys(_) | Self::Key => Class::Issuance,
-            Self::Status(_) | Self::Capabilities | Self::Entropy => Class::Other,
-        }
     }
 
     /// The value of a metric's label.
