@@ -92,6 +92,7 @@ mod audit;
 mod events;
 mod keys;
 mod public;
+mod rates;
 mod store;
 
 use std::collections::BTreeSet;
@@ -112,9 +113,8 @@ pub use claviger_runtime::settings::{Problem, Problems};
 pub use events::{Collector, EventsConfig, ParseSyslogServerError, SyslogServer};
 pub use keys::{KeysConfig, Names, NotAName};
 pub use public::{Door, IssuerUrl, PublicConfig};
+pub use rates::Rates;
 pub use store::{DatabaseConfig, DatabaseUrl};
-
-use crate::load::Rates;
 
 /// A server's settings.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -524,30 +524,13 @@ fn limits(section: &mut Section<'_>) -> Limits {
     let streams = at_least_one("streams-per-connection", 256);
     let requests = at_least_one("requests", default.rates.requests);
     let connections = section.value("connections").unwrap_or(default.connections);
-    let rates = section.table("rates", |section| rates(section, requests));
+    let rates = section.table("rates", |section| rates::read(section, requests));
     Limits {
         entries,
         agents,
         streams_per_connection: u32::try_from(streams).unwrap_or(u32::MAX),
         connections,
         rates,
-    }
-}
-
-fn rates(section: &mut Section<'_>, requests: usize) -> Rates {
-    let default = Rates { requests, ..Rates::default() };
-    let mut rate = |key: &'static str, default: u32| {
-        let rate = section.value::<u32>(key).unwrap_or(default);
-        if rate == 0 {
-            section.problem(key, &rate, "allow at least one in a second");
-        }
-        rate
-    };
-    Rates {
-        all: rate("all", default.all),
-        caller: rate("caller", default.caller),
-        identity: rate("identity", default.identity),
-        ..default
     }
 }
 

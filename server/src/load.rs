@@ -34,29 +34,10 @@ use claviger_core::id::SpiffeId;
 use metrics::counter;
 use tokio::time::Instant;
 
+use crate::config::Rates;
 use crate::metrics as names;
 use bucket::{Bucket, Buckets};
 pub(crate) use doorkeeper::Doorkeeper;
-
-/// How often may be asked in a second, and how much at a time. For a moment it may be twice as often.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Rates {
-    /// Requests at a time.
-    pub requests: usize,
-    /// Requests of all callers, per second.
-    pub all: u32,
-    /// Requests of one agent, of another identity that calls, or of one address, per second.
-    pub caller: u32,
-    /// Credentials for one identity, per second.
-    pub identity: u32,
-}
-
-impl Default for Rates {
-    /// Far above what two processors can do, so that what is refused by default is a runaway.
-    fn default() -> Self {
-        Self { requests: 1_024, all: 40_000, caller: 10_000, identity: 2_000 }
-    }
-}
 
 /// What a request is worth when not all can be served.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
