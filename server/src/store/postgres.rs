@@ -4,7 +4,7 @@
 //! |---|---|
 //! | where the database is, and one connection to it | `line` |
 //! | TLS on the way | `tls` |
-//! | tables, and how they came to be | [`schema`] |
+//! | tables, and how they came to be | `schema` |
 //! | the parts of a table that expire together | `partition` |
 //! | the exclusive right to write | `turn` |
 //! | what one list of writes comes to | `batch` |
