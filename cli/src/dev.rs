@@ -14,6 +14,7 @@ use claviger_node_agent::run::Agent;
 use claviger_policy::source;
 use claviger_proto::spire::server::agent::v1::CreateJoinTokenRequest;
 use claviger_runtime::health::Health;
+use claviger_runtime::place::ServerAddr;
 use claviger_runtime::tasks::{ShutdownSignals, Tasks};
 use claviger_server::config::{AttestorsConfig, Config as ServerConfig};
 use claviger_server::run::{Running, Server};
@@ -117,7 +118,8 @@ pub(crate) async fn start_agent(
     tasks: &Tasks,
 ) -> Result<(), Failure> {
     let bundle = place.write_bundle(&server.bundle_pem)?;
-    let address = server.address.to_string().parse().map_err(|error| Failure::because(&error))?;
+    let address: ServerAddr =
+        server.address.to_string().parse().map_err(|error| Failure::because(&error))?;
     let mut config = AgentConfig::new(trust_domain, address, place.agent_data(), bundle);
     config.socket_path = place.agent_socket();
     config.admin = Some(AdminSocket::at(place.agent_admin_socket()));

@@ -5,7 +5,8 @@
 //!
 //! ```toml
 //! trust-domain = "example.org"                       # required
-//! server-address = "server.example.org:8081"         # required; or vsock:CID:port, unix:/path
+//! server-address = "server.example.org:8081"         # required; or vsock:CID:port, unix:/path;
+//!                                                    # or a list of servers that share a store
 //! data-dir = "/var/lib/claviger/agent"               # required; made if missing
 //! trust-bundle-path = "/etc/claviger/bundle.pem"     # required; see `claviger bundle show`
 //! socket-path = "/run/claviger/agent.sock"           # where workloads connect
@@ -79,7 +80,7 @@ use std::path::{Path, PathBuf};
 use claviger_attestors::join_token::JoinToken;
 use claviger_attestors::unix as unix_attestor;
 use claviger_core::id::TrustDomain;
-use claviger_runtime::place::ServerAddr;
+use claviger_runtime::place::ServerAddrs;
 use claviger_runtime::settings::{self, AbsolutePath, Problems, Section};
 use claviger_runtime::telemetry::LogConfig;
 use claviger_runtime::unix;
@@ -100,8 +101,8 @@ pub use workload::Workload;
 pub struct Config {
     /// The trust domain of its server, and its own.
     pub trust_domain: TrustDomain,
-    /// Where the server is.
-    pub server_address: ServerAddr,
+    /// Where the server is; several of them share a store.
+    pub servers: ServerAddrs,
     /// Where the agent keeps its identity, and what it must not forget.
     pub data_dir: PathBuf,
     /// The authorities by which it recognizes the server when it attests, in PEM.
@@ -162,17 +163,17 @@ impl Config {
     /// The default socket for workloads.
     pub const SOCKET_PATH: &str = "/run/claviger/agent.sock";
 
-    /// An agent of the server at `server_address`, otherwise left at its defaults.
+    /// An agent of the server at any of `servers`, otherwise left at its defaults.
     #[must_use]
     pub fn new(
         trust_domain: TrustDomain,
-        server_address: ServerAddr,
+        servers: impl Into<ServerAddrs>,
         data_dir: PathBuf,
         trust_bundle_path: PathBuf,
     ) -> Self {
         Self {
             trust_domain,
-            server_address,
+            servers: servers.into(),
             data_dir,
             trust_bundle_path,
             socket_path: Self::SOCKET_PATH.into(),
@@ -213,9 +214,9 @@ impl Config {
 /// Reads everything, so that every problem is found; `None` if something required is missing.
 fn read(root: &mut Section<'_>) -> Option<Config> {
     let trust_domain = root.required("trust-domain", "name it, such as `example.org`");
-    let server_address = root.required(
+    let servers = root.required(
         "server-address",
-        "say where the server is: `host:port`, or `vsock:CID:port` from an enclave",
+        "say where the server is: `host:port`, or `vsock:CID:port` from an enclave; or a list of several",
     );
     let data_dir = root.required::<AbsolutePath>("data-dir", "say where to keep the identity");
     let trust_bundle_path = root.required::<AbsolutePath>(
@@ -238,7 +239,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let limits = root.table("limits", limits);
     Some(Config {
         trust_domain: trust_domain?,
-        server_address: server_address?,
+        servers: servers?,
         data_dir: data_dir?.0,
         trust_bundle_path: trust_bundle_path?.0,
         socket_path,
@@ -303,6 +304,7 @@ mod tests {
     use std::time::Duration;
 
     use claviger_core::time::UnixTime;
+    use claviger_runtime::place::ServerAddr;
 
     use super::*;
 
@@ -319,7 +321,7 @@ mod tests {
     #[test]
     fn the_least_file_gives_the_defaults() {
         let config = Config::parse(MINIMAL).unwrap();
-        let address = "localhost:8081".parse().unwrap();
+        let address: ServerAddr = "localhost:8081".parse().unwrap();
         let default = Config::new(
             "example.org".parse().unwrap(),
             address,
@@ -416,12 +418,21 @@ mod tests {
             "#
         ))
         .unwrap();
-        assert_eq!(config.server_address.to_string(), "vsock:3:8081");
+        assert_eq!(config.servers.to_string(), "vsock:3:8081");
         assert_eq!(config.clock, Trust::Floor(UnixTime::from_secs(9)));
         let idle = Duration::from_secs(60);
         let limits = relaying::Limits { connections: 3, connections_per_peer: 2, idle };
         let listen = "vsock:7".parse().unwrap();
         assert_eq!(config.relay, Some(relaying::Settings { listen, limits }));
+    }
+
+    #[test]
+    fn several_servers_are_a_list() {
+        let several = MINIMAL.replace("\"localhost:8081\"", "[\"a:1\", \"b:2\"]");
+        assert_eq!(Config::parse(&several).unwrap().servers.to_string(), "a:1, b:2");
+        let none = MINIMAL.replace("\"localhost:8081\"", "[]");
+        let problems = Config::parse(&none).unwrap_err();
+        assert!(problems.to_string().contains("the list is empty"), "{problems}");
     }
 
     #[test]

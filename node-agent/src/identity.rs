@@ -103,7 +103,7 @@ impl Agent {
         bundle: TrustBundle,
         clock: &Arc<dyn Clock>,
     ) -> Result<Server, EstablishError> {
-        let server = Server::new(config.server_address.clone(), bundle, Arc::clone(clock));
+        let server = Server::new(config.servers.clone(), bundle, Arc::clone(clock));
         server.map_err(|_too_long| EstablishError::TrustDomainTooLong)
     }
 }

@@ -28,6 +28,7 @@ use zeroize::Zeroizing;
 
 use crate::attestation::peer;
 use crate::metrics::counted;
+use crate::server::Link;
 use crate::standings::Standings;
 use crate::streams::Desk;
 use crate::workload_api::require_header;
@@ -47,7 +48,7 @@ pub(crate) struct PskBroker {
     /// Where its callers are served.
     desk: Desk,
     /// The way to the server.
-    link: watch::Receiver<Option<Channel>>,
+    link: watch::Receiver<Option<Link>>,
     /// How identities stand.
     standings: Standings,
     /// Whoever wants more and more keys keeps no connection from being answered.
@@ -88,7 +89,7 @@ impl PskBroker {
     /// A broker for the callers at `desk`.
     pub(crate) fn new(
         desk: Desk,
-        link: watch::Receiver<Option<Channel>>,
+        link: watch::Receiver<Option<Link>>,
         standings: Standings,
     ) -> Self {
         let (issuing, redeeming) = (Queue::new(ISSUED_SOON), Queue::new(REDEEMED_SOON));
@@ -101,16 +102,14 @@ impl PskBroker {
     }
 
     /// Asks the server, and gives up soon: whoever asks is holding a connection.
-    async fn ask<A, F>(&self, call: impl FnOnce(AgentPskClient<Channel>) -> F) -> Result<A, Status>
+    async fn ask<A, F>(&self, call: impl Fn(AgentPskClient<Channel>) -> F) -> Result<A, Status>
     where
         F: Future<Output = Result<Response<A>, Status>>,
     {
         let away = || Status::unavailable("the server cannot be reached; try again");
-        let channel = self.link.borrow().clone().ok_or_else(away)?;
-        match tokio::time::timeout(DEADLINE, call(AgentPskClient::new(channel))).await {
-            Ok(answer) => answer.map(Response::into_inner),
-            Err(_elapsed) => Err(away()),
-        }
+        let link = self.link.borrow().clone().ok_or_else(away)?;
+        let asked = link.ask(DEADLINE, |channel| call(AgentPskClient::new(channel)));
+        asked.await.map(Response::into_inner)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A byte relay from the enclaves on this machine to the agent's own server, and to nowhere else.
+//! A byte relay from the enclaves on this machine to the agent's own servers, and to nowhere else.
 //!
 //! An enclave has no network. It connects here, and what it sends is carried to the server as it is,
 //! and back: TLS ends inside the enclave. The relay parses nothing and holds no secret; all that it
@@ -15,7 +15,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use claviger_runtime::place::{LocalDoor, ServerAddr};
+use claviger_runtime::place::{LocalDoor, ServerAddrs};
 use claviger_runtime::slots::Slots;
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::unix::{BindError, PlainListener};
@@ -60,17 +60,22 @@ impl Default for Limits {
     }
 }
 
-/// Starts a relay to `server`, which runs until `tasks` stop.
+/// Starts a relay to `servers`, which runs until `tasks` stop. Each connection goes to the next of them that
+/// takes it.
 ///
 /// # Errors
 ///
 /// [`OpenRelayError`] if it can't listen.
-pub fn open(settings: &Settings, server: &ServerAddr, tasks: &Tasks) -> Result<(), OpenRelayError> {
+pub fn open(
+    settings: &Settings,
+    servers: &ServerAddrs,
+    tasks: &Tasks,
+) -> Result<(), OpenRelayError> {
     let listener = Listener::bind(&settings.listen)?;
-    info!(listen = %settings.listen, server = %server, "relaying");
+    info!(listen = %settings.listen, servers = %servers, "relaying");
     let Limits { connections, connections_per_peer, idle } = settings.limits;
     let slots = Slots::new(connections, connections_per_peer);
-    let carrier = Arc::new(Carrier { server: server.clone(), idle });
+    let carrier = Arc::new(Carrier::new(servers.clone(), idle));
     let relay = Relay { listener, slots, carrier, tasks: tasks.clone() };
     tasks.spawn("relay", |stop| relay.run(stop));
     Ok(())

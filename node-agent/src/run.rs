@@ -12,7 +12,6 @@ use claviger_runtime::tasks::Tasks;
 use claviger_runtime::telemetry::{InitMetricsError, Metrics};
 use claviger_runtime::unix::BindError;
 use tokio::sync::{mpsc, watch};
-use tonic::transport::Channel;
 use tonic_reflection::server as reflection;
 
 use crate::attestation::{Attestation, OpenAttestorsError};
@@ -22,6 +21,7 @@ use crate::files::{DataDir, DataDirError};
 use crate::identity::{self, EstablishError, Renewal, Standing, StoredError, doubts};
 use crate::policies::{self, Inbox, LoadPoliciesError, Policies};
 use crate::relay::{self, OpenRelayError};
+use crate::server::Link;
 use crate::standings::{self, LoadStandingsError, Standings};
 use crate::streams::Desk;
 use crate::sync::{LoadWitnessError, Sync, UPDATES, Witness};
@@ -83,12 +83,12 @@ impl Agent {
         let brokers = doors.open(&config, tasks)?;
         // Enclaves prove by themselves who they are; they do not wait until this machine has.
         if let Some(relay) = &config.relay {
-            relay::open(relay, &config.server_address, tasks)?;
+            relay::open(relay, &config.servers, tasks)?;
         }
 
         let stop = tasks.token();
         let agent = identity::Agent::establish(&config, &dir, &clock, &stop).await?;
-        link.send_replace(Some(agent.server.channel(Some(&agent.identity))));
+        link.send_replace(Some(agent.server.link(Some(&agent.identity))));
 
         follow_credentials((&snapshots, &links), (&dir, &clock), tasks);
         let (updates, incoming) = mpsc::channel(UPDATES);
@@ -135,7 +135,7 @@ impl Agent {
 
 /// Keeps what is served, for a start without a server.
 fn follow_credentials(
-    (snapshots, links): (&watch::Sender<Option<Arc<Snapshot>>>, &watch::Receiver<Option<Channel>>),
+    (snapshots, links): (&watch::Sender<Option<Arc<Snapshot>>>, &watch::Receiver<Option<Link>>),
     (dir, clock): (&DataDir, &Arc<dyn Clock>),
     tasks: &Tasks,
 ) {

@@ -1,4 +1,12 @@
-//! The way to the server.
+//! The way to the server, which may be several.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | where they are, and which of them works | `places` |
+//! | calls to whichever works | `link` |
+
+mod link;
+mod places;
 
 use std::error::Error;
 use std::fmt;
@@ -7,7 +15,7 @@ use std::time::Duration;
 
 use claviger_core::id::{ParseIdError, SpiffeId, TrustDomain};
 use claviger_core::time::Clock;
-use claviger_runtime::place::ServerAddr;
+use claviger_runtime::place::{ServerAddr, ServerAddrs};
 use claviger_runtime::telemetry::Chain;
 use claviger_runtime::tls::{Identity, TrustBundle, client_config, connector};
 use prost::Message;
@@ -16,29 +24,31 @@ use tonic::{Code, Status};
 
 use claviger_proto::spire::types::PermissionDeniedDetails;
 pub(crate) use claviger_proto::spire::types::permission_denied_details::Reason;
+pub(crate) use link::Link;
+pub(crate) use places::Places;
 
 /// A server that does not answer a ping for this long is gone.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A server, recognized by the trust domain's authorities and its name.
+/// A server, recognized by the trust domain's authorities and its name. It may be several, which do the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
-    address: ServerAddr,
+    places: Places,
     id: SpiffeId,
     bundle: TrustBundle,
     clock: Arc<dyn Clock>,
 }
 
 impl Server {
-    /// The server at `address`, for which `bundle` vouches.
+    /// The server at any of `addresses`, for which `bundle` vouches.
     pub(crate) fn new(
-        address: ServerAddr,
+        addresses: ServerAddrs,
         bundle: TrustBundle,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ParseIdError> {
         let id = bundle.trust_domain().join("/spire/server")?;
-        Ok(Self { address, id, bundle, clock })
+        Ok(Self { places: Places::new(addresses), id, bundle, clock })
     }
 
     /// The same server, recognized by `bundle`, which is of the same trust domain.
@@ -47,8 +57,8 @@ impl Server {
     }
 
     /// Where it is.
-    pub(crate) fn address(&self) -> &ServerAddr {
-        &self.address
+    pub(crate) const fn places(&self) -> &Places {
+        &self.places
     }
 
     /// By whom it is recognized.
@@ -61,9 +71,14 @@ impl Server {
         self.bundle.trust_domain()
     }
 
-    /// A way to the server as `identity`, or as nobody. It connects when it is first used, and again
-    /// whenever it has to; a connection presents what `identity` is when it is made.
-    pub(crate) fn channel(&self, identity: Option<&Identity>) -> Channel {
+    /// A way to the server as `identity`, or as nobody. A connection presents what `identity` is when it is
+    /// made.
+    pub(crate) fn link(&self, identity: Option<&Identity>) -> Link {
+        Link::new(self.clone(), identity.cloned())
+    }
+
+    /// The way to the one at `place`.
+    fn channel(&self, place: &ServerAddr, identity: Option<&Identity>) -> Channel {
         let (bundle, id) = (&self.bundle, self.id.clone());
         let tls = client_config(identity, bundle, id, Arc::clone(&self.clock));
         // The connector knows where to; the name is for logs.
@@ -71,7 +86,7 @@ impl Server {
             .http2_keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true)
-            .connect_with_connector_lazy(connector(self.address.clone(), tls))
+            .connect_with_connector_lazy(connector(place.clone(), tls))
     }
 }
 

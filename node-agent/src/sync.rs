@@ -16,6 +16,7 @@ use claviger_core::time::Clock;
 use claviger_proto::claviger::agent::v1 as wire;
 use claviger_proto::claviger::agent::v1::agent_sync_client::AgentSyncClient;
 use claviger_runtime::health::{Part, State};
+use claviger_runtime::place::ServerAddr;
 use claviger_runtime::telemetry::Chain;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::{mpsc, watch};
@@ -23,7 +24,6 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
-use tonic::transport::Channel;
 use tracing::{error, info, warn};
 
 use crate::backoff::{Backoff, jitter};
@@ -32,7 +32,7 @@ use crate::files::DataDir;
 use crate::identity::{Standing, save_bundle};
 use crate::metrics;
 use crate::policies;
-use crate::server::{Said, Server, is_rejection};
+use crate::server::{Link, Server, is_rejection};
 use crate::standings::{self, Standings};
 
 use pages::{Pages, SyncError};
@@ -46,6 +46,9 @@ const LAST_PAUSE: Duration = Duration::from_secs(15);
 /// For the answer to the first message.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// A stream that lasted so long has worked; a server that is left sooner must not be found again at once.
+const STEADY: Duration = Duration::from_secs(1);
+
 /// Updates on their way to the keeper. It takes them in faster than they come; when it does not,
 /// the stream waits.
 pub(crate) const UPDATES: usize = 16;
@@ -56,7 +59,7 @@ pub(crate) struct Sync {
     /// Which server.
     pub(crate) server: Server,
     /// The way to it.
-    pub(crate) link: watch::Receiver<Option<Channel>>,
+    pub(crate) link: watch::Receiver<Option<Link>>,
     /// Who hears of changes.
     pub(crate) updates: mpsc::Sender<Update>,
     /// How far they have been applied.
@@ -91,6 +94,8 @@ struct Subscription {
     responses: Streaming<wire::SubscribeResponse>,
     pages: Pages,
     standings: standings::Pages,
+    /// Whether anything came yet.
+    answered: bool,
     /// Whether this connection has said how identities stand.
     stand: bool,
     /// The log that this connection tells of; unset before the first response.
@@ -116,33 +121,70 @@ impl Sync {
     async fn follow_for_ever(&mut self) {
         let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
         let mut lost: Option<Instant> = None;
+        let mut round = self.server.places().round();
+        let mut failed: Option<SyncError> = None;
         loop {
-            match self.follow(&mut backoff, &mut lost).await {
-                Ended::NewLink => {}
+            let next = match failed.as_ref().is_some_and(SyncError::is_rejection) {
+                true => None,
+                false => round.next().await,
+            };
+            let Some(place) = next else {
+                if let Some(error) = failed.take() {
+                    self.give_up(&error, lost.map_or(Duration::ZERO, |since| since.elapsed()))
+                        .await;
+                }
+                tokio::time::sleep(backoff.pause(jitter())).await;
+                round = self.server.places().round();
+                continue;
+            };
+            let began = Instant::now();
+            match self.follow(&place, &mut backoff, &mut lost).await {
+                Ended::NewLink => round = self.server.places().round(),
                 Ended::Failed(error) => {
-                    let since = *lost.get_or_insert_with(Instant::now);
-                    let accepted = self.report(&error, since.elapsed()).await;
-                    if accepted && let Some(cached) = self.cached.take() {
-                        // Who does not take it in any more is ending.
-                        drop(self.updates.send(cached).await);
-                        self.falls_back = true;
-                        self.standing.unconfirmed();
+                    lost.get_or_insert_with(Instant::now);
+                    metrics::subscribed("failed");
+                    warn!(server = %place, error = error.said(), "server out of reach");
+                    if STEADY <= began.elapsed() {
+                        round.begin_anew();
                     }
-                    tokio::time::sleep(backoff.pause(jitter())).await;
+                    failed = Some(error);
                 }
             }
         }
     }
 
+    /// No server answers, or the one that did does not know this agent.
+    async fn give_up(&mut self, error: &SyncError, lost_for: Duration) {
+        let accepted = self.report(error, lost_for).await;
+        if accepted && let Some(cached) = self.cached.take() {
+            // Who does not take it in any more is ending.
+            drop(self.updates.send(cached).await);
+            self.falls_back = true;
+            self.standing.unconfirmed();
+        }
+    }
+
     /// Follows one stream to its end.
-    async fn follow(&mut self, backoff: &mut Backoff, lost: &mut Option<Instant>) -> Ended {
-        let mut subscription = match self.subscribe().await {
+    async fn follow(
+        &mut self,
+        place: &ServerAddr,
+        backoff: &mut Backoff,
+        lost: &mut Option<Instant>,
+    ) -> Ended {
+        let mut subscription = match self.subscribe(place).await {
             Ok(subscription) => subscription,
             Err(error) => return Ended::Failed(error),
         };
+        let (places, earliest) = (self.server.places().clone(), Instant::now() + STEADY);
         loop {
+            let moved = async {
+                tokio::time::sleep_until(earliest).await;
+                places.leave(place).await;
+            };
             let response = tokio::select! {
                 response = subscription.responses.message() => response,
+                // A server that answers nobody else may keep its streams open.
+                () = moved => return Ended::NewLink,
                 changed = self.link.changed() => match changed {
                     Ok(()) => return Ended::NewLink,
                     Err(_stopping) => std::future::pending().await,
@@ -165,15 +207,20 @@ impl Sync {
             if let Err(error) = taken {
                 return Ended::Failed(error);
             }
+            if !subscription.answered {
+                subscription.answered = true;
+                self.server.places().choose(place);
+            }
             if let Some(since) = lost.take() {
-                info!(server = %self.server.address(), after_ms = since.elapsed().as_millis(), "back");
+                info!(server = %place, after_ms = since.elapsed().as_millis(), "back");
             }
             backoff.reset();
         }
     }
 
-    async fn subscribe(&mut self) -> Result<Subscription, SyncError> {
-        let channel = self.link.borrow_and_update().clone().ok_or(SyncError::NoLink)?;
+    async fn subscribe(&mut self, place: &ServerAddr) -> Result<Subscription, SyncError> {
+        let link = self.link.borrow_and_update().clone().ok_or(SyncError::NoLink)?;
+        let channel = link.channel(place);
         // Where our state ends is where the keeper's does.
         let cursor = self.applied.borrow_and_update().cursor.clone();
         let hello = wire::Hello {
@@ -186,7 +233,8 @@ impl Sync {
         let (requests, sent) = watch::channel(hello);
         let mut client = AgentSyncClient::new(channel);
         let asked = client.subscribe(WatchStream::new(sent));
-        let responses = match tokio::time::timeout(DEADLINE, asked).await {
+        let patience = self.server.places().patience(DEADLINE);
+        let responses = match tokio::time::timeout(patience, asked).await {
             Ok(answer) => answer.map_err(SyncError::Server)?.into_inner(),
             Err(_elapsed) => return Err(SyncError::Late),
         };
@@ -196,6 +244,7 @@ impl Sync {
             responses,
             pages: Pages::new(self.max_entries),
             standings: standings::Pages::default(),
+            answered: false,
             stand: false,
             log_id: None,
         })
@@ -276,7 +325,6 @@ impl Sync {
 
     /// Says that the server is away. Returns whether it still knows this agent, as far as anybody can tell.
     async fn report(&self, error: &SyncError, lost_for: Duration) -> bool {
-        metrics::subscribed("failed");
         if let SyncError::Server(status) = error
             && is_rejection(status)
         {
@@ -285,12 +333,7 @@ impl Sync {
             self.health.set(State::Degraded(why));
             return false;
         }
-        let why = if let SyncError::Server(status) = error {
-            Said(status).to_string()
-        } else {
-            Chain(error).to_string()
-        };
-        warn!(server = %self.server.address(), error = why, "server out of reach");
+        let why = error.said();
         let since = self.clock.now().before(lost_for);
         let serves = self.falls_back || self.cached.is_some();
         let state = if serves || self.applied.borrow().cursor.is_some() {

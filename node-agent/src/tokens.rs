@@ -27,11 +27,11 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tonic::transport::Channel;
 use zeroize::Zeroizing;
 
 use crate::credentials::Snapshot;
 use crate::metrics;
+use crate::server::Link;
 use crate::standings::Standings;
 
 use cache::{Cache, Kept};
@@ -46,7 +46,7 @@ const WAITING_PER_UID: usize = 64;
 /// Gets JWT-SVIDs. Clones are the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Tokens {
-    link: watch::Receiver<Option<Channel>>,
+    link: watch::Receiver<Option<Link>>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     standings: Standings,
     clock: Arc<dyn Clock>,
@@ -76,7 +76,7 @@ struct Key {
 
 impl Tokens {
     pub(crate) fn new(
-        link: watch::Receiver<Option<Channel>>,
+        link: watch::Receiver<Option<Link>>,
         snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
         standings: Standings,
         clock: Arc<dyn Clock>,
@@ -199,7 +199,7 @@ impl Tokens {
 
     fn request(&self, key: Key) -> Request {
         Request {
-            channel: self.link.borrow().clone(),
+            link: self.link.borrow().clone(),
             snapshots: self.snapshots.clone(),
             clock: Arc::clone(&self.clock),
             key,

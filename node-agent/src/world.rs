@@ -21,6 +21,7 @@ use claviger_core::entry::Entry;
 use claviger_core::selector::Selectors;
 use claviger_core::time::UnixTime;
 use claviger_runtime::health::{Health, State};
+use claviger_runtime::place::ServerAddr;
 use claviger_runtime::tasks::{Drain, Tasks};
 use tempfile::{TempDir, tempdir};
 use tokio::process::{Child, Command};
@@ -140,7 +141,7 @@ impl World {
 
     /// The settings of the agent, with a token that the server knows.
     pub(crate) fn config(&self) -> Config {
-        let address = self.address.to_string().parse().unwrap();
+        let address: ServerAddr = self.address.to_string().parse().unwrap();
         let mut config = Config::new(
             "example.org".parse().unwrap(),
             address,

@@ -3,16 +3,21 @@
 //! An enclave has no network. What it has is a vsock to its parent, where a relay carries bytes on.
 //! A Unix socket stands in for it where there is no vsock.
 
+mod several;
+
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rustls::pki_types::{InvalidDnsNameError, IpAddr, Ipv4Addr, ServerName};
 use serde::Deserialize;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio_util::either::Either;
 use tokio_vsock::VsockStream;
+
+pub use several::{MOST_SERVERS, ServerAddrs};
 
 use crate::unix::{SocketPathError, check_path};
 use crate::vsock::{self, ParseVsockError, VsockPlace};
@@ -33,7 +38,12 @@ pub struct ServerAddr(Place);
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Place {
-    Host { host: ServerName<'static>, port: u16 },
+    Host {
+        host: ServerName<'static>,
+        port: u16,
+        /// Which of its addresses is meant, if it is one of them.
+        at: Option<SocketAddr>,
+    },
     Vsock(VsockPlace),
     Unix(PathBuf),
 }
@@ -46,14 +56,39 @@ impl ServerAddr {
     /// What the operating system says.
     pub async fn dial(&self) -> io::Result<Dialed> {
         match &self.0 {
-            Place::Host { host, port } => {
-                let stream = TcpStream::connect((host.to_str().as_ref(), *port)).await?;
+            Place::Host { host, port, at } => {
+                let stream = match at {
+                    Some(address) => TcpStream::connect(address).await?,
+                    None => TcpStream::connect((host.to_str().as_ref(), *port)).await?,
+                };
                 stream.set_nodelay(true)?;
                 Ok(Either::Left(stream))
             }
             Place::Unix(path) => Ok(Either::Right(Either::Left(UnixStream::connect(path).await?))),
             Place::Vsock(place) => Ok(Either::Right(Either::Right(place.dial().await?))),
         }
+    }
+
+    /// The server at each of the addresses that its name has at this moment; itself, if it has no name.
+    ///
+    /// # Errors
+    ///
+    /// What the resolver says.
+    pub async fn each(&self) -> io::Result<Vec<Self>> {
+        let Place::Host { host: host @ ServerName::DnsName(name), port, .. } = &self.0 else {
+            return Ok(vec![self.clone()]);
+        };
+        let mut each = Vec::new();
+        for address in lookup_host((name.as_ref(), *port)).await? {
+            let one = Self(Place::Host { host: host.clone(), port: *port, at: Some(address) });
+            if !each.contains(&one) {
+                each.push(one);
+            }
+        }
+        if each.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        }
+        Ok(each)
     }
 
     /// What TLS calls the server. Only a host has a name to send; who the server is, its SVID says.
@@ -91,7 +126,7 @@ impl FromStr for ServerAddr {
         if is_v6 != bracketed.is_some() {
             return Err(bad(addr));
         }
-        Ok(Self(Place::Host { host: name, port }))
+        Ok(Self(Place::Host { host: name, port, at: None }))
     }
 }
 
@@ -119,11 +154,15 @@ impl TryFrom<String> for ServerAddr {
 impl fmt::Display for ServerAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Host { host, port } => {
+            Place::Host { host, port, at } => {
                 let host = host.to_str();
                 match host.contains(':') {
-                    true => write!(f, "[{host}]:{port}"),
-                    false => write!(f, "{host}:{port}"),
+                    true => write!(f, "[{host}]:{port}")?,
+                    false => write!(f, "{host}:{port}")?,
+                }
+                match at {
+                    Some(address) => write!(f, " ({})", address.ip()),
+                    None => Ok(()),
                 }
             }
             Place::Vsock(place) => place.fmt(f),
@@ -246,6 +285,24 @@ mod tests {
         }
         for door in ["vsock:3:1", "vsock:", "vsock:4294967295", "127.0.0.1:1", ""] {
             assert!(matches!(door.parse::<LocalDoor>().unwrap_err(), ServerAddrError::Door(_)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_leads_to_each_of_its_addresses_and_whatever_has_none_to_itself() {
+        let named: ServerAddr = "localhost:8081".parse().unwrap();
+        for one in named.each().await.unwrap() {
+            assert_eq!(one.tls_name(), named.tls_name());
+            let said = one.to_string();
+            assert!(
+                said == "localhost:8081 (127.0.0.1)" || said == "localhost:8081 (::1)",
+                "{said}"
+            );
+            assert_ne!(one, named);
+        }
+        for addr in ["127.0.0.1:1", "[::1]:1", "vsock:3:1", "unix:/x"] {
+            let addr: ServerAddr = addr.parse().unwrap();
+            assert_eq!(addr.each().await.unwrap(), [addr]);
         }
     }
 

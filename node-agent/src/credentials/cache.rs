@@ -26,7 +26,6 @@ use prost::Message as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
@@ -34,6 +33,7 @@ use super::{FederatedUpdate, Snapshot, Update, WorkloadSvid};
 use crate::files::{DataDir, DataDirError};
 use crate::identity::{StoredError, load_key};
 use crate::keys::{Key, KeyError};
+use crate::server::Link;
 use sealed::SealError;
 
 const FILE: &str = "credentials.sealed";
@@ -104,7 +104,7 @@ pub(crate) async fn load(dir: &DataDir) -> Result<Option<Update>, StoredError> {
 /// Keeps what can be given out, whenever that changes, or the agent's own key, until `stop` fires.
 pub(crate) async fn keep(
     mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
-    mut links: watch::Receiver<Option<Channel>>,
+    mut links: watch::Receiver<Option<Link>>,
     (dir, clock): (DataDir, Arc<dyn Clock>),
     stop: CancellationToken,
 ) -> anyhow::Result<()> {

@@ -29,7 +29,7 @@ use super::book::{Answer, Kind};
 use super::kept::NotIssued;
 use crate::keys::{Key, KeyError};
 use crate::metrics;
-use crate::server::Said;
+use crate::server::{Link, Said};
 
 /// The most characters of a refusal that are kept, for those who ask why.
 const MAX_SAID: usize = 200;
@@ -40,7 +40,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// A kind of SVIDs that the server signs for keys of ours.
 pub(super) trait Issued: Kind + Send {
     /// What the server is told about one of them.
-    type Params: Send + 'static;
+    type Params: Clone + Send + Sync + 'static;
     /// What it says about one of them.
     type Result: Send + 'static;
 
@@ -73,11 +73,11 @@ pub(super) struct Trust {
 
 /// Asks for one SVID for each of `entries`, all at once.
 pub(super) async fn issue<S: Issued>(
-    channel: Option<Channel>,
+    link: Option<Link>,
     entries: Vec<Arc<Entry>>,
     trust: Trust,
 ) -> Vec<Answer<S>> {
-    match try_issue(channel, entries.clone(), trust).await {
+    match try_issue(link, entries.clone(), trust).await {
         Ok(answers) => answers,
         Err(error) => {
             warn!(count = entries.len(), kind = S::NAME, error = %error, "no SVIDs");
@@ -88,11 +88,11 @@ pub(super) async fn issue<S: Issued>(
 }
 
 async fn try_issue<S: Issued>(
-    channel: Option<Channel>,
+    link: Option<Link>,
     entries: Vec<Arc<Entry>>,
     trust: Trust,
 ) -> Result<Vec<Answer<S>>, BatchError> {
-    let client = SvidClient::new(channel.ok_or(BatchError::NoServer)?);
+    let link = link.ok_or(BatchError::NoServer)?;
     // Two milliseconds for a hundred of them: too long for a thread that serves callers.
     let (keys, params) = spawn_blocking({
         let entries = entries.clone();
@@ -100,10 +100,8 @@ async fn try_issue<S: Issued>(
     })
     .await
     .map_err(|_stopping| BatchError::Stopping)??;
-    let results = match tokio::time::timeout(DEADLINE, S::ask(client, params)).await {
-        Ok(answer) => answer.map_err(|status| BatchError::server(&status))?,
-        Err(_elapsed) => return Err(BatchError::Late),
-    };
+    let asked = link.ask(DEADLINE, |channel| S::ask(SvidClient::new(channel), params.clone()));
+    let results = asked.await.map_err(|status| BatchError::server(&status))?;
     if results.len() != entries.len() {
         return Err(BatchError::Count { asked: entries.len(), got: results.len() });
     }
@@ -155,8 +153,6 @@ fn sound(status: Option<types::Status>) -> Result<(), SvidRefused> {
 enum BatchError {
     #[error("there is no way to the server yet")]
     NoServer,
-    #[error("the server did not answer within {seconds} s", seconds = DEADLINE.as_secs())]
-    Late,
     #[error("the server answered: {0}")]
     Server(String),
     #[error("asked for {asked} SVIDs, the server answered about {got}")]

@@ -9,13 +9,13 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 use super::book::{Answer, Book, Counts, Kind};
 use super::issue::{Issued, Trust, issue};
 use super::{Applied, Snapshot, Update, WorkloadSvid, WorkloadWit};
 use crate::backoff::jitter;
 use crate::metrics;
+use crate::server::Link;
 use crate::standings::Edition;
 
 /// Batches under way, of one kind.
@@ -35,7 +35,7 @@ pub(crate) struct Keeper {
     /// What the server says.
     pub(crate) updates: mpsc::Receiver<Update>,
     /// The way to the server.
-    pub(crate) link: watch::Receiver<Option<Channel>>,
+    pub(crate) link: watch::Receiver<Option<Link>>,
     /// What everyone else sees.
     pub(crate) outputs: Outputs,
     /// The time.

@@ -13,12 +13,13 @@ use rustls_pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
+use tonic::transport::Channel;
 use tracing::info;
 
 use crate::keys::{Key, KeyError};
 use crate::server::{Said, Server, is_refusal};
 
-/// For all of it.
+/// For all of it, with one server.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The most challenges: each kind of evidence needs two at most, and there may be several together.
@@ -33,19 +34,33 @@ pub(super) struct Earned {
     pub(super) reattestable: bool,
 }
 
-/// Shows the server what `collector` gathers, for an SVID with `key`.
+/// Shows the server what `collector` gathers, for an SVID with `key`; if there are several, one after the
+/// other until one has decided. What works once works again for the same key.
 pub(super) async fn attest(
     server: &Server,
     collector: &dyn NodeCollector,
     key: &Key,
 ) -> Result<Earned, AttestError> {
-    info!(kind = collector.kind(), "attesting");
-    let attested = tokio::time::timeout(DEADLINE, converse(server, collector, key)).await;
-    attested.map_err(|_elapsed| AttestError::Late)?
+    let (mut round, mut failed) = (server.places().round(), AttestError::Late);
+    while let Some(place) = round.next().await {
+        info!(kind = collector.kind(), server = %place, "attesting");
+        let channel = server.link(None).channel(&place);
+        let talk = converse(server, channel, collector, key);
+        match tokio::time::timeout(DEADLINE, talk).await.unwrap_or(Err(AttestError::Late)) {
+            Ok(earned) => {
+                server.places().choose(&place);
+                return Ok(earned);
+            }
+            Err(error) if error.is_final() => return Err(error),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 async fn converse(
     server: &Server,
+    channel: Channel,
     collector: &dyn NodeCollector,
     key: &Key,
 ) -> Result<Earned, AttestError> {
@@ -62,7 +77,7 @@ async fn converse(
     // Nobody is told that the call is over: the answer to the next question is.
     let send = async |step| drop(say.send(AttestAgentRequest { step: Some(step) }).await);
     send(asked::Step::Params(params)).await;
-    let mut client = AgentClient::new(server.channel(None));
+    let mut client = AgentClient::new(channel);
     let mut answers = client.attest_agent(ReceiverStream::new(said)).await?.into_inner();
     let mut challenges = 0..MAX_CHALLENGES;
     loop {

@@ -62,12 +62,12 @@ async fn attest_until_answered(
             Err(error) => error,
         };
         if error.is_final() {
-            let server = server.address().to_string();
+            let server = server.places().named().to_string();
             return Err(EnrolError::Refused { server, kind, source: error });
         }
         let pause = backoff.pause(jitter());
         warn!(
-            server = %server.address(),
+            server = %server.places().named(),
             kind,
             error = %Chain(&error),
             pause_ms = pause.as_millis(),

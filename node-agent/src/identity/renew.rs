@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tonic::transport::Channel;
 use tracing::{info, warn};
 
 use super::attest::{AttestError, attest, chain_of};
@@ -23,7 +22,7 @@ use crate::backoff::{Backoff, jitter};
 use crate::config::{Config, OpenEvidenceError};
 use crate::files::{DataDir, DataDirError};
 use crate::keys::{Key, KeyError};
-use crate::server::{Said, is_rejection};
+use crate::server::{Link, Said, is_rejection};
 
 /// For one attempt.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -45,7 +44,7 @@ pub(crate) struct Renewal {
     /// Where it is kept.
     pub(crate) dir: DataDir,
     /// Where others find the way to the server; the SVID is part of it.
-    pub(crate) link: watch::Sender<Option<Channel>>,
+    pub(crate) link: watch::Sender<Option<Link>>,
     /// Who is told when it fails.
     pub(crate) standing: Standing,
     /// The time.
@@ -122,16 +121,12 @@ impl Renewal {
     /// As whom the agent is already.
     async fn ask(&self, key: &Key) -> Result<Svid, RenewError> {
         let params = Some(AgentX509svidParams { csr: key.request()? });
-        let channel = self.link.borrow().clone().ok_or(RenewError::NoServer)?;
-        let mut client = AgentClient::new(channel);
-        let asked = client.renew_agent(RenewAgentRequest { params });
-        let answer = match tokio::time::timeout(DEADLINE, asked).await {
-            Ok(answer) => answer?.into_inner(),
-            Err(_elapsed) => {
-                let late = Status::deadline_exceeded("the server did not answer in time");
-                return Err(late.into());
-            }
-        };
+        let link = self.link.borrow().clone().ok_or(RenewError::NoServer)?;
+        let asked = link.ask(DEADLINE, |channel| {
+            let request = RenewAgentRequest { params: params.clone() };
+            async move { AgentClient::new(channel).renew_agent(request).await }
+        });
+        let answer = asked.await?.into_inner();
         let bundle = self.agent.server.bundle();
         Ok(check(chain_of(answer.svid), key, bundle, self.clock.as_ref())?)
     }
@@ -164,7 +159,7 @@ impl Renewal {
     async fn put_to_use(&self, svid: Svid) {
         info!(not_after = %svid.leaf().not_after(), "the agent's SVID is renewed");
         self.agent.identity.replace(svid);
-        self.link.send_replace(Some(self.agent.server.channel(Some(&self.agent.identity))));
+        self.link.send_replace(Some(self.agent.server.link(Some(&self.agent.identity))));
         self.standing.accepted().await;
     }
 

@@ -15,7 +15,6 @@ use claviger_runtime::telemetry::Chain;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 use tracing::{error, info, warn};
 
 use super::fetch::{FetchPoliciesError, fetch};
@@ -24,6 +23,7 @@ use super::{Candidate, Heard, InForce, Inbox, Policies};
 use crate::backoff::{Backoff, jitter};
 use crate::files::DataDir;
 use crate::metrics;
+use crate::server::Link;
 use crate::standings::Standings;
 
 /// Between two tries to have what was announced.
@@ -40,14 +40,14 @@ pub(crate) struct Places {
     /// What was kept of them.
     pub(crate) dir: DataDir,
     /// The way to the server, which has the others.
-    pub(crate) link: watch::Receiver<Option<Channel>>,
+    pub(crate) link: watch::Receiver<Option<Link>>,
 }
 
 /// Takes in what the server announces.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     heard: watch::Receiver<Heard>,
-    link: watch::Receiver<Option<Channel>>,
+    link: watch::Receiver<Option<Link>>,
     local: Local,
     in_force: watch::Sender<Option<Arc<InForce>>>,
     dir: DataDir,
@@ -190,8 +190,8 @@ impl Keeper {
         let (signed, bytes) = match renewed {
             Some(renewed) => renewed,
             None => {
-                let channel = self.link.borrow().clone();
-                let bytes = fetch(channel, says.sha256).await?;
+                let link = self.link.borrow().clone();
+                let bytes = fetch(link, says.sha256).await?;
                 let compiled = bytes.clone();
                 let compiling = spawn_blocking(move || Signed::compile(says, &compiled));
                 (compiling.await.map_err(|_stopping| TakeInError::Stopping)??, bytes)
@@ -278,9 +278,7 @@ impl TakeInError {
         match self {
             Self::Untimely(Untimely::NotYet(_)) | Self::Signed(SignedError::OtherBytes) => true,
             Self::Fetch(error) => match error {
-                FetchPoliciesError::NoLink
-                | FetchPoliciesError::Late
-                | FetchPoliciesError::Server(_) => true,
+                FetchPoliciesError::NoLink | FetchPoliciesError::Server(_) => true,
                 FetchPoliciesError::Replaced | FetchPoliciesError::TooLarge => false,
             },
             Self::Announcement(_)

@@ -53,7 +53,10 @@ pub(super) async fn issue(
     };
 
     let answer = broker
-        .ask(|mut server| async move { server.issue_psk(request).await })
+        .ask(|mut server| {
+            let request = request.clone();
+            async move { server.issue_psk(request).await }
+        })
         .await
         .map_err(IssueError::Server)?;
 

@@ -37,7 +37,10 @@ pub(super) async fn redeem(
         server::RedeemPskRequest { attempt_id, identity, transcript_hash, binder, acceptor_ids };
 
     let answer = broker
-        .ask(|mut server| async move { server.redeem_psk(request).await })
+        .ask(|mut server| {
+            let request = request.clone();
+            async move { server.redeem_psk(request).await }
+        })
         .await
         .map_err(RedeemError::Server)?;
 

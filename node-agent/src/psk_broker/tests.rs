@@ -49,7 +49,10 @@ async fn both_ends_derive_the_same_key_and_only_once() {
     assert_eq!((redeemed.client_id.as_str(), redeemed.server_id.as_str()), (US, US));
     assert_eq!(redeemed.not_after, issued.not_after);
 
-    let again = refused(redeem(&client, redeem_of(&issued.identity)).await);
+    let repeated = redeem(&client, redeem_of(&issued.identity)).await.unwrap();
+    assert!(repeated.key == issued.key, "another answer to the same attempt");
+    let other = RedeemRequest { attempt_id: vec![9; 16], ..redeem_of(&issued.identity) };
+    let again = refused(redeem(&client, other).await);
     assert_eq!(again, (Code::PermissionDenied, "refused".to_owned()));
 }
 

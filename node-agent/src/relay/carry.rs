@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use claviger_runtime::place::ServerAddr;
+use claviger_runtime::place::{Dialed, ServerAddrs};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::io::InspectReader;
@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::metrics;
+use crate::server::Places;
 
-/// Time to reach the server.
+/// Time to reach a server.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// When the relay is told to stop, a connection ends as soon as nothing moved for this long ...
@@ -23,10 +24,12 @@ const QUIET: Duration = Duration::from_millis(250);
 /// ... and after this long whatever moves. Agents keep their connections open for ever.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Carries connections to one server.
+/// Carries connections to servers.
 pub(super) struct Carrier {
-    pub(super) server: ServerAddr,
-    pub(super) idle: Duration,
+    servers: Places,
+    /// How many connections there were: each begins with another server.
+    carried: AtomicUsize,
+    idle: Duration,
 }
 
 /// How a connection ended.
@@ -63,18 +66,41 @@ impl fmt::Display for End {
 }
 
 impl Carrier {
+    /// Carries them to any of `servers`; one on which nothing moved for `idle` is ended.
+    pub(super) fn new(servers: ServerAddrs, idle: Duration) -> Self {
+        Self { servers: Places::new(servers), carried: AtomicUsize::default(), idle }
+    }
+
+    /// A connection to the first server that takes it, beginning with the next one.
+    async fn dial(&self, peer: u32) -> Option<Dialed> {
+        let mut all = self.servers.look_up().await;
+        let begin = self.carried.fetch_add(1, Ordering::Relaxed).checked_rem(all.len());
+        all.rotate_left(begin.unwrap_or(0));
+        for server in all {
+            let patience = self.servers.patience(DEADLINE);
+            let error = match timeout(patience, server.dial()).await {
+                Ok(Ok(far)) => return Some(far),
+                Ok(Err(error)) => error,
+                Err(elapsed) => elapsed.into(),
+            };
+            warn!(peer, %server, %error, "cannot reach the server for an enclave");
+        }
+        None
+    }
+
     /// Carries what `near` says to the server, and back, until both are done or `stop` fires.
     pub(super) async fn carry<S>(&self, near: S, peer: u32, stop: CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let begun = Instant::now();
-        let dialed = timeout(DEADLINE, self.server.dial());
-        let far = match stop.run_until_cancelled(dialed).await {
+        let far = match stop.run_until_cancelled(self.dial(peer)).await {
             None => return,
-            Some(Ok(Ok(far))) => far,
-            Some(Ok(Err(error))) => return self.unreachable(peer, &error),
-            Some(Err(elapsed)) => return self.unreachable(peer, &elapsed.into()),
+            Some(Some(far)) => far,
+            Some(None) => {
+                metrics::relay_refused("unreachable");
+                return;
+            }
         };
         metrics::relay_connections(1.0);
         let moved = Moved::default();
@@ -84,11 +110,6 @@ impl Carrier {
         let (up, down) = (up.into_inner(), down.into_inner());
         metrics::relayed(end.label(), up, down);
         info!(peer, end = %end, up, down, seconds = begun.elapsed().as_secs(), "relayed");
-    }
-
-    fn unreachable(&self, peer: u32, error: &io::Error) {
-        metrics::relay_refused("unreachable");
-        warn!(peer, server = %self.server, %error, "cannot reach the server for an enclave");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use claviger_runtime::place::ServerAddr;
 use claviger_runtime::tasks::Drain;
 use tempfile::{TempDir, tempdir};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,8 +24,8 @@ impl World {
         let (dir, tasks) = (tempdir().unwrap(), Tasks::default());
         let path = dir.path().join("relay.sock");
         let settings = Settings { listen: LocalDoor::Unix(path.clone()), limits };
-        let address = server.local_addr().unwrap().to_string().parse().unwrap();
-        open(&settings, &address, &tasks).unwrap();
+        let address: ServerAddr = server.local_addr().unwrap().to_string().parse().unwrap();
+        open(&settings, &address.into(), &tasks).unwrap();
         Self { server, tasks, path, _dir: dir }
     }
 
@@ -142,7 +143,7 @@ async fn a_port_that_cannot_be_had_is_named() {
             listen: "unix:/nonexistent/r.sock".parse().unwrap(),
             limits: Limits::default(),
         },
-        &"127.0.0.1:1".parse().unwrap(),
+        &"127.0.0.1:1".parse::<ServerAddr>().unwrap().into(),
         &Tasks::default(),
     )
     .unwrap_err();

@@ -15,7 +15,6 @@ use claviger_runtime::tasks::Tasks;
 use claviger_runtime::tls::{Identity, TrustBundle};
 use claviger_runtime::unix::Listener;
 use tokio::sync::watch;
-use tonic::transport::Channel;
 use tonic::transport::server::{Router, Server as Grpc};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server as reflection;
@@ -31,6 +30,7 @@ use crate::policies::Policies;
 use crate::policy_desk::PolicyDesk;
 use crate::psk_broker::PskBroker;
 use crate::sds::Sds;
+use crate::server::Link;
 use crate::standings::Standings;
 use crate::streams::Desk;
 use crate::tokens::Tokens;
@@ -59,7 +59,7 @@ pub(super) struct Doors {
     /// Where callers are served.
     pub(super) desk: Desk,
     /// The way to the server.
-    pub(super) link: watch::Receiver<Option<Channel>>,
+    pub(super) link: watch::Receiver<Option<Link>>,
     /// How identities stand.
     pub(super) standings: Standings,
     /// What is decided by.

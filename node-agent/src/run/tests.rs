@@ -5,6 +5,7 @@ use std::time::Duration;
 use claviger_core::entry::Entry;
 use claviger_core::time::UnixTime;
 use claviger_runtime::health::State;
+use claviger_runtime::place::ServerAddr;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -15,6 +16,7 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 mod evidence;
 mod parent;
+mod several;
 
 use super::*;
 use crate::config::TokenSource;

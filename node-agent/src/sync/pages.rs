@@ -6,11 +6,13 @@ use claviger_core::id::TrustDomain;
 use claviger_proto::claviger::agent::v1 as wire;
 use claviger_proto::convert::FieldError;
 use claviger_proto::spire::types;
+use claviger_runtime::telemetry::Chain;
 use claviger_runtime::tls::BundleError;
 use tonic::Status;
 use tracing::error;
 
 use crate::credentials::{Cursor, FederatedUpdate, Update};
+use crate::server::{Said, is_rejection};
 use crate::standings::TooManyStandings;
 
 /// Collects the pages of a snapshot, which is applied as a whole.
@@ -176,6 +178,21 @@ pub(super) enum SyncError {
     Standings(#[from] TooManyStandings),
     #[error("the server sends more than {0} entries; raise `limits.entries` or delegate fewer")]
     TooManyEntries(usize),
+}
+
+impl SyncError {
+    /// Whether the server refuses this agent.
+    pub(super) fn is_rejection(&self) -> bool {
+        matches!(self, Self::Server(status) if is_rejection(status))
+    }
+
+    /// What to say about it in one line.
+    pub(super) fn said(&self) -> String {
+        if let Self::Server(status) = self {
+            return Said(status).to_string();
+        }
+        Chain(self).to_string()
+    }
 }
 
 #[cfg(test)]

@@ -11,21 +11,20 @@ use claviger_proto::spire::server::svid::v1::svid_client::SvidClient;
 use claviger_runtime::telemetry::Chain;
 use serde_json::Value;
 use tokio::sync::watch;
-use tonic::transport::Channel;
 use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::{Key, NoToken, Token};
 use crate::credentials::{ServedBundle, Snapshot};
 use crate::metrics;
-use crate::server::Said;
+use crate::server::{Link, Said};
 
 /// For the server's answer: a process waits for it.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// One question to the server.
 pub(super) struct Request {
-    pub(super) channel: Option<Channel>,
+    pub(super) link: Option<Link>,
     pub(super) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) key: Key,
@@ -50,13 +49,17 @@ impl Request {
     }
 
     async fn ask(mut self) -> Result<Arc<Token>, NoToken> {
-        let channel = self.channel.take().ok_or(NoToken::Unreachable)?;
+        let link = self.link.take().ok_or(NoToken::Unreachable)?;
         let Key { entry, audience } = self.key.clone();
         let message = NewJwtsvidRequest {
             entry_id: entry.id.to_string(),
             audience: audience.names().to_vec(),
         };
-        let answer = SvidClient::new(channel).new_jwtsvid(message).await.map_err(|status| {
+        let asked = link.ask(DEADLINE, |channel| {
+            let message = message.clone();
+            async move { SvidClient::new(channel).new_jwtsvid(message).await }
+        });
+        let answer = asked.await.map_err(|status| {
             let (code, error) = (status.code(), Said(&status));
             warn!(entry = %entry.id, id = %entry.spiffe_id, %code, %error, "no JWT-SVID");
             NoToken::said(&status)

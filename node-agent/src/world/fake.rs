@@ -90,6 +90,8 @@ struct FakeState {
     workload_ttl: Duration,
     jwt_ttl: Duration,
     psks: HashMap<String, wire::IssuePskRequest>,
+    /// By which attempt each was redeemed.
+    redeemed: HashMap<String, Vec<u8>>,
     /// The newest epoch of each series.
     series: HashMap<String, u64>,
     /// How identities stand, in the order in which they were told of.
@@ -128,6 +130,7 @@ impl FakeServer {
             workload_ttl: Duration::from_secs(3_600),
             jwt_ttl: Duration::from_secs(300),
             psks: HashMap::new(),
+            redeemed: HashMap::new(),
             series: HashMap::new(),
             standings: Vec::new(),
             policies: FakePolicies::default(),
@@ -142,7 +145,7 @@ impl FakeServer {
     }
 
     /// Listens at `addr`.
-    pub(super) async fn serve(&self, addr: SocketAddr, tasks: &Tasks) -> SocketAddr {
+    pub(crate) async fn serve(&self, addr: SocketAddr, tasks: &Tasks) -> SocketAddr {
         let (identity, bundle) = {
             let state = self.state();
             let authority = &state.authorities[0];
@@ -621,13 +624,16 @@ impl AgentPsk for FakeServer {
         self.admit(&request)?;
         let request = request.into_inner();
         let mut state = self.state();
-        let Some(kept) = state.psks.remove(&request.identity) else {
+        let first = state.redeemed.get(&request.identity);
+        let is_replay = first.is_some_and(|attempt| *attempt != request.attempt_id);
+        let Some(kept) = state.psks.get(&request.identity).filter(|_| !is_replay).cloned() else {
             return Err(Status::permission_denied("refused"));
         };
         if !request.acceptor_ids.contains(&kept.server_id) {
             return Err(Status::permission_denied("refused"));
         }
         let base = state.keys.base(request.identity.parse().unwrap()).0.expose().to_vec();
+        state.redeemed.insert(request.identity, request.attempt_id);
         Ok(Response::new(wire::RedeemPskResponse {
             base,
             client_id: kept.client_id,

@@ -17,9 +17,9 @@ const WHILE: Duration = Duration::from_millis(1_500);
 
 /// The settings of an agent that reaches the server through `parent`, and believes no clock.
 fn enclave(world: &World, parent: &Parent) -> Config {
-    let server_address = format!("unix:{}", parent.path().display()).parse().unwrap();
+    let server: ServerAddr = format!("unix:{}", parent.path().display()).parse().unwrap();
     let clock = Trust::Floor(SystemClock.now().before(Duration::from_secs(86_400)));
-    Config { server_address, clock, ..world.config_of_machine() }
+    Config { servers: server.into(), clock, ..world.config_of_machine() }
 }
 
 /// Nothing is earned as long as the parent is up to `mischief`, and everything afterwards.
