@@ -41,7 +41,7 @@ use tokio_postgres::{Client, Row};
 
 use super::{Group, Order, Pair, Space, Store, StoreError, Turn};
 use line::{Heard, Line, LineError, Lines, Route};
-pub use schema::SchemaError;
+pub use schema::{Outdated, SchemaError};
 pub use tls::TlsError;
 use turn::{Position, PostgresTurn, Writer};
 

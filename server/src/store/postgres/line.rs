@@ -16,6 +16,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Config};
 
 use super::OpenPostgresError;
+use super::schema::Outdated;
 use super::tls::Tls;
 
 /// How long it may take to connect, with all that the database wants to know first.
@@ -56,6 +57,9 @@ pub(super) enum LineError {
     /// There is no connection, or nobody can say what became of it.
     #[error("the connection is lost")]
     Lost,
+    /// The tables are not for this program any more.
+    #[error(transparent)]
+    Outdated(#[from] Outdated),
     /// The database says no, or the connection is lost.
     #[error("{}", describe(.0))]
     Database(#[from] tokio_postgres::Error),
@@ -72,7 +76,11 @@ fn describe(error: &tokio_postgres::Error) -> String {
 impl LineError {
     /// Whether asking again has no other answer: the statement is at fault, not the moment.
     pub(super) fn is_final(&self) -> bool {
-        let Self::Database(error) = self else { return false };
+        let error = match self {
+            Self::Database(error) => error,
+            Self::Outdated(_) => return true,
+            Self::Timeout(_) | Self::Lost => return false,
+        };
         error.code().is_some_and(|code| {
             [
                 SqlState::UNDEFINED_TABLE,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use claviger_core::psk::identity::Serial;
 use claviger_core::time::UnixTime;
+use claviger_runtime::telemetry::Chain;
 
 use super::fixture::Postgres;
 use super::*;
@@ -110,16 +111,54 @@ async fn what_expires_together_is_dropped_whole() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: tests/fault/postgresql/run"]
-async fn tables_of_a_newer_program_or_another_are_refused() {
+async fn tables_of_another_program_are_refused() {
     let postgres = Postgres::start().await;
     drop(postgres.store().await);
     drop(postgres.store().await);
     postgres.sql("UPDATE claviger.migrations SET digest = 'x'");
     let refused = PostgresStore::open(&postgres.url(), None).await.unwrap_err();
     assert!(refused.to_string().contains("use another database"), "{refused}");
-    postgres.sql("INSERT INTO claviger.migrations (version, digest) VALUES (2, 'y')");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: tests/fault/postgresql/run"]
+async fn an_older_server_goes_on_beside_newer_ones_as_long_as_they_say_so() {
+    let postgres = Postgres::start().await;
+    let (older, idle) = (postgres.store().await, postgres.store().await);
+    older.write(vec![put(Space::Meta, b"a", b"1")]).await.unwrap();
+    idle.news().await.unwrap();
+    // A newer program expands.
+    postgres.sql(
+        "INSERT INTO claviger.migrations (version, digest) VALUES (99, 'y'); \
+         CREATE TABLE claviger.wonders (key bytea PRIMARY KEY, value bytea NOT NULL)",
+    );
+    older.write(vec![put(Space::Meta, b"a", b"2")]).await.unwrap();
+    let started = postgres.store().await;
+    started.write(vec![put(Space::Meta, b"a", b"3")]).await.unwrap();
+    // What it writes of kinds that older ones do not know is nothing to them.
+    postgres.sql(
+        "UPDATE claviger.turn SET number = number + 1, mark = '0123456789abcdef'; \
+         INSERT INTO claviger.changes (number, mark, spaces, keys, vals) SELECT number, mark, \
+         '{wonders,meta}', '{x,b}', '{1,4}' FROM claviger.turn",
+    );
+    let mut turn = older.turn().await.unwrap();
+    let news = turn.news().await.unwrap();
+    assert_eq!(news.last().map(|group| &**group), Some(&[put(Space::Meta, b"b", b"4")][..]));
+    turn.write(vec![put(Space::Meta, b"a", b"5")]).await.unwrap();
+
+    // And contracts, in another release.
+    postgres.sql("UPDATE claviger.turn SET oldest = 98");
+    let ends = "a newer claviger has changed the tables";
+    for refused in [older.turn().await.err().unwrap(), idle.news().await.unwrap_err()] {
+        let said = Chain(&refused).to_string();
+        assert!(said.contains(ends) && !refused.settles(), "{said}");
+    }
     let refused = PostgresStore::open(&postgres.url(), None).await.unwrap_err();
-    assert!(refused.to_string().contains("start the newer claviger"), "{refused}");
+    assert!(refused.to_string().contains(ends), "{refused}");
+    assert_eq!(
+        postgres.sql("SELECT encode(value, 'escape') FROM claviger.meta WHERE key = 'a'"),
+        "5"
+    );
 }
 
 #[tokio::test]

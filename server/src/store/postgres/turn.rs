@@ -14,14 +14,15 @@ use tracing::warn;
 use super::batch::{Batch, Statement, Wanted, in_order, read_changes};
 use super::line::{Line, LineError};
 use super::partition::{self, Partition};
+use super::schema::{self, Outdated};
 use super::{AGAIN, ANSWER, PATIENCE, PostgresStore, execute, table, unavailable};
 use crate::store::{Group, Space, StoreError, Turn, Write};
 
-/// What others wrote, beginning with the newest group that was seen.
-pub(super) const NEWS: &str = "SELECT number, mark, spaces, keys, vals FROM claviger.changes \
-    WHERE number >= $1 ORDER BY number";
+/// What others wrote, beginning with the newest group that was seen; and who may read it.
+pub(super) const NEWS: &str = "SELECT number, mark, spaces, keys, vals, \
+    (SELECT oldest FROM claviger.turn) FROM claviger.changes WHERE number >= $1 ORDER BY number";
 
-const LOCK: &str = "SELECT number, mark FROM claviger.turn FOR UPDATE";
+const LOCK: &str = "SELECT number, mark, oldest FROM claviger.turn FOR UPDATE";
 
 /// How many groups are remembered for servers that have not seen them.
 const REMEMBERED: i64 = 20_000;
@@ -58,7 +59,7 @@ impl Position {
 ///
 /// # Errors
 ///
-/// [`StoreError::Failed`] if they do not continue what was seen.
+/// [`StoreError::Failed`] if they do not continue what was seen, or are not for this program any more.
 pub(super) fn read_news(
     seen: Position,
     rows: &[Row],
@@ -68,6 +69,7 @@ pub(super) fn read_news(
         |what: &'static str| StoreError::failed("continue from what this server has seen", what);
     let (mut at, mut groups) = (seen, Vec::new());
     for row in rows {
+        schema::may_go_on(row.try_get(5).map_err(failed)?).map_err(outdated)?;
         let position = Position::read(row).map_err(failed)?;
         if position.number == seen.number {
             if position != seen {
@@ -84,6 +86,11 @@ pub(super) fn read_news(
         groups.push(read_changes(row)?.into());
     }
     Ok((at, groups))
+}
+
+/// A server that is too old ends: nothing that it would write or read could be relied upon.
+fn outdated(why: Outdated) -> StoreError {
+    StoreError::failed("go on beside newer servers", why)
 }
 
 /// The connection over which is written.
@@ -134,7 +141,9 @@ impl Writer {
         let (began, locked) = timeout(ANSWER, both).await?;
         began?;
         let rows = locked?;
-        Ok(rows.first().map(Position::read).transpose()?.unwrap_or_default())
+        let Some(row) = rows.first() else { return Ok(Position::default()) };
+        schema::may_go_on(row.try_get(2)?)?;
+        Ok(Position::read(row)?)
     }
 }
 
@@ -164,6 +173,10 @@ impl<'s> PostgresTurn<'s> {
         loop {
             match writer.begin(store).await {
                 Ok(before) => return Ok(Self { store, writer, before, is_open: true }),
+                Err(LineError::Outdated(error)) => {
+                    writer.line = None;
+                    return Err(outdated(error));
+                }
                 Err(error) => {
                     writer.line = None;
                     if until <= Instant::now() {
