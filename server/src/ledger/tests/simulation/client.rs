@@ -16,19 +16,23 @@ use crate::storage::fixture::dice::Dice;
 /// How much one client does in one life.
 const DEEDS: usize = 14;
 
-pub(super) async fn run(world: &World, storage: &Storage, seed: u64) {
+pub(super) async fn run(world: &World, seed: u64) {
     let mut dice = Dice::new(seed);
     for _deed in 0..DEEDS {
         network(&mut dice).await;
+        let Some((at, storage)) = world.any_server(&mut dice) else { continue };
+        let storage = &storage;
         match dice.below(100) {
-            0..=29 => mint(world, storage, &mut dice).await,
-            30..=89 => redeem(world, storage, &mut dice).await,
+            0..=29 => mint(world, (at, storage), &mut dice).await,
+            30..=89 => redeem(world, (at, storage), &mut dice).await,
             90..=91 => quarantine(world, storage, &mut dice).await,
             92..=95 => {
                 let seconds = dice.roll() % 90;
                 world.note(format!("{seconds} seconds pass"));
                 world.clock.advance(seconds);
             }
+            // The clocks of several servers agree.
+            96 if world.has_several() => {}
             96 => {
                 let seconds = dice.roll() % 200;
                 world.note(format!("the clock is set back by {seconds} seconds"));
@@ -42,7 +46,7 @@ pub(super) async fn run(world: &World, storage: &Storage, seed: u64) {
     }
 }
 
-async fn mint(world: &World, storage: &Storage, dice: &mut Dice) {
+async fn mint(world: &World, (at, storage): (usize, &Storage), dice: &mut Dice) {
     let (now, newest) = (storage.ledger.now().as_secs(), world.shared.borrow().newest);
     let ttl = now - NOW + 1 + dice.roll() % 300;
     let binding = wanted(dice, ttl, newest);
@@ -55,10 +59,14 @@ async fn mint(world: &World, storage: &Storage, dice: &mut Dice) {
         let mut shared = world.shared.borrow_mut();
         shared.newest_asked = shared.newest_asked.max(series);
     }
-    let in_quarantine = || storage.standings.of(&binding.client).quarantined;
+    let in_quarantine = || {
+        storage.standings.of(&binding.client).quarantined
+            || who.is_some_and(|who| world.shared.borrow().quarantined[who])
+    };
     let was_in = in_quarantine();
     let minted = storage.ledger.mint(issue(binding.clone()), Met::nothing()).await;
     let same_epoch = storage.epochs.current().number == epoch;
+    let is_in = in_quarantine();
     let mut shared = world.shared.borrow_mut();
     if let Some(series) = series
         && minted.is_ok()
@@ -76,22 +84,24 @@ async fn mint(world: &World, storage: &Storage, dice: &mut Dice) {
     let quiet = changes == who.map(|who| shared.changes[who])
         && changes.is_none_or(|(asked, answered)| asked == answered)
         && !was_in
-        && !in_quarantine();
+        && !is_in;
     if !quiet || !same_epoch {
         return;
     }
     let number = shared.keys.len();
-    shared.history.push(format!("key {number} is minted, for {ttl} seconds from the beginning"));
+    shared
+        .history
+        .push(format!("server {at}: key {number} is minted, for {ttl} seconds from the beginning"));
     let mut model = Key::minted();
     if series.is_some_and(|series| series < shared.newest) {
         model.superseded();
     }
     model.in_doubt = series.is_some_and(|series| series < shared.newest_asked);
-    let held = Held { minted, binding, epoch, model, replayed: false };
+    let held = Held { at, minted, binding, epoch, model, replayed: false };
     shared.keys.push(held);
 }
 
-async fn redeem(world: &World, storage: &Storage, dice: &mut Dice) {
+async fn redeem(world: &World, (at, storage): (usize, &Storage), dice: &mut Dice) {
     let count = world.shared.borrow().keys.len();
     if count == 0 {
         return;
@@ -101,13 +111,20 @@ async fn redeem(world: &World, storage: &Storage, dice: &mut Dice) {
     let attempt = u8::try_from(dice.below(3)).unwrap();
     let good = dice.is(92);
     let times = if dice.is(15) { 2 } else { 1 };
-    let asking = (0..times).map(|_| ask(world, storage, (number, attempt, good)));
+    // What comes twice may come to two servers.
+    let mut doors = vec![(at, storage.clone())];
+    doors.extend((1..times).filter_map(|_| world.any_server(dice)));
+    let asking = doors.iter().map(|door| ask(world, door, (number, attempt, good)));
     futures_util::future::join_all(asking).await;
     network(dice).await;
 }
 
 /// One request, and whether the answer to it can be.
-async fn ask(world: &World, storage: &Storage, (number, attempt, good): (usize, u8, bool)) {
+async fn ask(
+    world: &World,
+    (at, storage): &(usize, Storage),
+    (number, attempt, good): (usize, u8, bool),
+) {
     world.epoch_is(storage.epochs.current().number);
     let (identity, binding, proof, before) = {
         let mut shared = world.shared.borrow_mut();
@@ -134,7 +151,9 @@ async fn ask(world: &World, storage: &Storage, (number, attempt, good): (usize, 
         Ok(_) => "yes".to_owned(),
         Err(refused) => refused.reason().to_owned(),
     };
-    world.note(format!("attempt {attempt} at key {number}, good {good}: {said}; expected {may:?}"));
+    world.note(format!(
+        "server {at}: attempt {attempt} at key {number}, good {good}: {said}; expected {may:?}"
+    ));
 
     let mut shared = world.shared.borrow_mut();
     let held = &mut shared.keys[number];
@@ -168,6 +187,7 @@ async fn ask(world: &World, storage: &Storage, (number, attempt, good): (usize, 
     };
     if answer.is_ok() {
         shared.counts.succeeded += 1;
+        shared.counts.elsewhere += usize::from(shared.keys[number].at != *at);
     } else {
         shared.counts.refused += 1;
     }
@@ -184,7 +204,11 @@ async fn quarantine(world: &World, storage: &Storage, dice: &mut Dice) {
     let is_in = storage.standings.of(&id).quarantined;
     let how = if is_in { How::Lift } else { How::Quarantine };
     doubt(world, |held| held.binding.client == id);
-    world.shared.borrow_mut().changes[who].0 += 1;
+    {
+        let mut shared = world.shared.borrow_mut();
+        shared.changes[who].0 += 1;
+        shared.quarantined[who] |= world.has_several() && !is_in;
+    }
     let reason = "test".parse().unwrap();
     let changed = storage.standings.change(&id, how, reason, requester()).await;
     world.note(format!("{id}: {how:?}: {}", changed.is_ok()));
@@ -192,6 +216,9 @@ async fn quarantine(world: &World, storage: &Storage, dice: &mut Dice) {
     shared.changes[who].1 += 1;
     if changed.is_err() {
         return;
+    }
+    if is_in && shared.changes[who].0 == shared.changes[who].1 {
+        shared.quarantined[who] = false;
     }
     let ends = shared.keys.iter_mut().filter(|held| held.binding.client == id);
     ends.for_each(|held| held.model.over(State::Revoked));

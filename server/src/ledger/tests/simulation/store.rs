@@ -1,4 +1,5 @@
-//! A store whose writes take their time, and fail before or after they have happened.
+//! A store whose writes take their time, and fail before or after they have happened; and the line to it,
+//! which can be cut.
 
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,11 +7,22 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::super::*;
 use crate::storage::fixture::dice::Dice;
 use crate::store::{Group, Order, Pair, Store, Turn};
+
+/// The line between a server and its store.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Line {
+    Up,
+    /// Nothing gets through.
+    Cut,
+    /// The server is dead: whatever was on its way, nobody hears of it.
+    Dead,
+}
 
 #[derive(Debug)]
 pub(super) struct Flaky {
@@ -18,12 +30,21 @@ pub(super) struct Flaky {
     dice: Mutex<Dice>,
     /// Of a thousand writes, so many fail.
     failing: AtomicUsize,
+    /// Whether there are other servers, even if none of them is there.
+    shared: bool,
+    line: watch::Sender<Line>,
 }
 
 impl Flaky {
     /// One that does not fail yet.
-    pub(super) const fn over(inner: Arc<MemoryStore>, dice: Dice) -> Self {
-        Self { inner, dice: Mutex::new(dice), failing: AtomicUsize::new(0) }
+    pub(super) fn over(inner: Arc<MemoryStore>, dice: Dice, shared: bool) -> Self {
+        let (dice, line) = (Mutex::new(dice), watch::Sender::new(Line::Up));
+        Self { inner, dice, failing: AtomicUsize::new(0), shared, line }
+    }
+
+    /// From now on, the line is like this.
+    pub(super) fn line_is(&self, line: Line) {
+        self.line.send_replace(line);
     }
 
     /// From now on, so many of a thousand writes fail.
@@ -33,6 +54,19 @@ impl Flaky {
 
     fn roll(&self, bound: usize) -> usize {
         self.dice.lock().unwrap_or_else(PoisonError::into_inner).below(bound)
+    }
+
+    /// Whether the store can be reached. It takes a moment to find out that it can't.
+    async fn reach(&self) -> Result<(), StoreError> {
+        let line = *self.line.borrow();
+        match line {
+            Line::Up => Ok(()),
+            Line::Cut => {
+                sleep(Duration::from_millis(100)).await;
+                Err(StoreError::Unavailable { action: "be reached", source: "cut".into() })
+            }
+            Line::Dead => Err(StoreError::failed("be reached", "the server is dead")),
+        }
     }
 
     async fn lag(&self) {
@@ -47,6 +81,7 @@ impl Flaky {
 impl Store for Flaky {
     async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.lag().await;
+        self.reach().await?;
         self.inner.get(space, key).await
     }
 
@@ -54,6 +89,7 @@ impl Store for Flaky {
         &self,
         keys: Vec<(Space, Vec<u8>)>,
     ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.reach().await?;
         self.inner.get_many(keys).await
     }
 
@@ -65,25 +101,35 @@ impl Store for Flaky {
         order: Order,
         limit: usize,
     ) -> Result<Vec<Pair>, StoreError> {
+        self.reach().await?;
         self.inner.scan(space, from, to, order, limit).await
     }
 
     async fn turn(&self) -> Result<Box<dyn Turn + '_>, StoreError> {
         self.lag().await;
+        self.reach().await?;
         let turn = self.inner.turn().await?;
         Ok(Box::new(FlakyTurn { store: self, turn }))
     }
 
     fn is_shared(&self) -> bool {
-        self.inner.is_shared()
+        self.shared
     }
 
     async fn others(&self) {
-        self.inner.others().await;
+        let mut line = self.line.subscribe();
+        if *line.borrow_and_update() == Line::Cut {
+            drop(line.changed().await);
+        }
+        tokio::select! {
+            () = self.inner.others() => {}
+            _ = line.wait_for(|line| *line == Line::Dead) => {}
+        }
     }
 
     async fn news(&self) -> Result<Vec<Group>, StoreError> {
         self.lag().await;
+        self.reach().await?;
         self.inner.news().await
     }
 }
@@ -97,6 +143,7 @@ struct FlakyTurn<'a> {
 #[async_trait]
 impl Turn for FlakyTurn<'_> {
     async fn news(&mut self) -> Result<Vec<Group>, StoreError> {
+        self.store.reach().await?;
         self.turn.news().await
     }
 
@@ -104,18 +151,23 @@ impl Turn for FlakyTurn<'_> {
         &mut self,
         keys: Vec<(Space, Vec<u8>)>,
     ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.store.reach().await?;
         self.turn.get_many(keys).await
     }
 
     async fn write(self: Box<Self>, writes: Vec<Write>) -> Result<(), StoreError> {
         let Self { store, turn } = *self;
         store.lag().await;
+        store.reach().await?;
         let failing = store.failing.load(Ordering::SeqCst);
         if store.roll(1_000) >= failing {
             turn.write(writes).await?;
             // A crash may come now: it has happened, and nobody was told.
             store.lag().await;
-            return Ok(());
+            return match *store.line.borrow() {
+                Line::Dead => Err(StoreError::failed("tell", "the server is dead")),
+                Line::Up | Line::Cut => Ok(()),
+            };
         }
         let gone = "the disk is gone";
         match store.roll(5) {

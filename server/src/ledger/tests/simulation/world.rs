@@ -18,12 +18,14 @@ use crate::ledger::model::key::{Key, State};
 use crate::storage::Storage;
 use crate::storage::fixture::dice::Dice;
 
-const CLIENTS: u64 = 4;
+pub(super) const CLIENTS: u64 = 4;
 /// How many lives a world has.
 const LIVES: usize = 3;
 
 /// A key, and what is known of it.
 pub(super) struct Held {
+    /// At which server.
+    pub(super) at: usize,
     pub(super) minted: Minted,
     pub(super) binding: PskBinding,
     pub(super) epoch: u64,
@@ -42,11 +44,24 @@ pub(super) struct Counts {
     pub(super) succeeded: usize,
     pub(super) refused: usize,
     pub(super) unanswered: usize,
+    pub(super) cuts: usize,
+    /// Keys that were redeemed at another server than the one that minted them.
+    pub(super) elsewhere: usize,
 }
 
 impl Counts {
     pub(super) const fn add(&mut self, other: &Self) {
-        let Self { crashes, stops, backups, fences, succeeded, refused, unanswered } = other;
+        let Self {
+            crashes,
+            stops,
+            backups,
+            fences,
+            succeeded,
+            refused,
+            unanswered,
+            cuts,
+            elsewhere,
+        } = other;
         self.crashes += *crashes;
         self.stops += *stops;
         self.backups += *backups;
@@ -54,17 +69,33 @@ impl Counts {
         self.succeeded += *succeeded;
         self.refused += *refused;
         self.unanswered += *unanswered;
+        self.cuts += *cuts;
+        self.elsewhere += *elsewhere;
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { crashes, stops, backups, fences, succeeded, refused, unanswered } = self;
+        let Self {
+            crashes,
+            stops,
+            backups,
+            fences,
+            succeeded,
+            refused,
+            unanswered,
+            cuts,
+            elsewhere,
+        } = self;
         write!(
             f,
             "{crashes} crashes, {stops} stops, {backups} backups put in place, {fences} epochs \
              fenced, {succeeded} redemptions, {refused} refusals, {unanswered} requests unanswered"
-        )
+        )?;
+        match cuts {
+            0 => Ok(()),
+            _ => write!(f, ", {cuts} lines cut, {elsewhere} redeemed at another server"),
+        }
     }
 }
 
@@ -79,16 +110,20 @@ pub(super) struct Shared {
     pub(super) newest_asked: u64,
     /// For each client, how many changes to how it stands were asked for, and how many were answered.
     pub(super) changes: [(u64, u64); 3],
+    /// For each client, whether it may be in quarantine, whoever knows of it.
+    pub(super) quarantined: [bool; 3],
 }
 
 pub(super) struct World {
     seed: u64,
-    dice: Dice,
-    dir: tempfile::TempDir,
-    store: Arc<MemoryStore>,
+    pub(super) dice: Dice,
+    pub(super) dir: tempfile::TempDir,
+    pub(super) store: Arc<MemoryStore>,
     backup: Option<Arc<MemoryStore>>,
     pub(super) clock: Arc<TestClock>,
     pub(super) shared: RefCell<Shared>,
+    /// The servers; `None` for one that is not there.
+    pub(super) servers: RefCell<Vec<Option<Storage>>>,
 }
 
 /// A directory that is no disk where there is one: worlds have many files, and they are small.
@@ -97,7 +132,7 @@ fn quick_dir() -> tempfile::TempDir {
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }
 
-fn new_runtime() -> Runtime {
+pub(super) fn new_runtime() -> Runtime {
     Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
 }
 
@@ -111,6 +146,7 @@ impl World {
             newest: 1,
             newest_asked: 1,
             changes: [(0, 0); 3],
+            quarantined: [false; 3],
         };
         Self {
             seed,
@@ -120,7 +156,20 @@ impl World {
             backup: None,
             clock: TestClock::at(NOW + 1_000_000),
             shared: RefCell::new(shared),
+            servers: RefCell::new(vec![None]),
         }
+    }
+
+    /// One of the servers that are there, and which.
+    pub(super) fn any_server(&self, dice: &mut Dice) -> Option<(usize, Storage)> {
+        let servers = self.servers.borrow();
+        let number = dice.below(servers.len());
+        Some((number, servers.get(number)?.clone()?))
+    }
+
+    /// Whether there are several at a time.
+    pub(super) fn has_several(&self) -> bool {
+        self.servers.borrow().len() > 1
     }
 
     pub(super) fn run(mut self) -> Counts {
@@ -145,7 +194,7 @@ impl World {
     /// It begins without faults: a server that does not start is no news.
     fn open(&mut self, runtime: &Runtime) -> (Life, Arc<Flaky>) {
         let dice = Dice::new(self.dice.roll());
-        let store = Arc::new(Flaky::over(Arc::clone(&self.store), dice));
+        let store = Arc::new(Flaky::over(Arc::clone(&self.store), dice, false));
         let shared = Arc::<Flaky>::clone(&store);
         match runtime.block_on(Life::over(shared, self.dir.path(), &self.clock)) {
             Ok(life) => (life, store),
@@ -165,13 +214,14 @@ impl World {
         store.fail(*self.dice.one(&[0, 0, 6, 30]));
         let lasts = Duration::from_millis(200 + self.dice.roll() % 60_000);
         let seeds: Vec<_> = (0..CLIENTS).map(|_| self.dice.roll()).collect();
+        self.servers.replace(vec![Some(life.storage.clone())]);
         let world = &*self;
-        let clients =
-            join_all(seeds.into_iter().map(|seed| client::run(world, &life.storage, seed)));
+        let clients = join_all(seeds.into_iter().map(|seed| client::run(world, seed)));
         runtime.block_on(async {
             // Nobody waits for the rest of what was asked when it is over.
             let _is_over = timeout(lasts, clients).await;
         });
+        self.servers.replace(vec![None]);
         if self.dice.is(60) {
             self.note("it crashes".to_owned());
             self.shared.get_mut().counts.crashes += 1;
@@ -215,6 +265,9 @@ impl World {
     /// The epoch in force: all keys of others are void.
     pub(super) fn epoch_is(&self, number: u64) {
         let mut shared = self.shared.borrow_mut();
+        if self.has_several() && number < shared.epoch {
+            return; // One that has not heard yet.
+        }
         let before = std::mem::replace(&mut shared.epoch, number);
         assert!(before <= number, "epoch {number} after {before}");
         shared.counts.fences += usize::from(before < number);
@@ -236,7 +289,7 @@ impl World {
     }
 
     /// Whether the log says what everybody was told.
-    async fn judge(&self, storage: &Storage) -> Result<(), String> {
+    pub(super) async fn judge(&self, storage: &Storage) -> Result<(), String> {
         let records = audit::read(&**storage.journal.store(), 1, usize::MAX).await.unwrap();
         let bodies = records.iter().map(|record| serde_json::from_slice::<Body>(&record.body));
         let events: Vec<_> = bodies.map(|body| body.unwrap().event).collect();
