@@ -20,6 +20,7 @@ mod outage;
 mod quarantine;
 mod revocation;
 mod secrets;
+mod several;
 mod shim;
 mod tokens;
 mod tunnels;
