@@ -19,9 +19,9 @@ use claviger_proto::claviger::node::v1::node_admin_server::{
 };
 use claviger_proto::claviger::node::v1::{ExplainRequest, ExplainResponse};
 use claviger_proto::spire::agent::delegatedidentity::v1::delegated_identity_server::DelegatedIdentityServer;
+use claviger_runtime::grpc;
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::unix::{BindError, Limits, Listener};
-use tonic::transport::server::Server as Grpc;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::attestation::{is_operator, peer};
@@ -42,7 +42,7 @@ pub(crate) fn open(
 ) -> Result<(), BindError> {
     let listener = Listener::bind(&socket.path, socket.mode, limits)?;
     let Services { admin, delegates } = services;
-    let router = Grpc::builder()
+    let router = grpc::local_server()
         .add_service(NodeAdminServer::new(admin).max_decoding_message_size(MAX_REQUEST))
         .add_service(
             DelegatedIdentityServer::new(delegates).max_decoding_message_size(MAX_REQUEST),

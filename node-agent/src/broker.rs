@@ -22,10 +22,10 @@ use claviger_core::svid::jwt::Audience;
 use claviger_core::time::UnixTime;
 use claviger_proto::broker as wire;
 use claviger_proto::broker::api_server::{Api, ApiServer};
+use claviger_runtime::grpc;
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::tls::{Identity, LocalTlsPeer, TrustBundle, local_tls, server_config};
 use claviger_runtime::unix::Listener;
-use tonic::transport::server::Server as Grpc;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::attestation::not_attested;
@@ -66,7 +66,7 @@ impl Broker {
         let config = server_config(identity, bundle, Arc::clone(&self.desk.clock));
         let incoming = local_tls(listener, config, tasks);
         let service = ApiServer::new(self).max_decoding_message_size(MAX_REQUEST);
-        let router = Grpc::builder().add_service(service);
+        let router = grpc::local_server().add_service(service);
         tasks.spawn("broker api", |stop| async move {
             Ok(router.serve_with_incoming_shutdown(incoming, stop.cancelled()).await?)
         });

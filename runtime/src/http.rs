@@ -196,6 +196,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nothing_is_read_after_a_body_whose_length_another_may_see_otherwise() {
+        let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+        let both = "POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\
+                    transfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+        let answers = each(&format!("{both}{}", get("/smuggled")), CancellationToken::new()).await;
+        assert!(answers.contains("</a>") && answers.contains("connection: close"), "{answers}");
+        assert!(!answers.contains("smuggled"), "{answers}");
+    }
+
+    #[tokio::test]
     async fn a_body_is_read_whole_or_not_at_all() {
         let post = |rest: &str| format!("POST / HTTP/1.1\r\nhost: a\r\n{rest}");
         assert_eq!(echo(&post("content-length: 8\r\n\r\n12345678")).await, "12345678");

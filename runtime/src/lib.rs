@@ -8,6 +8,7 @@
 //! | [`tasks`]       | every task of the process, the signals that end it, and the drain            |
 //! | [`telemetry`]   | logs, metrics, and how an error is written with its causes                   |
 //! | [`health`]      | what works and what does not, and the HTTP endpoint that says so             |
+//! | [`grpc`]        | gRPC, and how much one connection may take of a process                      |
 //! | [`http`]        | HTTP/1.1 for supervisors and strangers: one small request at a time          |
 //! | [`unix`]        | Unix sockets whose callers the kernel vouches for                            |
 //! | [`place`]       | where a server is, and the way there: TCP, vsock or a Unix socket              |
@@ -19,6 +20,7 @@
 
 pub mod accept;
 pub mod descriptors;
+pub mod grpc;
 pub mod health;
 pub mod http;
 pub mod memory;

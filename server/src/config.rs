@@ -84,6 +84,8 @@
 //! connections-per-ip = 4096
 //! handshakes = 1024
 //! handshakes-per-ip = 256
+//! strangers = 4096                      # those without a certificate
+//! strangers-per-ip = 1024
 //! ```
 
 mod admins;
@@ -667,7 +669,8 @@ mod tests {
         refuses(
             "[limits.connections]\nconections = 1",
             &["limits.connections: unknown field `conections`, expected one of `connections`, \
-               `connections-per-ip`, `handshakes`, `handshakes-per-ip`"],
+               `connections-per-ip`, `handshakes`, `handshakes-per-ip`, `strangers`, \
+               `strangers-per-ip`"],
         );
         refuses(
             "health.listen = \"127.0.0.1:8081\"",

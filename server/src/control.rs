@@ -60,6 +60,8 @@ const LIMITS: tls::Limits = tls::Limits {
     connections_per_ip: 256,
     handshakes: 256,
     handshakes_per_ip: 64,
+    strangers: 1_024,
+    strangers_per_ip: 256,
 };
 
 /// The most bytes of a body.

@@ -24,6 +24,7 @@ use claviger_proto::spire::server::agent::v1::agent_server::AgentServer;
 use claviger_proto::spire::server::bundle::v1::bundle_server::BundleServer;
 use claviger_proto::spire::server::entry::v1::entry_server::EntryServer;
 use claviger_proto::spire::server::svid::v1::svid_server::SvidServer;
+use claviger_runtime::grpc;
 use claviger_runtime::health::{self, Endpoint, Health, State};
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::telemetry::{InitMetricsError, Metrics};
@@ -33,7 +34,7 @@ use claviger_runtime::tls::{
 use claviger_runtime::unix;
 use rustls_pki_types::CertificateDer;
 use tonic::service::Routes;
-use tonic::transport::server::{Router, Server as Grpc};
+use tonic::transport::server::Router;
 use tonic_health::ServingStatus;
 
 use crate::api::issuance::Issuance;
@@ -63,6 +64,10 @@ use identity::{OwnIdentity, OwnIdentityError};
 
 /// How often an idle connection is asked whether it is still there, and how long it may take.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Time for a request from the network to arrive and to be answered, or for a stream to begin. Nothing that is
+/// done there waits for longer than ten seconds.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A server.
 #[derive(Debug)]
@@ -245,10 +250,11 @@ async fn serve(
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     reporter.set_service_status("", ServingStatus::Serving).await;
     let services = Services::new(config, &shared, verifiers, psks, tasks);
-    let doorkeeper = Doorkeeper::new(shared.load.clone());
+    let doorkeeper = Doorkeeper::new(shared.load.clone(), config.limits.rates.requests);
     let remote = services.for_agents().add_service(grpc_health.clone());
-    let remote = grpc(streams).add_routes(doorkeeper.before(remote));
-    let local = services.for_operator(streams).add_service(grpc_health);
+    let remote =
+        grpc::server(streams, KEEPALIVE).timeout(DEADLINE).add_routes(doorkeeper.before(remote));
+    let local = services.for_operator().add_service(grpc_health);
     tasks.spawn("agent api", |stop| async move {
         Ok(remote.serve_with_incoming_shutdown(agents, stop.cancelled()).await?)
     });
@@ -364,8 +370,8 @@ impl Services {
     }
 
     /// On the admin socket.
-    fn for_operator(&self, streams: u32) -> Router {
-        grpc(streams)
+    fn for_operator(&self) -> Router {
+        grpc::local_server()
             .add_service(self.agent.clone())
             .add_service(self.entry.clone())
             .add_service(self.bundle.clone())
@@ -381,14 +387,6 @@ const MAX_SMALL: usize = 256 << 10;
 
 /// The most bytes of a stranger's request: evidence and a certificate request.
 const MAX_EVIDENCE: usize = 128 << 10;
-
-fn grpc(streams: u32) -> Grpc {
-    Grpc::builder()
-        .max_concurrent_streams(streams)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .http2_max_header_list_size(16 << 10)
-}
 
 /// A server could not start.
 #[derive(Debug, thiserror::Error)]

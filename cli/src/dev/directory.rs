@@ -1,8 +1,8 @@
 //! The directory of a `claviger dev`: claimed by one process, left as it was found.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use claviger_runtime::unix;
@@ -23,6 +23,9 @@ const AGENT: &str = "agent";
 const POLICY: &str = "policy";
 const BUNDLE: &str = "bundle.pem";
 
+/// Of directories: others may look, and connect to the agent, and change nothing, whatever the umask.
+const MODE: u32 = 0o755;
+
 /// All that is ever made in it; the lock goes last.
 const OURS: [&str; 8] =
     [AGENT_SOCKET, AGENT_ADMIN_SOCKET, SERVER_SOCKET, SERVER, AGENT, POLICY, BUNDLE, LOCK];
@@ -42,7 +45,7 @@ impl Directory {
     pub(crate) fn claim(path: &Path) -> Result<Self, Failure> {
         let path = std::path::absolute(path).map_err(|error| failed("use", path, &error))?;
         check(&path)?;
-        let made = match fs::create_dir(&path) {
+        let made = match DirBuilder::new().mode(MODE).create(&path) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             Err(error) => {
@@ -70,7 +73,7 @@ impl Directory {
             .try_this("name a directory that is empty or does not exist yet"));
         }
         let lock_path = path.join(LOCK);
-        let lock = File::options().create(true).append(true).open(&lock_path);
+        let lock = File::options().create(true).append(true).mode(0o600).open(&lock_path);
         let lock = lock.map_err(|error| failed("lock", &path, &error))?;
         let in_use = || {
             Failure::failed(format_args!("another `claviger dev` runs in `{}`", path.display()))
@@ -114,7 +117,8 @@ impl Directory {
     /// Writes the only policy file; where it is.
     pub(crate) fn write_policy(&self, text: &str) -> Result<PathBuf, Failure> {
         let dir = self.path.join(POLICY);
-        fs::create_dir(&dir).map_err(|error| failed("make", &dir, &error))?;
+        let made = DirBuilder::new().mode(MODE).create(&dir);
+        made.map_err(|error| failed("make", &dir, &error))?;
         files::replace(&dir.join("dev.cedar"), text.as_bytes(), files::PUBLIC)?;
         Ok(dir)
     }

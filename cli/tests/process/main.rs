@@ -11,6 +11,7 @@ mod ci;
 mod conformance;
 mod demo;
 mod dev;
+mod doors;
 mod evidence;
 mod exec;
 mod federation;

@@ -1,8 +1,9 @@
 //! What must not get out: canaries that are secret, and everywhere they could have got to.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -10,8 +11,12 @@ use claviger_core::psk::binder;
 use claviger_core::psk::derive::Psk;
 use claviger_core::secret::Secret;
 use claviger_proto::claviger::psk::v1::{IssueRequest, RedeemRequest};
-use claviger_tests::process::{Deployment, my_uid};
+use claviger_tests::process::{Deployment, PATIENCE, my_uid, terminate};
 use claviger_tests::workload::Workload;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
 
 use crate::claviger;
 
@@ -168,6 +173,69 @@ async fn nothing_is_dumped_and_nothing_is_for_others_whatever_the_umask() {
         assert_eq!(mode(&key), 0o600, "{}", key.display());
     }
     assert_eq!(mode(&deployment.admin_socket()), 0o600);
+}
+
+/// What below `folder` somebody else may write to, or read although it is a file with keys; what lies in a
+/// directory that nobody else may enter is nobody else's.
+fn open_to_others(folder: &Path) -> Vec<String> {
+    let mut open = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let found = fs::symlink_metadata(&path).unwrap();
+        let mode = found.permissions().mode();
+        // Whoever may write to a socket may connect to it, which is what it is for.
+        if mode & 0o022 != 0 && !found.file_type().is_socket() {
+            open.push(format!("{} {mode:o}", path.display()));
+        }
+        if found.is_dir() && mode & 0o077 != 0 {
+            open.extend(open_to_others(&path));
+        }
+    }
+    open
+}
+
+/// A command that runs under a umask that takes nothing away, once it has said a line that `ready` begins.
+async fn unmasked(args: &[&str], ready: &str) -> Child {
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 0 && exec \"$0\" \"$@\""]).arg(env!("CARGO_BIN_EXE_claviger"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let waiting = async { while !lines.next_line().await.unwrap().unwrap().starts_with(ready) {} };
+    timeout(PATIENCE, waiting).await.unwrap();
+    child
+}
+
+#[tokio::test]
+async fn dev_and_a_witness_make_nothing_that_others_may_change_whatever_the_umask() {
+    let dir = TempDir::new().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let (dev_dir, witness_dir) = (at("dev"), at("witness"));
+    let mut dev = unmasked(&["dev", "--dir", &dev_dir], "ready").await;
+    let socket = dir.path().join("dev/server.sock");
+    let socket = socket.to_str().unwrap();
+    let checkpoint = ["audit", "checkpoint", "--socket-path", socket];
+    let checkpoint = claviger().json(&checkpoint).await;
+    let key = checkpoint.get("key").and_then(serde_json::Value::as_str).unwrap();
+    let witness = ["audit", "witness", "--name", "w", "--listen", "127.0.0.1:0", "--log", key];
+    let witness = [&witness[..], &["--folder", &witness_dir]].concat();
+    let mut witness = unmasked(&witness, "verifier key").await;
+
+    assert_eq!(open_to_others(dir.path()), Vec::<String>::new());
+    let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+    for (name, mode_of) in [
+        ("dev", 0o755),
+        ("dev/server", 0o700),
+        ("dev/agent", 0o700),
+        ("dev/server.sock", 0o600),
+        ("dev/agent-admin.sock", 0o600),
+        ("dev/agent.sock", 0o777),
+        ("witness", 0o700),
+        ("witness/witness.key", 0o600),
+    ] {
+        assert_eq!(mode(name) & 0o777, mode_of, "{name}");
+    }
+    assert!(terminate(&mut witness).await.success() && terminate(&mut dev).await.success());
 }
 
 #[test]

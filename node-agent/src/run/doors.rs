@@ -1,7 +1,6 @@
 //! The agent's sockets.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use claviger_core::id::SpiffeId;
 use claviger_proto::claviger::caller::v1::callers_server::CallersServer;
@@ -10,12 +9,14 @@ use claviger_proto::claviger::psk::v1::psk_broker_server::PskBrokerServer;
 use claviger_proto::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
 use claviger_proto::workload::FILE_DESCRIPTOR_SET;
 use claviger_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
+use claviger_runtime::grpc::{self, Bound};
 use claviger_runtime::health::Health;
+use claviger_runtime::slots::Slots;
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::tls::{Identity, TrustBundle};
 use claviger_runtime::unix::Listener;
 use tokio::sync::watch;
-use tonic::transport::server::{Router, Server as Grpc};
+use tonic::transport::server::Router;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server as reflection;
 
@@ -44,15 +45,6 @@ const MAX_REQUEST: usize = 64 << 10;
 
 /// The same of an Envoy's. Its first one lists every extension that it was built with.
 const MAX_SDS_REQUEST: usize = 1 << 20;
-
-/// The most bytes of a request's headers.
-const MAX_HEADERS: u32 = 16 << 10;
-
-/// Calls at a time on one connection. A workload needs two streams and a key now and then.
-const MAX_STREAMS: u32 = 256;
-
-/// How often an idle connection is asked whether it is still there, and how long it may take.
-const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// What answers behind the sockets.
 pub(super) struct Doors {
@@ -99,8 +91,9 @@ impl Doors {
         Ok(BrokerDoor(Some((listener, Broker { desk: desk.clone(), tokens, brokers }))))
     }
 
-    fn router(&self, config: &Config, tokens: Tokens) -> Result<Router, StartError> {
+    fn router(&self, config: &Config, tokens: Tokens) -> Result<Router<Bound>, StartError> {
         let desk = &self.desk;
+        let calls = Slots::new(config.limits.streams, config.limits.streams_per_uid);
         let sds = config.sds.enabled.then(|| {
             let sds = Sds { desk: desk.clone(), config: Arc::new(config.sds.clone()) };
             SecretDiscoveryServiceServer::new(sds).max_decoding_message_size(MAX_SDS_REQUEST)
@@ -117,11 +110,7 @@ impl Doors {
             reflection::Builder::configure()
                 .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         };
-        Ok(Grpc::builder()
-            .max_concurrent_streams(MAX_STREAMS)
-            .http2_keepalive_interval(Some(KEEPALIVE))
-            .http2_keepalive_timeout(Some(KEEPALIVE))
-            .http2_max_header_list_size(MAX_HEADERS)
+        Ok(grpc::bounded_server(calls)
             .add_service(
                 SpiffeWorkloadApiServer::new(workload_api).max_decoding_message_size(MAX_REQUEST),
             )

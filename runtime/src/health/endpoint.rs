@@ -14,16 +14,22 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tracing::debug;
 
 use super::Health;
 use crate::accept::Backoff;
 use crate::http::answer_one;
+use crate::slots::Slots;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 
 /// Connections at a time; more wait in the kernel's queue. A supervisor and a few Prometheus
 /// servers hold one each.
 const MAX_CONNECTIONS: usize = 64;
+
+/// The same of any one address; more are closed as soon as they are accepted. Nobody else may keep a
+/// supervisor from learning that the process is well.
+const MAX_CONNECTIONS_PER_IP: usize = 32;
 
 /// A TCP socket on which the health of a process can be asked for.
 #[derive(Debug)]
@@ -72,19 +78,24 @@ pub struct BindEndpointError {
 
 async fn accept(listener: TcpListener, answers: Answers, tasks: Tasks) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let callers = Slots::new(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP);
     let mut backoff = Backoff::default();
     // Nobody closes the semaphore.
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, caller)) => {
                 backoff.reset();
+                let Ok(place) = callers.take(caller.ip().to_canonical()) else {
+                    debug!(%caller, "too many connections for health checks; one was closed");
+                    continue;
+                };
                 let answers = answers.clone();
                 tasks.spawn("health connection", |stop| async move {
                     let answer = |request: Request<Incoming>| {
                         ready(answers.to(request.method(), request.uri().path()))
                     };
                     answer_one(stream, "health", answer, stop).await;
-                    drop(slot);
+                    drop((slot, place));
                     Ok(())
                 });
             }
@@ -203,6 +214,22 @@ mod tests {
             answer.starts_with("HTTP/1.1 414 ") || answer.starts_with("HTTP/1.1 431 "),
             "{answer}"
         );
+    }
+
+    #[tokio::test]
+    async fn one_address_does_not_keep_out_the_others() {
+        let world = World::start().await;
+        let mut silent = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+            silent.push(socket.connect(world.addr).await.unwrap());
+        }
+        // Those beyond the limit are closed; the rest has ten seconds.
+        let begun = tokio::time::Instant::now();
+        assert!(world.get("/live").await.starts_with("HTTP/1.1 200 "));
+        assert!(begun.elapsed() < DEADLINE / 2, "{:?}", begun.elapsed());
+        assert_eq!(silent.last_mut().unwrap().read(&mut [0]).await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::error::Elapsed;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server};
 use tracing::debug;
 
 use super::handshake::HandshakeError;
@@ -27,6 +27,10 @@ use crate::telemetry::Chain;
 
 /// Time for a handshake. It takes two round trips and a millisecond of work.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long a caller may stay who showed no certificate. Whoever is attested is done long before, and connects
+/// anew as somebody.
+const STAY: Duration = Duration::from_secs(120);
 
 /// Finished handshakes that wait for the server to take them up. It does so at once; beyond this
 /// the handshakes themselves wait, within their limit.
@@ -45,6 +49,11 @@ pub struct Limits {
     /// Handshakes in progress, of any one address: one that never finishes them must not keep out
     /// the others.
     pub handshakes_per_ip: usize,
+    /// Open connections of callers who showed no certificate, of all addresses together: strangers must not
+    /// keep out those who are known.
+    pub strangers: usize,
+    /// The same of any one address.
+    pub strangers_per_ip: usize,
 }
 
 impl Default for Limits {
@@ -55,6 +64,8 @@ impl Default for Limits {
             connections_per_ip: 4_096,
             handshakes: 1_024,
             handshakes_per_ip: 256,
+            strangers: 4_096,
+            strangers_per_ip: 1_024,
         }
     }
 }
@@ -89,6 +100,7 @@ impl TlsIncoming {
             tls: config.into(),
             connections: Slots::new(limits.connections, limits.connections_per_ip),
             handshakes: Slots::new(limits.handshakes, limits.handshakes_per_ip),
+            strangers: Slots::new(limits.strangers, limits.strangers_per_ip),
             done,
             tasks: tasks.clone(),
         };
@@ -126,6 +138,7 @@ struct Acceptor {
     tls: TlsAcceptor,
     connections: Slots<IpAddr>,
     handshakes: Slots<IpAddr>,
+    strangers: Slots<IpAddr>,
     done: mpsc::Sender<TlsStream>,
     tasks: Tasks,
 }
@@ -155,9 +168,14 @@ impl Acceptor {
         let caller = addr.ip().to_canonical();
         let connection = self.connections.take(caller)?;
         let handshake = self.handshakes.take(caller)?;
-        let (tls, done) = (self.tls.clone(), self.done.clone());
+        let (tls, done, strangers) = (self.tls.clone(), self.done.clone(), self.strangers.clone());
         self.tasks.spawn("tls handshake", |stop| async move {
-            let shaken = stop.run_until_cancelled(shake(tls, stream, addr, connection)).await;
+            let shaking = async {
+                let stream = shake(tls, stream).await?;
+                let peer = TlsPeer::new(addr, leaf_of(&stream)?);
+                welcome(stream, peer, connection, &strangers)
+            };
+            let shaken = stop.run_until_cancelled(shaking).await;
             match shaken {
                 // The receiver is gone when the server stops; so is the connection then.
                 Some(Ok(stream)) => drop(done.send(stream).await),
@@ -174,15 +192,26 @@ impl Acceptor {
 async fn shake(
     tls: TlsAcceptor,
     stream: TcpStream,
-    addr: SocketAddr,
-    slot: Slot<IpAddr>,
-) -> Result<TlsStream, Refusal> {
+) -> Result<server::TlsStream<TcpStream>, Refusal> {
     stream.set_nodelay(true)?;
     let shaken = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await?;
-    let stream = shaken.map_err(HandshakeError::from)?;
-    let leaf = leaf_of(&stream)?;
+    Ok(shaken.map_err(HandshakeError::from)?)
+}
+
+/// Who it is is known: takes a place among the strangers, too, for whoever is nobody.
+fn welcome(
+    stream: server::TlsStream<TcpStream>,
+    peer: TlsPeer,
+    connection: Slot<IpAddr>,
+    strangers: &Slots<IpAddr>,
+) -> Result<TlsStream, Refusal> {
+    let stranger = match peer.leaf() {
+        Some(_) => None,
+        None => Some(strangers.take(peer.addr().ip().to_canonical())?),
+    };
+    let stay = stranger.is_some().then_some(STAY);
     counter!("claviger_tls_handshakes_total", "outcome" => "done").increment(1);
-    Ok(TlsStream::new(stream, TlsPeer::new(addr, leaf), slot))
+    Ok(TlsStream::new(stream, peer, (connection, stranger)).that_ends_after(stay))
 }
 
 fn refused(addr: SocketAddr, refusal: &Refusal) {

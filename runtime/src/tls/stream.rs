@@ -5,11 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use claviger_core::id::SpiffeId;
 use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 use tokio_rustls::server;
 use tonic::transport::server::Connected;
 
@@ -48,20 +50,36 @@ impl TlsPeer {
     }
 }
 
-/// A connection of strangers over the network.
-pub type TlsStream = Accepted<TcpStream, TlsPeer, Slot<IpAddr>>;
+/// A connection over the network, with its place among all of them and, of strangers, among those.
+pub type TlsStream = Accepted<TcpStream, TlsPeer, (Slot<IpAddr>, Option<Slot<IpAddr>>)>;
 
 /// A TLS connection over `S` and who is at its other end. It keeps `G`, its room, until it ends.
 #[derive(Debug)]
 pub struct Accepted<S, P, G = ()> {
     stream: server::TlsStream<S>,
     peer: P,
+    /// Rings when the connection has to end, if it has to.
+    end: Option<Pin<Box<Sleep>>>,
     _room: G,
 }
 
 impl<S, P, G> Accepted<S, P, G> {
     pub(super) fn new(stream: server::TlsStream<S>, peer: P, room: G) -> Self {
-        Self { stream, peer, _room: room }
+        Self { stream, peer, end: None, _room: room }
+    }
+
+    /// The same, if `stay` is given for that long: from then on it can neither be read nor written.
+    pub(super) fn that_ends_after(self, stay: Option<Duration>) -> Self {
+        Self { end: stay.map(|stay| Box::pin(sleep(stay))), ..self }
+    }
+
+    fn check_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.end.as_mut().map(|end| end.as_mut().poll(cx)) {
+            Some(Poll::Ready(())) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the caller stayed for too long"))
+            }
+            Some(Poll::Pending) | None => Ok(()),
+        }
     }
 
     /// Who connected.
@@ -105,6 +123,7 @@ where
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.check_end(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
@@ -120,6 +139,7 @@ where
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.check_end(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -128,6 +148,7 @@ where
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check_end(cx)?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 

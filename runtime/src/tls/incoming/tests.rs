@@ -289,6 +289,45 @@ async fn an_open_connection_keeps_its_place() {
 }
 
 #[tokio::test]
+async fn strangers_keep_nobody_out_who_is_known() {
+    let limits = Limits { strangers: 2, strangers_per_ip: 1, ..Limits::default() };
+    let mut world = World::start_with(limits).await;
+    let (_client, stranger) = world.pair(world.client(None)).await;
+    // The next one has its handshake, and is sent away.
+    let mut second = world.connect(world.client(None)).await.unwrap();
+    assert_matches_end(second.read(&mut [0]).await);
+    let agent = world.ca.identity("/agent");
+    let (_client, known) = world.pair(world.client(Some(&agent))).await;
+    assert_eq!(known.peer().id(), Some(agent.current().leaf().id()));
+    drop(stranger);
+    world.pair(world.client(None)).await;
+}
+
+/// The other end closed the connection, with or without saying so.
+fn assert_matches_end(read: io::Result<usize>) {
+    match read {
+        Ok(length) => assert_eq!(length, 0),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_does_not_stay_and_others_may() {
+    let mut world = World::start().await;
+    let (_client, mut stranger) = world.pair(world.client(None)).await;
+    let agent = world.ca.identity("/agent");
+    let (mut client, mut known) = world.pair(world.client(Some(&agent))).await;
+    let begun = tokio::time::Instant::now();
+    let ended = stranger.read(&mut [0]).await.unwrap_err();
+    assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
+    assert_eq!(begun.elapsed().as_secs(), STAY.as_secs());
+    assert_eq!(stranger.write(b"x").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    client.write_all(b"x").await.unwrap();
+    client.flush().await.unwrap();
+    assert_eq!(known.read(&mut [0]).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn garbage_ends_one_connection_only() {
     let mut world = World::start().await;
     let mut garbage = TcpStream::connect(world.incoming.addr()).await.unwrap();

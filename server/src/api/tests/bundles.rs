@@ -216,14 +216,15 @@ async fn a_bundle_that_entries_need_is_deleted_on_request_only() {
 async fn only_the_operator_sets_bundles() {
     let world = world().await;
     let agent = world.admitted().await;
-    for channel in [world.remote(None), agent.channel] {
+    let channels = [(world.remote(None), "not for strangers"), (agent.channel, "admin socket")];
+    for (channel, why) in channels {
         let mut client = bundles(&channel);
         let set = client.batch_set_federated_bundle(BatchSetFederatedBundleRequest::default());
-        refused(set.await, Code::PermissionDenied, "admin socket");
+        refused(set.await, Code::PermissionDenied, why);
         let delete = BatchDeleteFederatedBundleRequest::default();
         let delete = client.batch_delete_federated_bundle(delete).await;
-        refused(delete, Code::PermissionDenied, "admin socket");
+        refused(delete, Code::PermissionDenied, why);
         let list = client.list_federated_bundles(ListFederatedBundlesRequest::default()).await;
-        refused(list, Code::PermissionDenied, "admin socket");
+        refused(list, Code::PermissionDenied, why);
     }
 }

@@ -116,7 +116,7 @@ async fn strangers_may_attest_and_read_the_bundle_and_nothing_else() {
     all_answer(operators(&stranger).await, Code::PermissionDenied);
     all_answer(agents_only(&stranger).await, Code::PermissionDenied);
     all_answer(ours_for_agents(&stranger).await, Code::PermissionDenied);
-    all_answer(ours_for_operators(&stranger).await, Code::Unimplemented);
+    all_answer(ours_for_operators(&stranger).await, Code::PermissionDenied);
     let bundle = bundles(&stranger).get_bundle(GetBundleRequest::default()).await.unwrap();
     assert_eq!(bundle.into_inner().x509_authorities.len(), 1);
 }

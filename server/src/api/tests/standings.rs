@@ -288,8 +288,11 @@ async fn what_makes_no_sense_is_refused_with_the_field() {
     refused(lift, Code::FailedPrecondition, "not in quarantine");
     let own = set(&world, asked("spiffe://example.org/spire/server", Change::Quarantine)).await;
     refused(own, Code::FailedPrecondition, "this server itself");
-    let mut remote = ControlClient::new(world.remote(None));
-    refused(remote.set_standing(asked(WEB, Change::Quarantine)).await, Code::Unimplemented, "");
+    let mut stranger = ControlClient::new(world.remote(None));
+    let set = stranger.set_standing(asked(WEB, Change::Quarantine)).await;
+    refused(set, Code::PermissionDenied, "not for strangers");
+    let mut agent = ControlClient::new(world.admitted().await.channel);
+    refused(agent.set_standing(asked(WEB, Change::Quarantine)).await, Code::Unimplemented, "");
 }
 
 #[tokio::test]

@@ -132,7 +132,7 @@ async fn a_stranger_learns_nothing_about_entries() {
 
     let request = NewJwtsvidRequest { entry_id: "web".into(), audience: vec!["db".into()] };
     let nobody = svids(&world.remote(None)).new_jwtsvid(request).await;
-    refused(nobody, Code::PermissionDenied, "attested agents only");
+    refused(nobody, Code::PermissionDenied, "not for strangers");
     let remote = svids(&agent.channel).mint_jwtsvid(MintJwtsvidRequest::default()).await;
     refused(remote, Code::PermissionDenied, "admin socket only");
     let remote = svids(&agent.channel).mint_witsvid(MintWitsvidRequest::default()).await;
