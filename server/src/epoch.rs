@@ -113,9 +113,7 @@ impl Epochs {
         time: Arc<LedgerTime>,
         doubt: Option<Doubt>,
     ) -> Result<Self, FenceError> {
-        let number = stored_number(&journal).await?;
-        let root = |source| FenceError::Root { epoch: number, source };
-        let kept = roots.load(number, &**journal.store()).await.map_err(root)?;
+        let (number, kept) = in_force(&journal, &roots).await?;
         let fencing = Fencing { journal, roots, time: Arc::clone(&time) };
         let current = match (doubt, kept) {
             (None, Some(root)) => {
@@ -125,6 +123,8 @@ impl Epochs {
             (None, None) => {
                 fencing.begin_or_adopt(number, &Doubt::NoRoot { epoch: number }).await?
             }
+            // Where nothing was when it was looked at, another server may have begun since.
+            (Some(doubt @ Doubt::FirstStart), _) => fencing.begin_or_adopt(0, &doubt).await?,
             (Some(doubt), _) => fencing.begin_or_adopt(number, &doubt).await?,
         };
         let (current, fencing) = (ArcSwap::new(current), Mutex::new(fencing));
@@ -182,6 +182,28 @@ async fn stored_number(journal: &Journal) -> Result<u64, StoreError> {
     stored.map_or(Ok(0), |stored| parse(&stored))
 }
 
+/// How often the root of an epoch is looked for that another server may have ended meanwhile.
+const LOOKS: usize = 16;
+
+/// The number of the epoch in force, and its root, if it has one.
+async fn in_force(
+    journal: &Journal,
+    roots: &Roots,
+) -> Result<(u64, Option<EpochRoot>), FenceError> {
+    let mut number = stored_number(journal).await?;
+    for _look in 0..LOOKS {
+        let failed = |source| FenceError::Root { epoch: number, source };
+        let root = roots.load(number, &**journal.store()).await.map_err(failed)?;
+        let now = stored_number(journal).await?;
+        if root.is_some() || now == number {
+            return Ok((number, root));
+        }
+        // It was destroyed between the two looks, because the next epoch has begun.
+        number = now;
+    }
+    Ok((number, None))
+}
+
 /// When epoch `number` began. A store of the first version does not say; then it counts from `now`
 /// on, and says so.
 async fn beginning(journal: &Journal, number: u64, now: UnixTime) -> Result<UnixTime, FenceError> {
@@ -201,12 +223,11 @@ impl Fencing {
         if !store.is_shared() {
             return Ok(None);
         }
-        let number = stored_number(&self.journal).await?;
-        if number <= epoch {
+        if stored_number(&self.journal).await? <= epoch {
             return Ok(None);
         }
+        let (number, root) = in_force(&self.journal, &self.roots).await?;
         let failed = |source| FenceError::Root { epoch: number, source };
-        let root = self.roots.load(number, &**store).await.map_err(failed)?;
         let root = root.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
         let since = store.get(Space::Meta, meta::SINCE).await?;
         let since = since.as_deref().map_or(Ok(UnixTime::default()), parse)?;
@@ -217,6 +238,9 @@ impl Fencing {
 
     /// Begins an epoch, unless another server does so at this moment.
     async fn begin_or_adopt(&self, least: u64, doubt: &Doubt) -> Result<Arc<Epoch>, FenceError> {
+        if let Some(begun) = self.later_than(least).await? {
+            return Ok(begun);
+        }
         match self.begin(least, doubt).await {
             Err(error @ FenceError::Commit { source: CommitError::Conflict { .. }, .. }) => {
                 self.later_than(least).await?.ok_or(error)
@@ -229,6 +253,11 @@ impl Fencing {
     async fn begin(&self, least: u64, doubt: &Doubt) -> Result<Arc<Epoch>, FenceError> {
         let before = self.journal.store().get(Space::Meta, meta::EPOCH).await?;
         let stored = before.as_deref().map_or(Ok(0), parse)?;
+        if least < stored && self.journal.store().is_shared() {
+            // Another server has begun one since this one looked.
+            let source = CommitError::Conflict { unmet: 0 };
+            return Err(FenceError::Commit { epoch: stored, source });
+        }
         let failed = |source| FenceError::Root { epoch: stored, source };
         let newest = self.roots.newest().await.map_err(failed)?;
         let epoch = least.max(stored).max(newest).saturating_add(1);

@@ -96,8 +96,10 @@ async fn mint(world: &World, (at, storage): (usize, &Storage), dice: &mut Dice) 
     if series.is_some_and(|series| series < shared.newest) {
         model.superseded();
     }
-    model.in_doubt = series.is_some_and(|series| series < shared.newest_asked);
-    let held = Held { at, minted, binding, epoch, model, replayed: false };
+    // A server that has not heard of a change may mint what is void from its beginning.
+    let unheard = world.has_several() && changes.is_some_and(|(asked, _)| asked > 0);
+    model.in_doubt = unheard || series.is_some_and(|series| series < shared.newest_asked);
+    let held = Held { at, minted, binding, epoch, model, winner: None, replayed: false };
     shared.keys.push(held);
 }
 
@@ -119,6 +121,23 @@ async fn redeem(world: &World, (at, storage): (usize, &Storage), dice: &mut Dice
     network(dice).await;
 }
 
+/// What a request shows, and what is known of the key before.
+fn show(
+    world: &World,
+    (number, attempt, good): (usize, u8, bool),
+) -> (WireIdentity, PskBinding, PskProof, Key) {
+    let mut shared = world.shared.borrow_mut();
+    let held = &mut shared.keys[number];
+    let transcript = [7; 32];
+    let right = binder::compute(&held.minted.base.psk(&held.binding), &transcript);
+    let proof = PskProof::Binder { transcript, binder: if good { right } else { [0; 32] } };
+    let before = held.model.clone();
+    if good {
+        held.model.asked(attempt);
+    }
+    (held.minted.identity, held.binding.clone(), proof, before)
+}
+
 /// One request, and whether the answer to it can be.
 async fn ask(
     world: &World,
@@ -126,18 +145,7 @@ async fn ask(
     (number, attempt, good): (usize, u8, bool),
 ) {
     world.epoch_is(storage.epochs.current().number);
-    let (identity, binding, proof, before) = {
-        let mut shared = world.shared.borrow_mut();
-        let held = &mut shared.keys[number];
-        let transcript = [7; 32];
-        let right = binder::compute(&held.minted.base.psk(&held.binding), &transcript);
-        let proof = PskProof::Binder { transcript, binder: if good { right } else { [0; 32] } };
-        let before = held.model.clone();
-        if good {
-            held.model.asked(attempt);
-        }
-        (held.minted.identity, held.binding.clone(), proof, before)
-    };
+    let (identity, binding, proof, before) = show(world, (number, attempt, good));
     let has_expired = binding.not_after < storage.ledger.now();
     let epoch = storage.epochs.current().number;
     let answer = async {
@@ -163,6 +171,10 @@ async fn ask(
         && !held.model.in_doubt
         && storage.ledger.now() <= binding.not_after;
     let broken = match &answer {
+        // Whoever has it may hear so again from a server that has not heard that it is over.
+        Ok(_) if world.has_several() && held.winner == Some(attempt) => {
+            !held.model.redeemed(attempt)
+        }
         Ok(_) => may == Expect::No || !held.model.redeemed(attempt),
         Err(refused) if refused.is_unavailable() => {
             shared.counts.unanswered += 1;
@@ -170,6 +182,12 @@ async fn ask(
         }
         // The new epoch is durable, though not everybody knows.
         Err(Refused::EpochOver) => false,
+        Err(Refused::Unknown) if epoch < held.epoch => {
+            if good {
+                held.model.refused(attempt);
+            }
+            false
+        }
         Err(refused) => {
             if good {
                 held.model.refused(attempt);
@@ -186,6 +204,7 @@ async fn ask(
         }
     };
     if answer.is_ok() {
+        shared.keys[number].winner = Some(attempt);
         shared.counts.succeeded += 1;
         shared.counts.elsewhere += usize::from(shared.keys[number].at != *at);
     } else {

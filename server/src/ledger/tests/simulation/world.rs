@@ -30,6 +30,8 @@ pub(super) struct Held {
     pub(super) binding: PskBinding,
     pub(super) epoch: u64,
     pub(super) model: Key,
+    /// The attempt that has it.
+    pub(super) winner: Option<u8>,
     /// Whether it was told of some attempt that it is a replay.
     pub(super) replayed: bool,
 }
