@@ -71,8 +71,10 @@ pub(crate) struct Update {
     pub(crate) federated: Option<FederatedUpdate>,
     /// The lists of what is revoked, DER, if they changed.
     pub(crate) revoked: Option<Vec<Bytes>>,
-    /// SVIDs that are known from before; the server itself sends none.
+    /// X.509-SVIDs that are known from before; the server itself sends none.
     pub(crate) svids: Vec<(EntryId, WorkloadSvid)>,
+    /// The same of WIT-SVIDs.
+    pub(crate) wits: Vec<(EntryId, WorkloadWit)>,
 }
 
 impl Update {

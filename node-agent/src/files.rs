@@ -109,7 +109,7 @@ fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
     if MAX_FILE < size {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 32 MiB"));
+        return Err(too_large());
     }
     // Room for all of it, so that no copy of a secret is left behind by growing.
     let room = usize::try_from(size).unwrap_or_default().saturating_add(1);
@@ -119,6 +119,10 @@ fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 }
 
 fn write(dir: &Path, path: &Path, contents: &[u8]) -> io::Result<()> {
+    // It could not be read again.
+    if u64::try_from(contents.len()).map_or(true, |size| MAX_FILE < size) {
+        return Err(too_large());
+    }
     let new = path.with_extension("new");
     let mut file =
         OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
@@ -126,6 +130,10 @@ fn write(dir: &Path, path: &Path, contents: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&new, path)?;
     File::open(dir)?.sync_all()
+}
+
+fn too_large() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, "larger than 32 MiB")
 }
 
 fn io_error(path: &Path, doing: &'static str, source: io::Error) -> DataDirError {
@@ -191,6 +199,16 @@ mod tests {
         dir.remove("a").await.unwrap();
         dir.remove("a").await.unwrap();
         assert_eq!(dir.read("a").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_read_again_is_not_written() {
+        let (_parent, dir) = dir();
+        dir.write("a", b"one".to_vec().into()).await.unwrap();
+        let larger = usize::try_from(MAX_FILE).unwrap() + 1;
+        let error = dir.write("a", vec![0; larger].into()).await.unwrap_err();
+        assert!(matches!(error, DataDirError::Io { doing: "write", .. }), "{error}");
+        assert_eq!(dir.read("a").await.unwrap().unwrap().as_slice(), b"one");
     }
 
     #[tokio::test]

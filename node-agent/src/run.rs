@@ -16,7 +16,8 @@ use tonic_reflection::server as reflection;
 
 use crate::attestation::{Attestation, OpenAttestorsError};
 use crate::config::Config;
-use crate::credentials::{Applied, Book, Keeper, Outputs, Snapshot, cache};
+use crate::credentials::cache::{Cache, Known, Sources};
+use crate::credentials::{Applied, Book, Keeper, Outputs, Snapshot};
 use crate::files::{DataDir, DataDirError};
 use crate::identity::{self, EstablishError, Renewal, Standing, StoredError, doubts};
 use crate::policies::{self, Inbox, LoadPoliciesError, Policies};
@@ -25,6 +26,7 @@ use crate::server::Link;
 use crate::standings::{self, LoadStandingsError, Standings};
 use crate::streams::Desk;
 use crate::sync::{LoadWitnessError, Sync, UPDATES, Witness};
+use crate::tokens::Tokens;
 
 use doors::Doors;
 
@@ -72,25 +74,24 @@ impl Agent {
             follow_policies(&config, places, &standings, &clock, &health, tasks).await?;
         serve_health(&config, &health, tasks).await?;
         let attestation = Attestation::open(&config, current.clone(), &clock, tasks).await?;
+        let tokens = Tokens::new(&links, &current, &standings, &clock);
         let doors = Doors {
             desk: Desk::new(&config, attestation, current, &clock, tasks),
             link: links.clone(),
+            tokens: tokens.clone(),
             standings: standings.clone(),
             policies,
             health: health.clone(),
             agent: Arc::default(),
         };
         let brokers = doors.open(&config, tasks)?;
-        // Enclaves prove by themselves who they are; they do not wait until this machine has.
-        if let Some(relay) = &config.relay {
-            relay::open(relay, &config.servers, tasks)?;
-        }
+        open_relay(&config, tasks)?;
 
-        let stop = tasks.token();
-        let agent = identity::Agent::establish(&config, &dir, &clock, &stop).await?;
+        let agent = identity::Agent::establish(&config, &dir, &clock, &tasks.token()).await?;
         link.send_replace(Some(agent.server.link(Some(&agent.identity))));
 
-        follow_credentials((&snapshots, &links), (&dir, &clock), tasks);
+        let watched = (snapshots.subscribe(), links.clone());
+        let (cache, cached) = follow_credentials(&dir, watched, &tokens, &clock, tasks).await?;
         let (updates, incoming) = mpsc::channel(UPDATES);
         let (applied, cursor) = watch::channel(Applied::default());
         let keeper = Keeper {
@@ -112,8 +113,9 @@ impl Agent {
             witness,
             dir: dir.clone(),
             believed: None,
-            cached: cache::load(&dir).await?,
+            cached,
             falls_back: false,
+            tokens,
             standing: standing.clone(),
             health: health.part("server"),
             max_entries: config.limits.entries,
@@ -123,9 +125,8 @@ impl Agent {
         standing.set_reattestable(agent.reattestable);
         brokers.open(&agent.identity, agent.server.bundle(), tasks);
         drop(doors.agent.set(id.clone()));
-        let doubts = doubts(standings.clone(), id.clone(), standing.clone());
-        follow_standings(standings, dir.clone(), doubts, tasks);
-        let renewal = Renewal { agent, config, dir, link, standing, clock };
+        follow_standings(standings, &dir, (&id, &standing), tasks);
+        let renewal = Renewal { agent, config, dir, cache, link, standing, clock };
         tasks.spawn("credentials", |stop| keeper.run(stop));
         tasks.spawn("sync", |stop| sync.run(stop));
         tasks.spawn("renewal", |stop| renewal.run(stop));
@@ -133,25 +134,36 @@ impl Agent {
     }
 }
 
-/// Keeps what is served, for a start without a server.
-fn follow_credentials(
-    (snapshots, links): (&watch::Sender<Option<Arc<Snapshot>>>, &watch::Receiver<Option<Link>>),
-    (dir, clock): (&DataDir, &Arc<dyn Clock>),
-    tasks: &Tasks,
-) {
-    let (snapshots, links) = (snapshots.subscribe(), links.clone());
-    let places = (dir.clone(), Arc::clone(clock));
-    tasks.spawn("cache", |stop| cache::keep(snapshots, links, places, stop));
+/// Enclaves prove by themselves who they are; they do not wait until this machine has.
+fn open_relay(config: &Config, tasks: &Tasks) -> Result<(), OpenRelayError> {
+    let relay = config.relay.as_ref();
+    relay.map_or(Ok(()), |relay| relay::open(relay, &config.servers, tasks))
 }
 
-/// Keeps how identities stand, and does what that asks for.
+/// Keeps what is served for a start without a server; what was kept before.
+async fn follow_credentials(
+    dir: &DataDir,
+    (snapshots, links): (watch::Receiver<Option<Arc<Snapshot>>>, watch::Receiver<Option<Link>>),
+    tokens: &Tokens,
+    clock: &Arc<dyn Clock>,
+    tasks: &Tasks,
+) -> Result<(Cache, Option<Known>), StoredError> {
+    let (tokens, clock) = (tokens.clone(), Arc::clone(clock));
+    let cache = Cache::new(dir.clone());
+    let (cached, kept) = (cache.load().await?, cache.clone());
+    tasks.spawn("cache", |stop| kept.keep(Sources { snapshots, tokens, links, clock }, stop));
+    Ok((cache, cached))
+}
+
+/// Keeps how identities stand, and does what that asks for, of the agent itself too.
 fn follow_standings(
     standings: Standings,
-    dir: DataDir,
-    doubts: impl Future<Output = ()> + Send + 'static,
+    dir: &DataDir,
+    (agent, standing): (&SpiffeId, &Standing),
     tasks: &Tasks,
 ) {
-    let kept = standings::keep(standings, dir, tasks.token());
+    let doubts = doubts(standings.clone(), agent.clone(), standing.clone());
+    let kept = standings::keep(standings, dir.clone(), tasks.token());
     tasks.spawn("standings", |_stop| async move {
         kept.await;
         Ok(())

@@ -27,6 +27,7 @@ use tonic::Streaming;
 use tracing::{error, info, warn};
 
 use crate::backoff::{Backoff, jitter};
+use crate::credentials::cache::Known;
 use crate::credentials::{Applied, Cursor, Update};
 use crate::files::DataDir;
 use crate::identity::{Standing, save_bundle};
@@ -34,6 +35,7 @@ use crate::metrics;
 use crate::policies;
 use crate::server::{Link, Server, is_rejection};
 use crate::standings::{self, Standings};
+use crate::tokens::Tokens;
 
 use pages::{Pages, SyncError};
 pub(crate) use witness::Witness;
@@ -75,9 +77,11 @@ pub(crate) struct Sync {
     /// The bundle in force, once the server has named it.
     pub(crate) believed: Option<Bundle>,
     /// What is served if the server does not answer, until it does for the first time.
-    pub(crate) cached: Option<Update>,
+    pub(crate) cached: Option<Known>,
     /// Whether that is what is served.
     pub(crate) falls_back: bool,
+    /// Where JWT-SVIDs are remembered.
+    pub(crate) tokens: Tokens,
     /// How the agent stands with the server.
     pub(crate) standing: Standing,
     /// Who is told whether the server is there.
@@ -156,9 +160,10 @@ impl Sync {
     /// No server answers, or the one that did does not know this agent.
     async fn give_up(&mut self, error: &SyncError, lost_for: Duration) {
         let accepted = self.report(error, lost_for).await;
-        if accepted && let Some(cached) = self.cached.take() {
+        if accepted && let Some(Known { update, tokens }) = self.cached.take() {
+            self.tokens.restore(tokens);
             // Who does not take it in any more is ending.
-            drop(self.updates.send(cached).await);
+            drop(self.updates.send(update).await);
             self.falls_back = true;
             self.standing.unconfirmed();
         }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | what is remembered, and how much of it | `cache` |
 //! | one request on behalf of all who ask for the same | `pending` |
+//! | what outlives a restart without the server | `remembered` |
 //! | asking the server, and checking its answer | `request` |
 //! | why there is no token, and what callers learn of it | `error` |
 //!
@@ -13,6 +14,7 @@
 mod cache;
 mod error;
 mod pending;
+mod remembered;
 mod request;
 
 use std::fmt;
@@ -37,6 +39,7 @@ use crate::standings::Standings;
 use cache::{Cache, Kept};
 pub(crate) use error::NoToken;
 use pending::Pending;
+pub(crate) use remembered::Remembered;
 use request::Request;
 
 /// Calls that wait for the server: overall, and of one user. Each may hold a token of 16 KiB.
@@ -60,7 +63,7 @@ pub(crate) struct Token {
     /// In the compact form.
     pub(crate) jwt: Zeroizing<String>,
     /// Which key signed it.
-    key_id: String,
+    pub(crate) key_id: String,
     /// When it ends.
     pub(crate) expires_at: UnixTime,
     /// When it was made, if it says so; otherwise the beginning of time.
@@ -76,11 +79,13 @@ struct Key {
 
 impl Tokens {
     pub(crate) fn new(
-        link: watch::Receiver<Option<Link>>,
-        snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
-        standings: Standings,
-        clock: Arc<dyn Clock>,
+        link: &watch::Receiver<Option<Link>>,
+        snapshots: &watch::Receiver<Option<Arc<Snapshot>>>,
+        standings: &Standings,
+        clock: &Arc<dyn Clock>,
     ) -> Self {
+        let (link, snapshots) = (link.clone(), snapshots.clone());
+        let (standings, clock) = (standings.clone(), Arc::clone(clock));
         let waiting = Slots::new(WAITING, WAITING_PER_UID);
         let (cache, pending) = (Arc::default(), Arc::default());
         Self { link, snapshots, standings, clock, waiting, cache, pending }

@@ -94,8 +94,7 @@ impl Book {
 
     /// Takes in what the server says.
     pub(super) fn apply(&mut self, update: Update, now: UnixTime) {
-        let Update { cursor, snapshot, upserts, deletes, bundle, federated, revoked, svids } =
-            update;
+        let Update { cursor, snapshot, upserts, deletes, bundle, federated, revoked, .. } = update;
         if snapshot {
             let ids: BTreeSet<&EntryId> = upserts.iter().map(|entry| &entry.id).collect();
             self.held.retain(|id, _| ids.contains(id));
@@ -118,12 +117,8 @@ impl Book {
         if let Some(federated) = federated {
             self.apply_federated(federated);
         }
-        for (id, svid) in svids {
-            if let Some(held) = self.held.get_mut(&id).filter(|held| !held.is_quarantined()) {
-                WorkloadSvid::settled(held);
-                held.x509.settle(Ok(svid), now, 0);
-            }
-        }
+        self.restore(update.svids, now);
+        self.restore(update.wits, now);
         if let Some(lists) = revoked {
             self.revoke(lists, now);
         }
@@ -133,6 +128,16 @@ impl Book {
             held.wit.server_is_back(now);
         }
         self.changed = true;
+    }
+
+    /// Takes in SVIDs that are known from before.
+    fn restore<S: Kind>(&mut self, svids: Vec<(EntryId, S)>, now: UnixTime) {
+        for (id, svid) in svids {
+            if let Some(held) = self.held.get_mut(&id).filter(|held| !held.is_quarantined()) {
+                S::settled(held);
+                S::of(held).settle(Ok(svid), now, 0);
+            }
+        }
     }
 
     fn upsert(&mut self, entry: Entry, sequence: u64, now: UnixTime) {

@@ -19,6 +19,12 @@ impl<S: Lasting> Offer<S> {
         Self { svid: kept.svid().cloned(), interest: kept.interest().cloned() }
     }
 
+    /// One that is there, and wanted by nobody.
+    #[cfg(test)]
+    pub(super) fn given(svid: S) -> Self {
+        Self { svid: Some(Arc::new(svid)), interest: None }
+    }
+
     /// It, if it is there and valid at `now`. Whoever asks wants it: if it is made on demand only,
     /// it will be made, and renewed.
     pub(crate) fn want(&self, now: UnixTime) -> Option<&Arc<S>> {

@@ -20,6 +20,7 @@ use super::enrol::{BadAnswer, advice, check};
 use super::{Agent, Standing, StoredError, stored};
 use crate::backoff::{Backoff, jitter};
 use crate::config::{Config, OpenEvidenceError};
+use crate::credentials::cache::Cache;
 use crate::files::{DataDir, DataDirError};
 use crate::keys::{Key, KeyError};
 use crate::server::{Link, Said, is_rejection};
@@ -43,6 +44,8 @@ pub(crate) struct Renewal {
     pub(crate) config: Config,
     /// Where it is kept.
     pub(crate) dir: DataDir,
+    /// What the agent's key opens, and the next one is to open, too.
+    pub(crate) cache: Cache,
     /// Where others find the way to the server; the SVID is part of it.
     pub(crate) link: watch::Sender<Option<Link>>,
     /// Who is told when it fails.
@@ -113,7 +116,7 @@ impl Renewal {
         if *svid.leaf().id() != self.agent.id {
             return Err(RenewError::OtherAgent(svid.leaf().id().to_string()));
         }
-        stored::save_svid(&self.dir, &key, svid.chain()).await?;
+        self.cache.pass_on(&key, stored::save_svid(&self.dir, &key, svid.chain())).await?;
         self.put_to_use(svid).await;
         Ok(())
     }

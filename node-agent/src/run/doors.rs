@@ -52,6 +52,8 @@ pub(super) struct Doors {
     pub(super) desk: Desk,
     /// The way to the server.
     pub(super) link: watch::Receiver<Option<Link>>,
+    /// Who gets JWT-SVIDs.
+    pub(super) tokens: Tokens,
     /// How identities stand.
     pub(super) standings: Standings,
     /// What is decided by.
@@ -66,9 +68,7 @@ impl Doors {
     /// Opens all that the configuration names. Brokers are served when the agent can prove to them
     /// who it is.
     pub(super) fn open(&self, config: &Config, tasks: &Tasks) -> Result<BrokerDoor, StartError> {
-        let desk = &self.desk;
-        let (link, snapshots) = (self.link.clone(), desk.snapshots.clone());
-        let tokens = Tokens::new(link, snapshots, self.standings.clone(), Arc::clone(&desk.clock));
+        let (desk, tokens) = (&self.desk, self.tokens.clone());
         let doubted = tokens.clone();
         tasks.spawn("tokens", |stop| doubted.forget_doubted(stop));
         let limits = config.limits.connections;

@@ -16,6 +16,7 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 mod evidence;
 mod parent;
+mod restart;
 mod several;
 
 use super::*;
@@ -112,66 +113,6 @@ async fn an_outage_is_survived_with_what_is_cached() {
     health_is(health, "server", |state| *state == State::Ready).await;
     assert_eq!(world.server.counts().snapshots, 1, "only what changed was sent");
     assert_eq!(world.server.counts().svids, 2);
-}
-
-#[tokio::test]
-async fn an_agent_that_restarts_in_an_outage_serves_what_it_knows_and_then_what_is_so() {
-    let (mut world, agent, client) = World::with(vec![ours("a"), later("b")]).await;
-    let before = client.x509().await.unwrap().next().await.unwrap();
-    let kept = world.data_dir().join("credentials.sealed");
-    within(async {
-        // Until all of it is written.
-        while !has_both(&world).await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
-    agent.stop().await;
-    world.stop_server().await;
-
-    let known = Config { join_token: None, ..world.config() };
-    let agent = world.try_start(known).await.unwrap();
-    let degraded = |state: &State| matches!(state, State::Degraded(_));
-    let why = health_is(&agent.running.health, "server", degraded).await;
-    assert!(why.contains("serving cached SVIDs"), "{why}");
-    within(agent.running.health.ready()).await;
-    let client = workload(&world.socket()).await;
-    let mut stream = client.x509().await.unwrap();
-    let during = stream.next().await.unwrap();
-    assert!(before.svids == during.svids, "the same material, byte for byte");
-
-    // What has happened meanwhile counts as soon as the server says so.
-    world.server.delete("b");
-    world.restart_server().await;
-    assert_eq!(ids(&stream.next().await.unwrap()), ["spiffe://example.org/a"]);
-    agent.stop().await;
-
-    // A disk without the agent's key is of no use, and no obstacle.
-    world.stop_server().await;
-    let text = std::fs::read(&kept).unwrap();
-    assert!(!text.windows(6).any(|window| window == b"spiffe"));
-    std::fs::write(&kept, b"clvsvid1 and something else").unwrap();
-    let known = Config { join_token: None, ..world.config() };
-    let agent = world.try_start(known).await.unwrap();
-    let failed = |state: &State| matches!(state, State::Failed(_));
-    health_is(&agent.running.health, "server", failed).await;
-    assert_eq!(workload(&world.socket()).await.ids().await, Err(Code::Unavailable));
-}
-
-/// Whether the agent has written down two SVIDs.
-async fn has_both(world: &World) -> bool {
-    let Ok(dir) = tempfile::tempdir() else { return false };
-    for file in ["identity.pem", "credentials.sealed"] {
-        let copied = std::fs::copy(world.data_dir().join(file), dir.path().join(file));
-        if copied.is_err() {
-            return false;
-        }
-    }
-    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700))
-        .unwrap();
-    let dir = DataDir::open(dir.path()).unwrap();
-    let kept = cache::load(&dir).await.unwrap();
-    kept.is_some_and(|update| update.svids.len() == 2)
 }
 
 #[tokio::test]

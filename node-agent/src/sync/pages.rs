@@ -108,6 +108,7 @@ fn parse(page: wire::SubscribeResponse, trust_domain: &TrustDomain) -> Result<Up
         federated,
         revoked,
         svids: Vec::new(),
+        wits: Vec::new(),
     })
 }
 

@@ -36,6 +36,7 @@ fn update(sequence: u64, upserts: Vec<Entry>) -> Update {
     let cursor = Some(at(sequence));
     Update {
         svids: Vec::new(),
+        wits: Vec::new(),
         cursor,
         snapshot: false,
         upserts,
