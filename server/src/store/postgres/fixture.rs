@@ -1,5 +1,7 @@
 //! A real PostgreSQL in a temporary directory.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,16 +14,58 @@ use super::PostgresStore;
 pub(crate) struct Postgres {
     dir: TempDir,
     server: Child,
+    port: u16,
 }
+
+/// The port whose number is in the name of its socket, too.
+const PORT: u16 = 5432;
 
 impl Postgres {
     /// Starts one with nothing in it.
     pub(crate) async fn start() -> Self {
+        Self::begin("", PORT).await
+    }
+
+    /// Starts one with nothing in it that listens at `port` of 127.0.0.1, too; without TLS.
+    pub(crate) async fn at(port: u16) -> Self {
+        Self::begin("127.0.0.1", port).await
+    }
+
+    async fn begin(addresses: &str, port: u16) -> Self {
         let dir = directory();
         run("initdb", &["-N", "-U", "postgres", "-A", "trust", "-D", &data(&dir)]);
-        let postgres = Self::run(dir);
+        let postgres = Self::run(dir, addresses, port);
         postgres.answers().await;
         postgres
+    }
+
+    /// From now on it shows `certificate` to those who connect; both in PEM.
+    pub(crate) async fn shows(&self, certificate: &str, key: &str) {
+        let number = std::fs::read_dir(self.dir.path()).unwrap().count();
+        let name = |ending: &str| {
+            let path = self.dir.path().join(format!("{number}.{ending}"));
+            path.to_str().unwrap().to_owned()
+        };
+        let files = [(name("crt"), certificate), (name("key"), key)];
+        for (path, text) in &files {
+            std::fs::write(path, text).unwrap();
+            std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+            owned_by_postgres(Path::new(path));
+        }
+        let [(certificate, _), (key, _)] = files;
+        self.sql(&format!("ALTER SYSTEM SET ssl_cert_file = '{certificate}'"));
+        self.sql(&format!("ALTER SYSTEM SET ssl_key_file = '{key}'"));
+        self.sql("ALTER SYSTEM SET ssl = on");
+        self.sql("SELECT pg_reload_conf()");
+        for _attempt in 0..200 {
+            if self.sql("SELECT current_setting('ssl') || current_setting('ssl_cert_file')")
+                == format!("on{certificate}")
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{}", self.log());
     }
 
     /// Starts a standby of this one, which takes over when it is promoted.
@@ -30,7 +74,7 @@ impl Postgres {
         let source =
             format!("host={} user=postgres application_name={name}", self.socket().display());
         run("pg_basebackup", &["-R", "-N", "-c", "fast", "-d", &source, "-D", &data(&dir)]);
-        let standby = Self::run(dir);
+        let standby = Self::run(dir, "", PORT);
         standby.answers().await;
         standby
     }
@@ -49,10 +93,11 @@ impl Postgres {
         panic!("no standby");
     }
 
-    fn run(dir: TempDir) -> Self {
+    fn run(dir: TempDir, addresses: &str, port: u16) -> Self {
         let conf = Path::new(&data(&dir)).join("postgresql.auto.conf");
         let base = format!(
-            "listen_addresses = ''\nunix_socket_directories = '{}'\nfsync = off\n\
+            "listen_addresses = '{addresses}'\nport = {port}\n\
+             unix_socket_directories = '{}'\nfsync = off\n\
              hot_standby = on\nshared_buffers = 32MB\nmax_connections = 60\n",
             dir.path().display()
         );
@@ -61,7 +106,7 @@ impl Postgres {
         let mut command = as_postgres("postgres", &["-D", &data(&dir)]);
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
         let server = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        Self { dir, server }
+        Self { dir, server, port }
     }
 
     async fn answers(&self) {
@@ -71,7 +116,11 @@ impl Postgres {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("{}", std::fs::read_to_string(self.dir.path().join("log")).unwrap());
+        panic!("{}", self.log());
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 
     fn socket(&self) -> &Path {
@@ -100,7 +149,9 @@ impl Postgres {
 
     fn try_sql(&self, statement: &str) -> Option<String> {
         let socket = self.socket().to_str().unwrap();
-        let mut psql = as_postgres("psql", &["-U", "postgres", "-h", socket, "-XAtc", statement]);
+        let port = self.port.to_string();
+        let at = ["-U", "postgres", "-h", socket, "-p", &port];
+        let mut psql = as_postgres("psql", &[&at[..], &["-XAtc", statement]].concat());
         let said = psql.stderr(Stdio::null()).output().unwrap();
         said.status.success().then(|| String::from_utf8(said.stdout).unwrap().trim().to_owned())
     }
@@ -135,10 +186,14 @@ fn data(dir: &TempDir) -> String {
 
 fn directory() -> TempDir {
     let dir = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp").unwrap();
-    if is_root() {
-        assert!(Command::new("chown").arg("postgres").arg(dir.path()).status().unwrap().success());
-    }
+    owned_by_postgres(dir.path());
     dir
+}
+
+fn owned_by_postgres(path: &Path) {
+    if is_root() {
+        assert!(Command::new("chown").arg("postgres").arg(path).status().unwrap().success());
+    }
 }
 
 fn is_root() -> bool {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -101,13 +102,14 @@ impl Route {
     ///
     /// [`OpenPostgresError`].
     pub(super) fn parse(url: &str, ca_file: Option<&Path>) -> Result<Self, OpenPostgresError> {
-        let mut config: Config = url.parse().map_err(OpenPostgresError::Url)?;
+        let mut config: Config = in_our_terms(url).parse().map_err(OpenPostgresError::Url)?;
         config.target_session_attrs(TargetSessionAttrs::ReadWrite).connect_timeout(CONNECT);
         // One that accepts connections and does not answer must not stand before the others.
         config.load_balance_hosts(LoadBalanceHosts::Random);
         if config.get_ssl_mode() == SslMode::Prefer {
             // Whoever can cut a connection could make "prefer" mean "without".
-            let local = config.get_hosts().iter().all(is_local);
+            let local = config.get_hosts().iter().all(is_local)
+                && config.get_hostaddrs().iter().all(IpAddr::is_loopback);
             config.ssl_mode(if local { SslMode::Disable } else { SslMode::Require });
         }
         Ok(Self { config, tls: Tls::new(ca_file)? })
@@ -139,12 +141,23 @@ impl Route {
     }
 }
 
+/// Whom we connect to with TLS is always verified, by name: that is what libpq calls `verify-full`, and
+/// the least that it may be where an operator asks for any kind of verification.
+fn in_our_terms(url: &str) -> String {
+    let Some((place, query)) = url.split_once('?') else { return url.to_owned() };
+    let required = |parameter| match parameter {
+        "sslmode=verify-full" | "sslmode=verify-ca" => "sslmode=require",
+        other => other,
+    };
+    let query: Vec<_> = query.split('&').map(required).collect();
+    format!("{place}?{}", query.join("&"))
+}
+
 fn is_local(host: &Host) -> bool {
     match host {
         Host::Unix(_) => true,
         Host::Tcp(name) => {
-            name == "localhost"
-                || name.parse().is_ok_and(|addr: std::net::IpAddr| addr.is_loopback())
+            name == "localhost" || name.parse().is_ok_and(|addr: IpAddr| addr.is_loopback())
         }
     }
 }
@@ -228,6 +241,18 @@ mod tests {
         assert_eq!(mode("postgresql://u@127.0.0.1,10.0.0.1/d"), SslMode::Require);
         assert_eq!(mode("postgresql:///d?host=/run/postgresql"), SslMode::Disable);
         assert_eq!(mode("postgresql://u@10.0.0.1/d?sslmode=disable"), SslMode::Disable);
+        assert_eq!(mode("postgresql://u@localhost/d?hostaddr=10.0.0.1"), SslMode::Require);
+        assert_eq!(mode("postgresql://u@localhost/d?hostaddr=127.0.0.1"), SslMode::Disable);
+        assert_eq!(mode("postgresql://u@localhost/d?sslmode=require"), SslMode::Require);
+    }
+
+    #[test]
+    fn any_kind_of_verification_that_is_asked_for_is_the_whole_of_it() {
+        for asked in ["verify-full", "verify-ca"] {
+            let url = format!("postgresql://u@localhost/d?connect_timeout=3&sslmode={asked}");
+            assert_eq!(mode(&url), SslMode::Require);
+        }
+        Route::parse("postgresql://u@localhost/d?sslmode=verify", None).unwrap_err();
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Against a real PostgreSQL, which `tests/fault/postgresql/run` installs.
 
+mod tls;
+
 use std::sync::Arc;
 
 use claviger_core::psk::identity::Serial;
