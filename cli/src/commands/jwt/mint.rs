@@ -27,9 +27,8 @@ pub(crate) struct Mint {
     audience: Vec<String>,
 
     /// How long it lasts at most; the server's default if not given
-    #[arg(long, value_name = "SECONDS", default_value_t = 0, hide_default_value = true)]
-    #[arg(value_parser = clap::value_parser!(i32).range(1..))]
-    ttl: i32,
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i32).range(1..))]
+    ttl: Option<i32>,
 
     #[command(flatten)]
     socket: AdminSocket,
@@ -43,7 +42,7 @@ impl Mint {
         let request = MintJwtsvidRequest {
             id: Some((&self.spiffe_id).into()),
             audience: self.audience,
-            ttl: self.ttl,
+            ttl: self.ttl.unwrap_or_default(),
         };
         let minted = server.ask(DOING, server.svids().mint_jwtsvid(request)).await?;
         let svid = minted.svid.ok_or_else(|| Failure::failed("the server sent no JWT-SVID"))?;

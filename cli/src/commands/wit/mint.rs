@@ -29,9 +29,8 @@ pub(crate) struct Mint {
     public_key: PathBuf,
 
     /// How long it lasts at most; the server's default if not given
-    #[arg(long, value_name = "SECONDS", default_value_t = 0, hide_default_value = true)]
-    #[arg(value_parser = clap::value_parser!(i32).range(1..))]
-    ttl: i32,
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i32).range(1..))]
+    ttl: Option<i32>,
 
     #[command(flatten)]
     socket: AdminSocket,
@@ -44,7 +43,7 @@ impl Mint {
         let public_key = read_key(&self.public_key)?.spki().to_vec();
         let server = Server::connect(&self.socket, console).await?;
         let id = Some((&self.spiffe_id).into());
-        let request = MintWitsvidRequest { id, public_key, ttl: self.ttl };
+        let request = MintWitsvidRequest { id, public_key, ttl: self.ttl.unwrap_or_default() };
         let minted = server.ask(DOING, server.svids().mint_witsvid(request)).await?;
         let svid = minted.svid.ok_or_else(|| Failure::failed("the server sent no WIT-SVID"))?;
         let (id, end) = (&self.spiffe_id, times::show(svid.expires_at));
