@@ -35,6 +35,7 @@ use claviger_runtime::tasks::Tasks;
 use metrics::counter;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::audit::record::Prepared;
 use crate::ca::issued;
 use crate::epoch::LedgerTime;
 use crate::metrics as names;
@@ -117,10 +118,25 @@ pub struct Journal {
     news: News,
 }
 
+/// A change, as far as it can be made ready by whoever wants it: the writer has to do the rest for all.
+#[derive(Clone, Debug)]
+struct Ready {
+    require: Vec<Require>,
+    writes: Vec<Write>,
+    events: Vec<Prepared>,
+}
+
+impl From<Change> for Ready {
+    fn from(change: Change) -> Self {
+        let Change { require, writes, events } = change;
+        Self { require, writes, events: events.into_iter().map(Prepared::from).collect() }
+    }
+}
+
 /// A change, and who waits for it.
 #[derive(Debug)]
 struct Pending {
-    change: Change,
+    change: Ready,
     answer: oneshot::Sender<Result<Head, CommitError>>,
 }
 
@@ -149,6 +165,7 @@ impl Journal {
             tree,
             announce,
             news: News::default(),
+            grouped: false,
             _directory: directory,
         };
         let news = writer.news.clone();
@@ -166,6 +183,7 @@ impl Journal {
     /// [`CommitError`]; after `Conflict` and `Overloaded` it is certain that nothing happened.
     pub async fn commit(&self, change: Change) -> Result<Head, CommitError> {
         let (answer, answered) = oneshot::channel();
+        let change = Ready::from(change);
         self.queue.try_send(Pending { change, answer }).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => CommitError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => CommitError::Stopped,

@@ -2,9 +2,10 @@
 
 use std::ops::Bound;
 
-use claviger_core::audit::Sequence;
+use claviger_core::audit::{Event, Sequence};
+use claviger_core::time::UnixTime;
 
-use crate::store::{Order, Pair, Space, Store, StoreError, Write};
+use crate::store::{Order, Pair, Space, Store, StoreError, Write, json};
 
 /// One record of the log.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,6 +42,29 @@ pub(crate) async fn newest(store: &dyn Store) -> Result<Sequence, StoreError> {
     newest.into_iter().next().map_or(Ok(0), |pair| Ok(decode(pair)?.sequence))
 }
 
+/// An event that will be in the log as soon as it is known when: all of its record but the time.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared(Vec<u8>);
+
+impl From<Event> for Prepared {
+    fn from(event: Event) -> Self {
+        Self(json(&event))
+    }
+}
+
+impl Prepared {
+    /// The body of its record, byte for byte what a `claviger_core::audit::Body` is as JSON.
+    pub(crate) fn at(&self, time: UnixTime) -> Vec<u8> {
+        let Self(event) = self;
+        let mut body = Vec::with_capacity(event.len().saturating_add(32));
+        body.extend_from_slice(b"{\"time\":");
+        body.extend_from_slice(&json(&time));
+        body.push(b',');
+        body.extend_from_slice(event.strip_prefix(b"{").unwrap_or_default());
+        body
+    }
+}
+
 /// The write that stores a record.
 pub(crate) fn encode(sequence: Sequence, body: Vec<u8>) -> Write {
     Write::put(Space::Audit, key(sequence), body)
@@ -54,4 +78,21 @@ fn decode((key, body): Pair) -> Result<AuditRecord, StoreError> {
     let malformed = |_length| StoreError::failed("decode an audit record", "its key is malformed");
     let sequence = Sequence::from_be_bytes(key.try_into().map_err(malformed)?);
     Ok(AuditRecord { sequence, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use claviger_core::audit::Body;
+
+    use super::*;
+
+    #[test]
+    fn what_is_prepared_is_what_is_read() {
+        let time = UnixTime::from_secs(1_800_000_000);
+        let fenced = Event::EpochFenced { epoch: 7, reason: "\"}{\u{e9}".to_owned() };
+        for event in [Event::ServerStarted { epoch: 3 }, fenced] {
+            let body = Prepared::from(event.clone()).at(time);
+            assert_eq!(body, json(&Body { time, event }));
+        }
+    }
 }

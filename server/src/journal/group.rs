@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use claviger_core::audit::tile::Growth;
-use claviger_core::audit::{Body, Head, Sequence, TreeHash};
+use claviger_core::audit::{Head, Sequence, TreeHash};
 use claviger_core::time::UnixTime;
 use tokio::sync::oneshot;
 
-use super::{Change, CommitError, Pending, Require};
+use super::{CommitError, Pending, Ready, Require};
 use crate::audit::{record, tiles};
 use crate::store::{Space, StoreError, Turn, Write, json, meta};
 
@@ -30,7 +30,7 @@ pub(super) struct Group {
     /// Those whose changes hold.
     waiting: Vec<Answer>,
     /// Their changes, if they may have to be written another time.
-    kept: Option<Vec<Change>>,
+    kept: Option<Vec<Ready>>,
 }
 
 impl Group {
@@ -64,7 +64,7 @@ impl Group {
         Ok(group)
     }
 
-    fn admit(&mut self, change: Change, answer: Answer) {
+    fn admit(&mut self, change: Ready, answer: Answer) {
         let unmet = change.require.iter().position(|require| !self.holds(require));
         if let Some(unmet) = unmet {
             reply(answer, Err(CommitError::Conflict { unmet }));
@@ -78,7 +78,7 @@ impl Group {
             self.writes.push(write);
         }
         for event in change.events {
-            let body = json(&Body { time: self.time, event });
+            let body = event.at(self.time);
             self.tree.push(TreeHash::of_leaf(&body));
             self.sequence = self.sequence.saturating_add(1);
             self.writes.push(record::encode(self.sequence, body));
@@ -160,7 +160,7 @@ pub(super) struct Failed {
     error: StoreError,
     waiting: Vec<Answer>,
     /// What those wait for, if it can be tried again.
-    kept: Vec<Change>,
+    kept: Vec<Ready>,
     /// Whether it is known what was written, or will be.
     is_settled: bool,
 }

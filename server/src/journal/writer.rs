@@ -55,6 +55,8 @@ pub(super) struct Writer {
     /// The end of the log as it is on disk.
     pub(super) announce: watch::Sender<Head>,
     pub(super) news: News,
+    /// Whether several changes were in the last group.
+    pub(super) grouped: bool,
     /// Keeps other servers away for as long as this one writes.
     pub(super) _directory: DataDirectory,
 }
@@ -85,7 +87,9 @@ impl Writer {
         };
         tokio::select! {
             biased;
-            _count = self.pending.recv_many(&mut pending, MAX_GROUP) => {}
+            _count = self.pending.recv_many(&mut pending, MAX_GROUP) => {
+                self.let_others_join(&mut pending).await;
+            }
             () = quiet => {
                 // Nobody gets in any more; those who did are served.
                 self.pending.close();
@@ -94,6 +98,22 @@ impl Writer {
             () = store.others() => return Some(Work::Look),
         }
         (!pending.is_empty()).then_some(Work::Write(pending))
+    }
+
+    /// Whoever was answered together comes back together: those who are about to ask need not wait until
+    /// the first of them has been written.
+    async fn let_others_join(&mut self, pending: &mut Vec<Pending>) {
+        let mut before = 0;
+        while before < pending.len() && self.grouped && pending.len() < MAX_GROUP {
+            before = pending.len();
+            tokio::task::yield_now().await;
+            while pending.len() < MAX_GROUP
+                && let Ok(another) = self.pending.try_recv()
+            {
+                pending.push(another);
+            }
+        }
+        self.grouped = 1 < pending.len();
     }
 
     /// Writes a group and answers it. What a shared store did not take for a reason of its own is tried

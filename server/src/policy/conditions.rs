@@ -48,9 +48,8 @@ impl Met {
         self.approval.as_ref().map(|(_, given)| (given.id, given.until))
     }
 
-    /// What no policy demanded anything of.
-    #[cfg(test)]
-    pub(crate) const fn nothing() -> Self {
+    /// What no policy demanded anything of: for tests and benchmarks, which ask none.
+    pub const fn nothing() -> Self {
         Self { turn: None, approval: None }
     }
 }

@@ -1,7 +1,6 @@
 //! Several servers over one store: what one does, all know; what may happen once, happens once.
 
 mod failover;
-mod measure;
 
 use std::path::Path;
 use std::sync::Arc;

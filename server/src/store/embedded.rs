@@ -1,7 +1,7 @@
 //! The store on this machine's disk: fjall, a log-structured engine (decision 0001).
 //!
-//! Its journal takes every list of writes as one checksummed batch and one sync. Calls block, so
-//! they run beside the async workers. The engine does not notice every kind of damage, hence the
+//! Its journal takes every list of writes as one checksummed batch and one sync. Calls that may wait for the
+//! disk run beside the async workers. The engine does not notice every kind of damage, hence the
 //! checks above it: the audit log, the witness, the epoch fence; and one below, in `manifest`. After a power
 //! cut it takes what it had not finished for damage, so that is cut off before, in `torn`.
 
@@ -14,6 +14,7 @@ use std::fs;
 use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -78,7 +79,7 @@ pub enum OpenStoreError {
 
 impl EmbeddedStore {
     /// What the engine needs to finish what it has begun: its write buffers, and a journal file.
-    const RESERVE: u64 = 64 * MIB;
+    const RESERVE: u64 = 128 * MIB;
 
     /// Opens the store in `path`, or makes one if nothing is there. The caller sees to it that no
     /// other process does the same.
@@ -121,6 +122,17 @@ impl EmbeddedStore {
         })
     }
 
+    /// Does `work` on this thread. What is asked for key by key was written a moment ago, and lies in memory.
+    fn here<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Engine) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let done = catch_unwind(AssertUnwindSafe(|| work(&self.0)));
+        done.unwrap_or_else(|_| Err(StoreError::failed(action, "the engine has given up")))
+    }
+
+    /// Does `work` beside the threads that serve, which may wait for the disk.
     async fn call<T, F>(&self, action: &'static str, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -133,6 +145,9 @@ impl EmbeddedStore {
 }
 
 const MIB: u64 = 1 << 20;
+
+/// How many keys are looked up without handing them to another thread: that takes as long as twenty of them.
+const FEW: usize = 128;
 
 fn open(path: PathBuf, reserve: u64) -> Result<EmbeddedStore, OpenStoreError> {
     let unusable = |source| OpenStoreError::Directory { path: path.clone(), source };
@@ -221,13 +236,13 @@ fn configure(path: &Path) -> fjall::DatabaseBuilder<Database> {
         .worker_threads(1)
         .max_cached_files(Some(256))
         // Spaces that rarely change keep old journals alive up to this size; then they are flushed.
-        .max_journaling_size(128 * MIB)
+        .max_journaling_size(256 * MIB)
 }
 
 fn options(space: Space) -> KeyspaceCreateOptions {
     let buffer = match space {
         // Every operation writes to these two.
-        Space::Audit | Space::Psks => 8 * MIB,
+        Space::Audit | Space::Psks => 16 * MIB,
         Space::Entries => 4 * MIB,
         Space::Meta
         | Space::Tiles
@@ -373,18 +388,18 @@ impl Engine {
 #[async_trait]
 impl Store for EmbeddedStore {
     async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let key = key.to_vec();
-        self.call("read", move |engine| engine.get(space, &key)).await
+        self.here("read", |engine| engine.get(space, key))
     }
 
     async fn get_many(
         &self,
         keys: Vec<(Space, Vec<u8>)>,
     ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let few = keys.len() <= FEW;
         let read = move |engine: &Engine| {
             keys.iter().map(|(space, key)| engine.get(*space, key)).collect()
         };
-        self.call("read", read).await
+        if few { self.here("read", read) } else { self.call("read", read).await }
     }
 
     async fn scan(

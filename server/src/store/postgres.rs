@@ -6,6 +6,7 @@
 //! | TLS on the way | `tls` |
 //! | tables, and how they came to be | `schema` |
 //! | the parts of a table that expire together | `partition` |
+//! | what many ask for at a time | `reads` |
 //! | the exclusive right to write | `turn` |
 //! | what one list of writes comes to | `batch` |
 //!
@@ -23,6 +24,7 @@ mod batch;
 pub(crate) mod fixture;
 mod line;
 mod partition;
+mod reads;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -41,6 +43,7 @@ use tokio_postgres::{Client, Row};
 
 use super::{Group, Order, Pair, Space, Store, StoreError, Turn};
 use line::{Heard, Line, LineError, Lines, Route};
+use reads::Reads;
 pub use schema::{Outdated, SchemaError};
 pub use tls::TlsError;
 use turn::{Position, PostgresTurn, Writer};
@@ -67,6 +70,7 @@ struct Inner {
     /// Held by whose turn it is among those who write here: there is one, the journal.
     writer: tokio::sync::Mutex<Writer>,
     readers: Lines,
+    reads: Reads,
     /// Tells that others have written.
     listener: tokio::sync::Mutex<Option<Line>>,
     heard: Heard,
@@ -127,6 +131,7 @@ impl PostgresStore {
             route,
             writer: tokio::sync::Mutex::new(writer),
             readers: Lines::default(),
+            reads: Reads::default(),
             listener: tokio::sync::Mutex::default(),
             heard: Heard::default(),
             seen: Mutex::new(seen),
@@ -198,11 +203,7 @@ fn table(space: Space) -> String {
 #[async_trait]
 impl Store for PostgresStore {
     async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let statement = format!("SELECT value FROM {} WHERE key = $1", table(space));
-        let rows = self.ask(&statement, &[(&key, Type::BYTEA)]).await?;
-        rows.first()
-            .map(|row| row.try_get(0).map_err(|e| StoreError::failed("read", e)))
-            .transpose()
+        self.0.reads.get(self, (space, key.to_vec())).await
     }
 
     async fn get_many(
