@@ -1,4 +1,5 @@
-//! Who was connected to whom: one record for each connection, when it has ended.
+//! Who was connected to whom: one record for each connection, when it has ended. And who was refused, as far
+//! as strangers cannot fill the disk with it.
 //!
 //! Both ends write one. The two of one connection are told by `exporter`, a value that only its two
 //! ends can compute (RFC 8446 §7.5) and that says nothing about the keys.
@@ -47,6 +48,14 @@ impl Access {
     pub(crate) fn write(&self, record: &Record) {
         match self {
             Self::Log => record.log(),
+            Self::File(queue) => queue.push(record),
+        }
+    }
+
+    /// Writes the `record` of somebody who was refused. The log says that anyway.
+    pub(crate) fn write_refused(&self, record: &Record) {
+        match self {
+            Self::Log => {}
             Self::File(queue) => queue.push(record),
         }
     }
@@ -125,9 +134,8 @@ impl Opened {
             Ended::Denied(denied) => Some(denied.to_string()),
             Ended::Done(_) | Ended::Idle | Ended::Aged | Ended::Stopped => None,
         };
-        let now = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(now.as_secs()));
         Record {
-            time: format_rfc3339_seconds(now.unwrap_or(SystemTime::UNIX_EPOCH)).to_string(),
+            time: rfc3339(now),
             sent,
             received,
             duration_ms: u64::try_from(lasted).unwrap_or(u64::MAX),
@@ -136,6 +144,20 @@ impl Opened {
             ..self.record
         }
     }
+}
+
+fn rfc3339(now: UnixTime) -> String {
+    let now = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(now.as_secs()));
+    format_rfc3339_seconds(now.unwrap_or(SystemTime::UNIX_EPOCH)).to_string()
+}
+
+/// Somebody who was refused, and how many others were of whom nothing is written.
+#[derive(Debug)]
+pub(crate) struct Turned {
+    pub(crate) remote: String,
+    /// The label of the metric, and why in words.
+    pub(crate) why: (&'static str, String),
+    pub(crate) withheld: u64,
 }
 
 /// One connection, from the side of the program on this machine.
@@ -177,6 +199,9 @@ pub(crate) struct Record {
     /// Why, where that does not say it all.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// How many others were refused at the same door since the last record that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withheld: Option<u64>,
 }
 
 /// A program on this machine, as far as it is known.
@@ -198,6 +223,26 @@ impl From<Caller> for Program {
 }
 
 impl Record {
+    /// Somebody was refused `now` at the door of `route`.
+    pub(crate) fn refused(
+        (route, direction, mode): (&str, &'static str, &'static str),
+        turned: Turned,
+        now: UnixTime,
+    ) -> Self {
+        let Turned { remote, why: (label, reason), withheld } = turned;
+        Self {
+            time: rfc3339(now),
+            route: route.to_owned(),
+            direction,
+            mode,
+            remote,
+            ended: label,
+            reason: Some(reason),
+            withheld: Some(withheld),
+            ..Self::default()
+        }
+    }
+
     fn log(&self) {
         let caller = self.caller.as_ref();
         info!(

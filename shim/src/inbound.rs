@@ -32,7 +32,8 @@ pub(crate) struct WayIn {
 
 impl WayIn {
     pub(crate) fn new(route: Inbound, desk: Desk, handshakes: Slots<IpAddr>) -> Self {
-        let ledger = Ledger::new(route.name.clone(), "inbound");
+        let of = (route.name.clone(), "inbound", route.mode);
+        let ledger = Ledger::new(of, desk.access.clone(), Arc::clone(&desk.clock));
         Self { route, desk, handshakes, ledger }
     }
 

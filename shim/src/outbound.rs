@@ -36,7 +36,8 @@ struct Open {
 
 impl WayOut {
     pub(crate) fn new(route: Outbound, desk: Desk) -> Self {
-        let ledger = Ledger::new(route.name.clone(), "outbound");
+        let of = (route.name.clone(), "outbound", route.mode);
+        let ledger = Ledger::new(of, desk.access.clone(), Arc::clone(&desk.clock));
         Self { route, desk, ledger }
     }
 

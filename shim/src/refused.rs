@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use claviger_core::time::Clock;
 use claviger_runtime::place::ServerAddr;
 use claviger_runtime::slots::Full;
 use claviger_runtime::telemetry::Chain;
@@ -13,6 +14,7 @@ use tonic::Code;
 use tracing::{debug, warn};
 
 use crate::acceptor::AcceptError;
+use crate::access::{Access, Record, Turned};
 use crate::backend::HandshakeError;
 use crate::broker::IssueError;
 use crate::callers::NotACaller;
@@ -22,6 +24,7 @@ use crate::metrics;
 use crate::mtls::MtlsError;
 use crate::proxies::RequestError;
 use crate::redeem::RedeemError;
+use crate::route::Mode;
 use crate::tunnels::{AnswerError, DialError};
 
 /// Why a connection was not carried.
@@ -149,12 +152,15 @@ fn handshake(error: &HandshakeError) -> &'static str {
     }
 }
 
-/// Counts and logs what one route refuses. Every refusal is counted; in the log there are so many in a
-/// span of time, and how many there were besides, so that a stranger cannot fill the disk.
+/// Counts and logs what one route refuses. Every refusal is counted; in the log and in the access records there
+/// are so many in a span of time, and how many there were besides, so that a stranger cannot fill the disk.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     route: String,
     direction: &'static str,
+    mode: Mode,
+    access: Access,
+    clock: Arc<dyn Clock>,
     spell: Mutex<Spell>,
 }
 
@@ -170,9 +176,14 @@ struct Spell {
 const SPELL: (Duration, u32) = (Duration::from_secs(10), 20);
 
 impl Ledger {
-    pub(crate) fn new(route: String, direction: &'static str) -> Self {
+    /// That of the route of this name, with its access records.
+    pub(crate) fn new(
+        (route, direction, mode): (String, &'static str, Mode),
+        access: Access,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let spell = Spell { since: Instant::now(), said: 0, withheld: 0 };
-        Self { route, direction, spell: Mutex::new(spell) }
+        Self { route, direction, mode, access, clock, spell: Mutex::new(spell) }
     }
 
     /// Somebody at `remote` was refused.
@@ -182,6 +193,10 @@ impl Ledger {
         match self.may_say() {
             Some(withheld) => {
                 warn!(route, direction, %remote, reason, withheld, error = %Chain(why), "refused");
+                let why = (reason, Chain(why).to_string());
+                let turned = Turned { remote: remote.to_string(), why, withheld };
+                let at = (route.as_str(), direction, self.mode.as_str());
+                self.access.write_refused(&Record::refused(at, turned, self.clock.now()));
             }
             None => debug!(route, direction, %remote, reason, error = %Chain(why), "refused"),
         }
@@ -206,11 +221,45 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use claviger_core::time::SystemClock;
+    use claviger_runtime::tasks::{Drain, Tasks};
+    use serde_json::Value;
+
     use super::*;
+
+    fn ledger(access: Access) -> Ledger {
+        Ledger::new(("db".to_owned(), "inbound", Mode::Psk), access, Arc::new(SystemClock))
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_has_a_record_as_long_as_there_are_few() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, tasks) = (dir.path().join("access.jsonl"), Tasks::default());
+        let ledger = ledger(Access::open(Some(path.clone()), &tasks));
+        for _ in 0..=SPELL.1 {
+            ledger.enter(&"192.0.2.7:1234", &AnswerError::from(AcceptError::Silent).into());
+        }
+        drop(ledger);
+        tasks.stop();
+        assert_eq!(tasks.drained(Duration::from_secs(10)).await, Drain::Clean);
+        let lines = std::fs::read_to_string(path).unwrap();
+        assert_eq!(lines.lines().count(), usize::try_from(SPELL.1).unwrap());
+        let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+        for (name, is) in [
+            ("route", "db"),
+            ("direction", "inbound"),
+            ("mode", "psk"),
+            ("remote", "192.0.2.7:1234"),
+            ("ended", "hung-up"),
+        ] {
+            assert_eq!(first[name], is, "{name}");
+        }
+        assert_eq!(first["withheld"], 0);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_log_has_so_many_lines_and_says_how_many_it_has_not() {
-        let ledger = Ledger::new("db".to_owned(), "inbound");
+        let ledger = ledger(Access::Log);
         for _ in 0..SPELL.1 {
             assert_eq!(ledger.may_say(), Some(0));
         }
