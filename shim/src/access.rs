@@ -52,11 +52,11 @@ impl Access {
         }
     }
 
-    /// Writes the `record` of somebody who was refused. The log says that anyway.
-    pub(crate) fn write_refused(&self, record: &Record) {
+    /// Writes that somebody was `turned` away, without waiting. The log has said that already.
+    pub(crate) fn write_turned(&self, turned: &Turned) {
         match self {
             Self::Log => {}
-            Self::File(queue) => queue.push(record),
+            Self::File(queue) => queue.push(turned),
         }
     }
 }
@@ -152,12 +152,35 @@ fn rfc3339(now: UnixTime) -> String {
 }
 
 /// Somebody who was refused, and how many others were of whom nothing is written.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Turned {
-    pub(crate) remote: String,
-    /// The label of the metric, and why in words.
-    pub(crate) why: (&'static str, String),
-    pub(crate) withheld: u64,
+    /// When, by RFC 3339.
+    time: String,
+    route: String,
+    direction: &'static str,
+    mode: &'static str,
+    /// Who came: an address, or the door that a program of this machine came to.
+    remote: String,
+    /// The label of the metric.
+    refused: &'static str,
+    /// Why, in words.
+    reason: String,
+    /// How many others were refused at the same door since the last record that says so.
+    withheld: u64,
+}
+
+impl Turned {
+    /// Somebody at `remote` was refused `now` by a route.
+    pub(crate) fn away(
+        (route, direction, mode): (&str, &'static str, &'static str),
+        remote: String,
+        (refused, reason): (&'static str, String),
+        withheld: u64,
+        now: UnixTime,
+    ) -> Self {
+        let (time, route) = (rfc3339(now), route.to_owned());
+        Self { time, route, direction, mode, remote, refused, reason, withheld }
+    }
 }
 
 /// One connection, from the side of the program on this machine.
@@ -199,9 +222,6 @@ pub(crate) struct Record {
     /// Why, where that does not say it all.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// How many others were refused at the same door since the last record that says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    withheld: Option<u64>,
 }
 
 /// A program on this machine, as far as it is known.
@@ -223,26 +243,6 @@ impl From<Caller> for Program {
 }
 
 impl Record {
-    /// Somebody was refused `now` at the door of `route`.
-    pub(crate) fn refused(
-        (route, direction, mode): (&str, &'static str, &'static str),
-        turned: Turned,
-        now: UnixTime,
-    ) -> Self {
-        let Turned { remote, why: (label, reason), withheld } = turned;
-        Self {
-            time: rfc3339(now),
-            route: route.to_owned(),
-            direction,
-            mode,
-            remote,
-            ended: label,
-            reason: Some(reason),
-            withheld: Some(withheld),
-            ..Self::default()
-        }
-    }
-
     fn log(&self) {
         let caller = self.caller.as_ref();
         info!(

@@ -14,7 +14,7 @@ use tonic::Code;
 use tracing::{debug, warn};
 
 use crate::acceptor::AcceptError;
-use crate::access::{Access, Record, Turned};
+use crate::access::{Access, Turned};
 use crate::backend::HandshakeError;
 use crate::broker::IssueError;
 use crate::callers::NotACaller;
@@ -193,10 +193,15 @@ impl Ledger {
         match self.may_say() {
             Some(withheld) => {
                 warn!(route, direction, %remote, reason, withheld, error = %Chain(why), "refused");
-                let why = (reason, Chain(why).to_string());
-                let turned = Turned { remote: remote.to_string(), why, withheld };
                 let at = (route.as_str(), direction, self.mode.as_str());
-                self.access.write_refused(&Record::refused(at, turned, self.clock.now()));
+                let (remote, why) = (remote.to_string(), (reason, Chain(why).to_string()));
+                self.access.write_turned(&Turned::away(
+                    at,
+                    remote,
+                    why,
+                    withheld,
+                    self.clock.now(),
+                ));
             }
             None => debug!(route, direction, %remote, reason, error = %Chain(why), "refused"),
         }
@@ -250,7 +255,7 @@ mod tests {
             ("direction", "inbound"),
             ("mode", "psk"),
             ("remote", "192.0.2.7:1234"),
-            ("ended", "hung-up"),
+            ("refused", "hung-up"),
         ] {
             assert_eq!(first[name], is, "{name}");
         }

@@ -103,8 +103,13 @@ impl Shim {
         loop {
             // It is there once the first connection has ended.
             let text = std::fs::read_to_string(&self.records).unwrap_or_default();
-            if let Some(line) = text.split_inclusive('\n').rfind(|line| line.ends_with('\n')) {
-                return serde_json::from_str(line).map_err(|error| Failure::because(&error));
+            let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            let records: Result<Vec<Value>, _> = whole.map(serde_json::from_str).collect();
+            let records = records.map_err(|error| Failure::because(&error))?;
+            // Whoever was refused has a record, too.
+            if let Some(last) = records.into_iter().rfind(|record| record.get("refused").is_none())
+            {
+                return Ok(last);
             }
             if patience < Instant::now() {
                 return Err(Failure::failed("a shim did not record a connection that has ended"));

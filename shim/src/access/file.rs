@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::telemetry::LinesFile;
+use serde::Serialize;
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
-use super::Record;
 use crate::metrics;
 
 /// How many records may wait for the disk; one is about 1 KiB.
@@ -30,7 +30,7 @@ impl Queue {
     }
 
     /// Queues a record, or counts that there is no room.
-    pub(super) fn push(&self, record: &Record) {
+    pub(super) fn push(&self, record: &impl Serialize) {
         let mut line = match serde_json::to_vec(record) {
             Ok(line) => line,
             Err(error) => return error!(%error, "an access record cannot be written as JSON"),

@@ -58,7 +58,9 @@ impl Registry {
         let complete = || async {
             let text = std::fs::read_to_string(&self.access).unwrap_or_default();
             let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-            let records: Vec<_> = records.collect();
+            // Whoever was refused has a record, too.
+            let records: Vec<_> =
+                records.filter(|record| record.get("refused").is_none()).collect();
             (records.len() == count).then_some(records)
         };
         let records = within(complete).await;
