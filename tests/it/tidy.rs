@@ -29,7 +29,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
             "tests",
         ],
     ),
-    ("tests", &["core", "policy", "proto", "runtime", "attestors", "shim"]),
+    ("tests", &["core", "policy", "proto", "runtime", "attestors", "server", "shim"]),
     ("examples", &["core", "policy", "proto", "runtime", "attestors", "shim"]),
 ];
 
