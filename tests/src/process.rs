@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -202,7 +202,13 @@ impl Log {
         }
     }
 
-    fn spawn(self, claviger: &Claviger, what: &str, dir: &Path) -> Child {
+    fn spawn(
+        self,
+        claviger: &Claviger,
+        what: &str,
+        dir: &Path,
+        recorder: Option<&Recorder>,
+    ) -> Child {
         let config = dir.join(format!("{what}.toml"));
         let args = [OsStr::new(what), OsStr::new("run"), OsStr::new("--config"), config.as_ref()];
         let mut command = match self {
@@ -216,8 +222,21 @@ impl Log {
                 shell
             }
         };
+        if let Some(Recorder { library, log }) = recorder {
+            command.env("LD_PRELOAD", library).env("CLAVIGER_RECORD_LOG", log);
+            command.env("CLAVIGER_RECORD_ROOT", dir.join("server"));
+        }
         command.spawn().expect("process starts")
     }
+}
+
+/// What a server does to its data is written down (`tests/power`).
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    /// The library that does it.
+    pub library: PathBuf,
+    /// Where.
+    pub log: PathBuf,
 }
 
 /// A server and an agent as processes of their own, so that the server can be killed.
@@ -231,6 +250,7 @@ pub struct Deployment {
     log: Log,
     server: Child,
     agent: Option<Child>,
+    recorder: Option<Recorder>,
     /// Those that were added.
     others: Vec<Child>,
 }
@@ -264,7 +284,7 @@ impl Deployment {
         agent_program: &Claviger,
         more: &str,
     ) -> Self {
-        Self::start_logging(claviger, agent_program, more, Log::Inherited).await
+        Self::start_logging(claviger, agent_program, more, Log::Inherited, None).await
     }
 
     /// Starts both under a umask that takes nothing away, each with a log of everything: `server.log` and
@@ -274,7 +294,16 @@ impl Deployment {
     ///
     /// If either does not become ready.
     pub async fn start_talkative(claviger: &Claviger) -> Self {
-        Self::start_logging(claviger, claviger, "", Log::Everything).await
+        Self::start_logging(claviger, claviger, "", Log::Everything, None).await
+    }
+
+    /// Starts both; all that the server does to its data is recorded, in all of its lives.
+    ///
+    /// # Panics
+    ///
+    /// If either does not become ready.
+    pub async fn start_recorded(claviger: &Claviger, recorder: Recorder) -> Self {
+        Self::start_logging(claviger, claviger, "", Log::Inherited, Some(recorder)).await
     }
 
     async fn start_logging(
@@ -282,8 +311,13 @@ impl Deployment {
         agent_program: &Claviger,
         more: &str,
         log: Log,
+        recorder: Option<Recorder>,
     ) -> Self {
         let dir = TempDir::new().unwrap();
+        if recorder.is_some() {
+            let mut private = fs::DirBuilder::new();
+            private.mode(0o700).create(dir.path().join("server")).unwrap();
+        }
         let [server_level, agent_level] = log.levels();
         let port = free_port();
         let at = |name: &str| dir.path().join(name).display().to_string();
@@ -304,7 +338,7 @@ impl Deployment {
             at("token"),
         );
         fs::write(dir.path().join("agent.toml"), agent).unwrap();
-        let server = log.spawn(claviger, "server", dir.path());
+        let server = log.spawn(claviger, "server", dir.path(), recorder.as_ref());
         let (claviger, agent_program) = (claviger.clone(), agent_program.clone());
         let server_address = format!("127.0.0.1:{port}");
         let mut deployment = Self {
@@ -315,6 +349,7 @@ impl Deployment {
             server,
             log,
             agent: None,
+            recorder,
             others: Vec::new(),
         };
         deployment.server_ready().await;
@@ -331,7 +366,7 @@ impl Deployment {
         let bundle = self.claviger.run(args).await;
         assert!(bundle.status.success());
         fs::write(self.dir.path().join("bundle.pem"), bundle.stdout).unwrap();
-        self.agent = Some(self.log.spawn(&self.agent_program, "agent", self.dir.path()));
+        self.agent = Some(self.log.spawn(&self.agent_program, "agent", self.dir.path(), None));
         self.agent_ready().await;
     }
 
@@ -467,7 +502,8 @@ impl Deployment {
     ///
     /// If it does not become ready.
     pub async fn start_server(&mut self) {
-        self.server = self.log.spawn(&self.claviger, "server", self.dir.path());
+        let recorder = self.recorder.as_ref();
+        self.server = self.log.spawn(&self.claviger, "server", self.dir.path(), recorder);
         self.server_ready().await;
     }
 
@@ -478,7 +514,7 @@ impl Deployment {
     /// If it does not become ready.
     pub async fn restart_agent(&mut self) {
         terminate(self.agent.as_mut().expect("agent runs")).await;
-        self.agent = Some(self.log.spawn(&self.agent_program, "agent", self.dir.path()));
+        self.agent = Some(self.log.spawn(&self.agent_program, "agent", self.dir.path(), None));
         self.agent_ready().await;
     }
 
@@ -489,7 +525,7 @@ impl Deployment {
     /// If the new one does not become ready.
     pub async fn kill_and_restart_agent(&mut self) {
         self.agent.as_mut().expect("agent runs").kill().await.expect("agent was running");
-        self.agent = Some(self.log.spawn(&self.agent_program, "agent", self.dir.path()));
+        self.agent = Some(self.log.spawn(&self.agent_program, "agent", self.dir.path(), None));
         self.agent_ready().await;
     }
 

@@ -18,8 +18,8 @@ use tonic::transport::Channel;
 
 use crate::claviger;
 
-const CLIENT: &str = "spiffe://example.org/client";
-const SERVER: &str = "spiffe://example.org/server";
+pub(super) const CLIENT: &str = "spiffe://example.org/client";
+pub(super) const SERVER: &str = "spiffe://example.org/server";
 const ATTEMPTS: usize = 1_000;
 const KILLS: u64 = 12;
 
@@ -102,7 +102,8 @@ async fn strike(deployment: &mut Deployment, blow: Blow) {
     }
 }
 
-async fn issue(mut broker: PskBrokerClient<Channel>) -> IssueResponse {
+/// A key of the client's for the server.
+pub(super) async fn issue(mut broker: PskBrokerClient<Channel>) -> IssueResponse {
     let request = IssueRequest {
         peer: SERVER.to_owned(),
         purpose: "kill-test".to_owned(),

@@ -18,6 +18,7 @@ mod federation;
 mod files;
 mod kill;
 mod outage;
+mod power;
 mod quarantine;
 mod revocation;
 mod secrets;

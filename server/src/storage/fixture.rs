@@ -1,6 +1,9 @@
 //! Storage for tests: a clock that obeys, a store that lies in memory, and grants out of nowhere.
 
-pub(crate) mod dice;
+#[path = "../../../tests/power/cuts.rs"]
+pub(crate) mod cuts;
+
+pub(crate) use cuts::dice;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use claviger_core::psk::identity::WireIdentity;
 use futures_util::{StreamExt as _, stream};
 
-use super::power::recording::{Recording, append};
+use super::super::fixture::cuts::recording::{Recording, append};
 use super::*;
 
 const DIR: &str = "CLAVIGER_RECORD_ROOT";
@@ -49,6 +49,10 @@ impl FromStr for Acknowledged {
         let (identity, epoch) = (words[2].parse().unwrap(), words[3].parse().unwrap());
         Ok(Self { spent, number, identity, epoch })
     }
+}
+
+fn acknowledged(log: &Path) -> Vec<Acknowledged> {
+    Recording::read(log).promised().map(|what| what.parse().unwrap()).collect()
 }
 
 /// A data directory, and what was said about it.
@@ -90,7 +94,7 @@ impl Site {
     }
 
     pub(super) fn acknowledged(&self) -> Vec<Acknowledged> {
-        Recording::read(&self.log).acknowledged().cloned().collect()
+        acknowledged(&self.log)
     }
 }
 
@@ -119,7 +123,7 @@ pub(super) async fn redeem(
 async fn work(storage: &Storage, keys: u32, log: &fs::File, before: &[Acknowledged]) {
     let epoch = storage.epochs.current().number;
     let say = |spent, number, identity| {
-        append(log, &Acknowledged { spent, number, identity, epoch });
+        append(log, &Acknowledged { spent, number, identity, epoch }.to_string());
     };
     let spent: std::collections::HashSet<_> =
         before.iter().filter(|one| one.spent).map(|one| one.number).collect();
@@ -148,7 +152,7 @@ async fn work(storage: &Storage, keys: u32, log: &fs::File, before: &[Acknowledg
 
 /// One life of a server at `site`.
 fn life(data: &Path, log: &Path, keys: u32, end: End) {
-    let before: Vec<_> = Recording::read(log).acknowledged().cloned().collect();
+    let before = acknowledged(log);
     let log = fs::OpenOptions::new().append(true).open(log).unwrap();
     let clock = TestClock::at(NOW);
     Runtime::new().unwrap().block_on(async {

@@ -1,33 +1,22 @@
 //! The power goes, at any moment: what was written and synced under load is recorded, and what a disk may
-//! hold after a cut is rebuilt, as it may be after the machine has started again.
-//!
-//! | to find | look in |
-//! |---|---|
-//! | the library that records, loaded into the process under load | `tests/power/recorder.c` |
-//! | what it has written | [`recording`] |
-//! | what may be left of it after a cut | [`disk`], [`content`] |
+//! hold after a cut is rebuilt, as it may be after the machine has started again. How is in `tests/power`.
 //!
 //! `CLAVIGER_FAULT_CUTS` says how often it goes, `CLAVIGER_FAULT_SEED` when, and `CLAVIGER_FAULT_KEYS`
 //! how many keys each of three lives makes.
 
-mod content;
-mod disk;
-pub(super) mod recording;
-
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::process::Command;
 
 use claviger_core::once::State;
 use claviger_core::psk::PskRecord;
 
+use super::super::fixture::cuts::disk::{Disk, Names};
+use super::super::fixture::cuts::recording::Recording;
+use super::super::fixture::cuts::{Cut, cut, recorder};
 use super::super::fixture::dice::{Dice, knob};
 use super::load::{Acknowledged, End, Site, attempt, redeem};
 use super::moved::{Boot, settle};
 use super::*;
 use crate::store::{Order, Space, parse};
-use disk::{Disk, Fate, Names};
-use recording::{Deed, Operation, Recording};
 
 /// What became of all the cuts.
 #[derive(Debug, Default)]
@@ -56,10 +45,7 @@ fn no_power_cut_forgets_a_redemption_or_brings_a_key_back() {
     let recording = Recording::read(&site.log);
     let mut survived = Survived::default();
     for names in [Names::Strict, Names::Journaled] {
-        let dice = Dice::new(seed);
-        all_cuts(&recording, names, cuts / 2, dice, &mut survived);
-        let mut disk = Disk::new(&recording, names);
-        recording.operations.iter().for_each(|operation| disk.apply(operation));
+        let disk = after_each(&recording, names, cuts / 2, seed, &mut survived);
         disk.is_as_seen(&site.data);
     }
     let Survived { cuts, fenced, in_flight, redemptions, requests } = survived;
@@ -69,67 +55,25 @@ fn no_power_cut_forgets_a_redemption_or_brings_a_key_back() {
     );
 }
 
-/// Builds the library that records.
-fn recorder() -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/power/recorder.c");
-    let library = dir.path().join("recorder.so");
-    let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-O1", "-Wall", "-o"]).arg(&library).arg(source);
-    let output = compiler.arg("-ldl").output().expect("a C compiler, which the build needs, too");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    (dir, library)
-}
-
-/// When the power goes: at any time; and more often when names change, and when somebody was told.
-fn moments(operations: &[Operation], count: u64, dice: &mut Dice) -> Vec<usize> {
-    let of = |is: fn(&Deed) -> bool| -> Vec<_> {
-        let all = operations.iter().enumerate();
-        all.filter(|(_, operation)| is(&operation.deed)).map(|(at, _)| at).collect()
-    };
-    let names =
-        of(|deed| matches!(deed, Deed::Rename { .. } | Deed::Remove { .. } | Deed::Create { .. }));
-    let told = of(|deed| matches!(deed, Deed::Acknowledged(_)));
-    let mut moments: Vec<_> = (0..count)
-        .map(|n| match n % 3 {
-            0 => dice.below(operations.len()),
-            1 => (*dice.one(&names) + dice.below(4)).min(operations.len() - 1),
-            _ => *dice.one(&told),
-        })
-        .collect();
-    moments.sort_unstable();
-    moments
-}
-
-fn all_cuts(
-    recording: &Recording,
+/// Looks at what is left after each cut.
+fn after_each<'a>(
+    recording: &'a Recording,
     names: Names,
     count: u64,
-    mut dice: Dice,
+    seed: u64,
     survived: &mut Survived,
-) {
-    let moments = moments(&recording.operations, count, &mut dice);
-    let mut moments = moments.into_iter().peekable();
-    let mut disk = Disk::new(recording, names);
-    let mut acknowledged = Vec::new();
-    for (at, operation) in recording.operations.iter().enumerate() {
-        disk.apply(operation);
-        if let Deed::Acknowledged(what) = &operation.deed {
-            acknowledged.push(what.clone());
-        }
-        while moments.next_if_eq(&at).is_some() {
-            let fate =
-                *dice.one(&[Fate::Nothing, Fate::Prefix, Fate::Subset, Fate::Subset, Fate::All]);
-            let dir = tempfile::tempdir().unwrap();
-            let data = dir.path().join("data");
-            disk.cut(fate, &mut dice, &data);
-            settle(&data, Boot::Another);
-            let what = format!("a cut after operation {at}, {names:?}, {fate:?}");
-            survived.cuts += 1;
-            survived.in_flight += disk.pending();
-            after(&data, &acknowledged, &what, survived);
-        }
-    }
+) -> Disk<'a> {
+    cut(recording, names, count, &mut Dice::new(seed), |Cut { at, fate, disk, promised }, dice| {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        disk.cut(fate, dice, &data);
+        settle(&data, Boot::Another);
+        survived.cuts += 1;
+        survived.in_flight += disk.pending();
+        let acknowledged: Vec<_> = promised.iter().map(|what| what.parse().unwrap()).collect();
+        let what = format!("a cut after operation {at}, {names:?}, {fate:?}");
+        after(&data, &acknowledged, &what, survived);
+    })
 }
 
 /// The machine has started again, and somebody tries every key that was spent.

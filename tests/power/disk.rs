@@ -5,13 +5,13 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use super::super::super::fixture::dice::Dice;
 use super::content::{Content, PAGE, SECTOR, pieces};
+use super::dice::Dice;
 use super::recording::{Deed, Operation, Recording};
 
 /// When a name is durable.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Names {
+pub(crate) enum Names {
     /// When its directory was synced.
     Strict,
     /// When anything was synced after it was made; what is not durable yet becomes so in its order.
@@ -20,7 +20,7 @@ pub(super) enum Names {
 
 /// What a cut leaves of what was not durable.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     Nothing,
     /// The first so many things.
     Prefix,
@@ -53,7 +53,7 @@ struct Tree {
     files: HashMap<Node, Content>,
 }
 
-pub(super) struct Disk<'a> {
+pub(crate) struct Disk<'a> {
     recording: &'a Recording,
     names: Names,
     durable: Tree,
@@ -68,7 +68,7 @@ pub(super) struct Disk<'a> {
 }
 
 impl<'a> Disk<'a> {
-    pub(super) fn new(recording: &'a Recording, names: Names) -> Self {
+    pub(crate) fn new(recording: &'a Recording, names: Names) -> Self {
         let mut tree = Tree::default();
         tree.directories.insert(ROOT, BTreeMap::new());
         Self {
@@ -85,11 +85,11 @@ impl<'a> Disk<'a> {
     }
 
     /// How many things are not durable.
-    pub(super) fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.pending.len()
     }
 
-    pub(super) fn apply(&mut self, operation: &Operation) {
+    pub(crate) fn apply(&mut self, operation: &Operation) {
         self.time += 1;
         let node = self.nodes.get(&operation.inode).copied();
         match &operation.deed {
@@ -130,7 +130,7 @@ impl<'a> Disk<'a> {
                 let began = self.syncs.remove(&operation.thread).expect("it began");
                 self.sync(node.unwrap(), began);
             }
-            Deed::Acknowledged(_) => {}
+            Deed::Promised(_) => {}
         }
     }
 
@@ -205,7 +205,7 @@ impl<'a> Disk<'a> {
     }
 
     /// Stores in `directory` what a cut leaves.
-    pub(super) fn cut(&self, fate: Fate, dice: &mut Dice, directory: &Path) {
+    pub(crate) fn cut(&self, fate: Fate, dice: &mut Dice, directory: &Path) {
         let mut left = self.durable.clone();
         let all = self.pending.iter().map(|(_, what)| what);
         match fate {
@@ -255,7 +255,7 @@ impl<'a> Disk<'a> {
     }
 
     /// Whether the files in `directory` are what was recorded.
-    pub(super) fn is_as_seen(&self, directory: &Path) {
+    pub(crate) fn is_as_seen(&self, directory: &Path) {
         let mut all = self.durable.clone();
         self.pending.iter().for_each(|(_, what)| all.apply(what, self.recording));
         all.compare(ROOT, directory);

@@ -5,20 +5,18 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::path::Path;
 
-use super::super::load::Acknowledged;
-
 /// Bytes of a record before its paths and data.
 const HEADER: usize = 4 + 1 + 4 + 8 + 8 + 3 * 4;
 
 /// All that was recorded.
-pub(in super::super) struct Recording {
+pub(crate) struct Recording {
     bytes: Vec<u8>,
     /// In their order.
-    pub(in super::super) operations: Vec<Operation>,
+    pub(crate) operations: Vec<Operation>,
 }
 
 /// One thing that was done; by `thread`, which tells which sync has ended.
-pub(in super::super) struct Operation {
+pub(crate) struct Operation {
     pub(super) thread: u32,
     /// What the file system calls the file or directory.
     pub(super) inode: u64,
@@ -26,7 +24,7 @@ pub(in super::super) struct Operation {
 }
 
 /// What was done.
-pub(in super::super) enum Deed {
+pub(crate) enum Deed {
     /// The recorded directory; a process begins.
     Root,
     Create {
@@ -59,11 +57,11 @@ pub(in super::super) enum Deed {
     SyncBegins,
     SyncEnds,
     /// Somebody was promised something.
-    Acknowledged(Acknowledged),
+    Promised(String),
 }
 
 impl Recording {
-    pub(in super::super) fn read(log: &Path) -> Self {
+    pub(crate) fn read(log: &Path) -> Self {
         let bytes = fs::read(log).unwrap();
         let (mut operations, mut at) = (Vec::new(), 0);
         while at < bytes.len() {
@@ -78,16 +76,15 @@ impl Recording {
         &self.bytes[range.clone()]
     }
 
-    pub(in super::super) fn acknowledged(&self) -> impl Iterator<Item = &Acknowledged> {
+    pub(crate) fn promised(&self) -> impl Iterator<Item = &str> {
         self.operations.iter().filter_map(|operation| {
-            if let Deed::Acknowledged(what) = &operation.deed { Some(what) } else { None }
+            if let Deed::Promised(what) = &operation.deed { Some(&**what) } else { None }
         })
     }
 }
 
-/// Appends what was acknowledged to the log of the recorder: before or after whatever it records.
-pub(in super::super) fn append(log: &fs::File, what: &Acknowledged) {
-    let text = what.to_string();
+/// Appends what was promised to the log of the recorder: before or after whatever it records.
+pub(crate) fn append(log: &fs::File, text: &str) {
     let size = u32::try_from(text.len()).unwrap();
     let mut record = (u32::try_from(HEADER).unwrap() + size).to_ne_bytes().to_vec();
     record.push(b'A');
@@ -123,7 +120,7 @@ fn operation(bytes: &[u8], at: usize) -> Operation {
         b'U' => Deed::Remove { path: text(&path) },
         b'S' => Deed::SyncBegins,
         b'E' => Deed::SyncEnds,
-        b'A' => Deed::Acknowledged(text(&data).parse().unwrap()),
+        b'A' => Deed::Promised(text(&data)),
         kind => panic!("a record of kind {kind}"),
     };
     let thread = u32::try_from(number(bytes, at + 5, 4)).unwrap();
