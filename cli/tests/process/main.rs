@@ -1,6 +1,7 @@
 //! The binary as its users meet it: started, asked, stopped and killed from outside.
 
 #![expect(
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,

@@ -8,13 +8,18 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use claviger_core::time::SystemClock;
+use claviger_proto::claviger::agent::v1::agent_sync_client::AgentSyncClient;
+use claviger_proto::claviger::agent::v1::subscribe_request::Step;
+use claviger_proto::claviger::agent::v1::{Hello, SubscribeRequest, SubscribeResponse};
 use claviger_runtime::tls::{Identity, Svid, TrustBundle, client_config, connector};
 use claviger_tests::process::{Deployment, PATIENCE, free_port};
+use futures_util::{StreamExt as _, stream};
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep};
+use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::claviger;
@@ -161,11 +166,24 @@ impl Agent {
         Self { identity: Identity::new(Svid::new(chain, &key).unwrap()), bundle }
     }
 
-    /// Its way to `server`.
-    pub(super) fn channel(&self, server: &Server) -> Channel {
+    /// Its way to `server`, which serves only those who have said what they have seen.
+    pub(super) async fn subscribed(&self, server: &Server) -> Line {
         let id = "spiffe://example.org/spire/server".parse().unwrap();
         let tls = client_config(Some(&self.identity), &self.bundle, id, Arc::new(SystemClock));
         let connector = connector(server.address.parse().unwrap(), tls);
-        Endpoint::from_static("http://claviger-server").connect_with_connector_lazy(connector)
+        let endpoint = Endpoint::from_static("http://claviger-server");
+        let channel = endpoint.connect_with_connector_lazy(connector);
+        let step = Some(Step::Hello(Hello::default()));
+        let says = stream::iter([SubscribeRequest { step }]).chain(stream::pending());
+        let mut client = AgentSyncClient::new(channel.clone());
+        let mut heard = client.subscribe(says).await.unwrap().into_inner();
+        heard.message().await.unwrap().unwrap();
+        Line { channel, _heard: heard }
     }
+}
+
+/// The way of an agent to a server, for as long as it listens to what that has to say.
+pub(super) struct Line {
+    pub(super) channel: Channel,
+    _heard: Streaming<SubscribeResponse>,
 }
