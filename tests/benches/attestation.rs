@@ -23,6 +23,7 @@ use claviger_attestors::unix;
 use claviger_attestors::workload::{Caller, Process, WorkloadAttestor};
 use claviger_core::selector::Selectors;
 use claviger_core::time::SystemClock;
+use claviger_tests::bench::report;
 use tokio::time::Instant;
 
 const ROUNDS: u32 = 20_000;
@@ -48,17 +49,14 @@ async fn main() -> ExitCode {
     let k8s = measure_k8s(caller).await;
     waiting.end();
     let met = [
-        report("unix, the program's digest remembered", unix, TARGET_UNIX),
-        report(&format!("k8s, one of {PODS} pods"), k8s, TARGET_K8S),
+        report_micros("unix, the program's digest remembered", unix, TARGET_UNIX),
+        report_micros(&format!("k8s, one of {PODS} pods"), k8s, TARGET_K8S),
     ];
     if met.iter().all(|met| *met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn report(what: &str, micros: f64, target: f64) -> bool {
-    let met = micros <= target;
-    let verdict = if met { "met" } else { "NOT MET" };
-    println!("{what}: {micros:.1} µs; target {target:.0} µs: {verdict}");
-    met
+fn report_micros(what: &str, micros: f64, target: f64) -> bool {
+    report(what, &format!("{micros:.1} µs"), &format!("{target:.0} µs"), micros <= target)
 }
 
 async fn measure_unix(caller: Caller) -> f64 {

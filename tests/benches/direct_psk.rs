@@ -6,7 +6,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "a benchmark stops at the first surprise, and prints what it found"
 )]
@@ -19,6 +18,7 @@ use std::{env, fs};
 
 use claviger_core::time::SystemClock;
 use claviger_runtime::tls::{TrustBundle, own_web_client_config};
+use claviger_tests::bench::{millis, percentile};
 use claviger_tests::ci::{AUDIENCE, GITHUB, Issuer, github_job};
 use claviger_tests::process::{Claviger, Deployment, free_port, my_uid};
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -66,7 +66,7 @@ async fn main() -> ExitCode {
     }
     calls.sort_unstable();
     handshakes.sort_unstable();
-    let (p50, p99) = (at(&calls, 50), at(&calls, 99));
+    let (p50, p99) = (percentile(&calls, 50), percentile(&calls, 99));
     let met = p99 <= TARGET;
     println!(
         "direct PSK, {CALLS} calls one after the other, each with its own connection and full TLS 1.3 \
@@ -74,8 +74,8 @@ async fn main() -> ExitCode {
          p99 {:.2} ms; target p99 {:.2} ms: {}",
         millis(p50),
         millis(p99),
-        millis(at(&handshakes, 50)),
-        millis(at(&handshakes, 99)),
+        millis(percentile(&handshakes, 50)),
+        millis(percentile(&handshakes, 99)),
         millis(TARGET),
         if met { "met" } else { "NOT MET" },
     );
@@ -129,15 +129,6 @@ impl Client {
         assert!(answer.contains("\"run\":\"github:"));
         (handshake, whole)
     }
-}
-
-fn millis(span: Duration) -> f64 {
-    span.as_secs_f64() * 1e3
-}
-
-/// The value that `percent` of all do not exceed.
-fn at(sorted: &[Duration], percent: usize) -> Duration {
-    sorted[(sorted.len() * percent).div_ceil(100) - 1]
 }
 
 fn binary() -> PathBuf {

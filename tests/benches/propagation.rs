@@ -26,6 +26,7 @@ use claviger_proto::spire::server::entry::v1::{BatchCreateEntryRequest, BatchDel
 use claviger_proto::spire::types::{Entry, Selector, Spiffeid};
 use claviger_proto::workload::X509svidResponse;
 use claviger_runtime::unix::connector;
+use claviger_tests::bench::percentile;
 use claviger_tests::process::{Claviger, Dev, my_uid};
 use claviger_tests::workload::Workload;
 use tempfile::tempdir;
@@ -63,7 +64,9 @@ async fn main() -> ExitCode {
         message_with(&mut stream, 1).await;
         withdraw.push(start.elapsed());
     }
-    let sync = percentile(&mut syncs(), 50);
+    let mut syncs = syncs();
+    syncs.sort_unstable();
+    let sync = percentile(&syncs, 50);
 
     println!("one machine, {ROUNDS} rounds; the disk's own append + sync: p50 {sync:.1?}");
     let met = [
@@ -162,13 +165,9 @@ fn syncs() -> Vec<Duration> {
     (0..ROUNDS).map(append).collect()
 }
 
-fn percentile(samples: &mut [Duration], percent: usize) -> Duration {
-    samples.sort_unstable();
-    samples[(samples.len() * percent / 100).min(samples.len() - 1)]
-}
-
 /// Prints one figure and whether it meets its target.
 fn report(what: &str, samples: &mut [Duration], sync: Duration) -> bool {
+    samples.sort_unstable();
     let [p50, p90, p99] = [50, 90, 99].map(|percent| percentile(samples, percent));
     let ratio = p50.as_secs_f64() / sync.as_secs_f64();
     let verdict = if p99 < TARGET { "met" } else { "MISSED" };

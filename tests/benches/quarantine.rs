@@ -5,7 +5,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::use_debug,
     reason = "a benchmark stops at the first surprise, and prints what it found"
@@ -26,6 +25,7 @@ use claviger_proto::claviger::admin::v1::set_standing_request::Change;
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::unix::connector;
 use claviger_shim::{BrokerClient, Enforcer, PskAcceptor, PskConnector, Tunnel};
+use claviger_tests::bench::percentile;
 use claviger_tests::process::{Claviger, Dev, my_uid};
 use tokio::io::{AsyncReadExt as _, duplex};
 use tokio::time::{Instant, sleep, timeout};
@@ -140,8 +140,7 @@ fn id(id: &str) -> SpiffeId {
 /// Prints one figure and whether it meets its target.
 fn report(what: &str, samples: &mut [Duration]) -> bool {
     samples.sort_unstable();
-    let percentile = |percent: usize| samples[(ROUNDS * percent / 100).min(ROUNDS - 1)];
-    let [p50, p90, p99] = [50, 90, 99].map(percentile);
+    let [p50, p90, p99] = [50, 90, 99].map(|percent| percentile(samples, percent));
     let verdict = if p99 < TARGET { "met" } else { "MISSED" };
     println!("{what}: p50 {p50:.1?}, p90 {p90:.1?}, p99 {p99:.1?}; target < {TARGET:?}: {verdict}");
     p99 < TARGET

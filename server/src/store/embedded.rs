@@ -148,7 +148,8 @@ impl EmbeddedStore {
 
 const MIB: u64 = 1 << 20;
 
-/// How many keys are looked up without handing them to another thread: that takes as long as twenty of them.
+/// How many keys are looked up without handing them to another thread, which costs as much as about twenty of
+/// them and has to wait for its turn.
 const FEW: usize = 128;
 
 fn open(path: PathBuf, reserve: u64) -> Result<EmbeddedStore, OpenStoreError> {

@@ -12,45 +12,34 @@ use std::path::Path;
 use claviger_server::config::{DatabaseConfig, DatabaseUrl};
 use claviger_server::store::postgres::PostgresStore;
 use tempfile::TempDir;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, NoTls};
 
 use crate::keys::{Server, redeem};
-use crate::{BYTES, CLIENTS, Pace, TARGET, pace, report};
+use crate::wishes::{self, Wish};
+use crate::{BYTES, CLIENTS, Pace, best, report_ratio};
 use fixture::Postgres;
 
 const COUNT: usize = 32_000;
-const ROUNDS: usize = 3;
 
 pub(crate) async fn measure() -> bool {
-    let mut best: [Option<Pace>; 3] = [None; 3];
-    for _round in 0..ROUNDS {
+    let round = async || {
         let postgres = Postgres::start().await;
         postgres.sql("ALTER SYSTEM SET fsync = on");
         postgres.sql("SELECT pg_reload_conf()");
-        let all = [
+        [
             names(&postgres, "names_alone", 0).await,
             names(&postgres, "same_bytes", BYTES).await,
             redemptions(&postgres).await,
-        ];
-        for (at, now) in all.into_iter().enumerate() {
-            let before = best[at].filter(|before| now.per_second < before.per_second);
-            best[at] = Some(before.unwrap_or(now));
-        }
-    }
-    let [bare, full, redeemed] = best.map(Option::unwrap);
-    let figure = format!("{:.0} a second by {CLIENTS} clients", redeemed.per_second);
-    println!("durable redemptions, PostgreSQL: {figure}, p99 {:.2} ms", redeemed.p99_ms());
-    let mut met = true;
-    for (what, raw) in [("the same bytes", full), ("names alone", bare)] {
-        let ratio = redeemed.of(raw);
-        let figure =
-            format!("{ratio:.2}× of {:.0} a second, p99 {:.2} ms", raw.per_second, raw.p99_ms());
-        let what = format!("of what INSERT … ON CONFLICT takes, {what}");
-        met &= report(&what, &figure, &format!("{TARGET:.2}×"), ratio >= TARGET);
-    }
+        ]
+    };
+    let [names, bytes, redeemed] = best(round).await;
+    println!("durable redemptions, PostgreSQL: {redeemed}, by {CLIENTS} clients");
+    let insert = "INSERT … ON CONFLICT takes";
+    let mut met = report_ratio(redeemed, &format!("{insert}, {BYTES} bytes each"), bytes);
+    met &= report_ratio(redeemed, &format!("{insert}, names alone"), names);
     met
 }
 
@@ -71,30 +60,18 @@ fn write_key(path: &Path) {
     fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
 }
 
-/// One who waits until its name is written.
-type Wish = (Vec<u8>, oneshot::Sender<()>);
-
-/// Names that are taken once, with so many bytes each, by the database and one who writes for all.
+/// Names with so many bytes each, by the database.
 async fn names(postgres: &Postgres, table: &str, bytes: usize) -> Pace {
     postgres.sql(&format!("CREATE TABLE {table} (name bytea PRIMARY KEY, value bytea)"));
     let (client, connection) =
         postgres.url().parse::<Config>().unwrap().connect(NoTls).await.unwrap();
-    let (mut running, (wish, wishes)) = (JoinSet::new(), mpsc::channel(CLIENTS));
+    let (mut running, (wish, wishes)) = (JoinSet::new(), wishes::channel());
     running.spawn(async move { connection.await.unwrap() });
     let insert = format!(
         "INSERT INTO {table} SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT DO NOTHING"
     );
     running.spawn(write(client, insert, vec![7; bytes], wishes));
-    let names = (0..COUNT).map(|number| number.to_be_bytes().repeat(4)).collect();
-    let pace = pace(names, move |name| {
-        let wish = wish.clone();
-        async move {
-            let (done, written) = oneshot::channel();
-            wish.send((name, done)).await.unwrap();
-            written.await.unwrap();
-        }
-    })
-    .await;
+    let pace = wishes::make(COUNT, wish).await;
     running.join_all().await;
     pace
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use claviger_tests::bench::report;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::keys::Server;
-use crate::report;
 
 const KEYS: usize = 1_000_000;
 const TARGET: Duration = Duration::from_secs(2);

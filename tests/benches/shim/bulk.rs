@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use claviger_tests::bench::report;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use crate::peers;
-use crate::report;
 use crate::world::{Mode, World, connect};
 
 /// Bytes of one transfer.

@@ -22,6 +22,7 @@ use claviger_core::time::{SystemClock, UnixTime};
 use claviger_runtime::tls::{Identity, Mutual, Svid, Trust, TrustBundle};
 use claviger_shim::redeem::{Offer, Redeem, RedeemError, Redeemed};
 use claviger_shim::{Issued, PskAcceptor, PskConnector};
+use claviger_tests::bench::report;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, SanType,
@@ -31,8 +32,6 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
-
-use crate::report;
 
 const HANDSHAKES: u16 = 2_000;
 const WARM_UP: u16 = 200;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use claviger_tests::bench::report;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::report;
 use crate::world::{Mode, World, connect};
 
 const CONNECTIONS: usize = 10_000;

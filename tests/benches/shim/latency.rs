@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
+use claviger_tests::bench::{millis, percentile, report};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
-use crate::report;
 use crate::world::{Mode, World, connect};
 
 /// One after the other, so that each has the machine for itself.
@@ -41,7 +41,7 @@ async fn measure_for(world: &World, mode: Mode, whose: &str, more: &str) -> bool
     pair.stop().await;
 
     took.sort_unstable();
-    let (p50, p99) = (at(&took, 50), at(&took, 99));
+    let (p50, p99) = (percentile(&took, 50), percentile(&took, 99));
     let figure = format!(
         "p50 {:.2} ms, p99 {:.2} ms (CPU of the dialling shim {:.0} µs, of the answering {:.0} µs each)",
         millis(p50),
@@ -52,15 +52,6 @@ async fn measure_for(world: &World, mode: Mode, whose: &str, more: &str) -> bool
     let what =
         format!("connecting through two shims ({}, {whose}), first byte echoed", mode.name());
     report(&what, &figure, &format!("p99 {:.0} ms", millis(TARGET)), p99 <= TARGET)
-}
-
-fn millis(span: Duration) -> f64 {
-    span.as_secs_f64() * 1e3
-}
-
-/// The value that `percent` of all do not exceed.
-fn at(sorted: &[Duration], percent: usize) -> Duration {
-    sorted[(sorted.len() * percent).div_ceil(100) - 1]
 }
 
 /// Seconds of CPU that a process has used.

@@ -28,29 +28,21 @@ mod world;
 
 use std::process::ExitCode;
 
+use claviger_tests::bench::Parts;
 use world::{Mode, World};
-
-/// Prints one figure, and says whether it meets its target.
-fn report(what: &str, figure: &str, target: &str, met: bool) -> bool {
-    println!("{what}: {figure}; target {target}: {}", if met { "met" } else { "MISSED" });
-    met
-}
 
 #[tokio::main]
 async fn main() -> ExitCode {
     claviger_runtime::descriptors::raise_limit().unwrap();
-    // Cargo adds an option of its own.
-    let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
-
-    let mut met = !wanted("handshake") || handshake::measure().await;
+    let parts = Parts::named();
+    let mut met = !parts.want("handshake") || handshake::measure().await;
     let world = World::start().await;
     for mode in [Mode::Psk, Mode::Mtls] {
-        met &= !wanted("latency") || latency::measure(&world, mode).await;
+        met &= !parts.want("latency") || latency::measure(&world, mode).await;
     }
-    met &= !wanted("bulk") || bulk::measure(&world).await;
+    met &= !parts.want("bulk") || bulk::measure(&world).await;
     for mode in [Mode::Psk, Mode::Mtls] {
-        met &= !wanted("idle") || idle::measure(&world, mode).await;
+        met &= !parts.want("idle") || idle::measure(&world, mode).await;
     }
     world.stop().await;
     if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
