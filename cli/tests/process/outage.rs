@@ -71,7 +71,7 @@ async fn no_key_is_redeemed_without_the_server_and_whoever_asks_is_told_at_once(
     let mut broker = Workload::at(&deployment.agent_socket()).broker();
     // One that stands still, which takes until the agent gives up on it; and one that is gone.
     signal(deployment.server_pid(), "STOP").await;
-    for (bound, gone) in [(6_000, false), (1_000, true)] {
+    for (bound, gone) in [(8_000, false), (2_000, true)] {
         if gone {
             signal(deployment.server_pid(), "CONT").await;
             deployment.stop_server().await;
