@@ -42,7 +42,7 @@ pub(crate) fn open(
 ) -> Result<(), BindError> {
     let listener = Listener::bind(&socket.path, socket.mode, limits)?;
     let Services { admin, delegates } = services;
-    let router = grpc::local_server()
+    let router = grpc::local_server(tasks)
         .add_service(NodeAdminServer::new(admin).max_decoding_message_size(MAX_REQUEST))
         .add_service(
             DelegatedIdentityServer::new(delegates).max_decoding_message_size(MAX_REQUEST),

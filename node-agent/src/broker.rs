@@ -66,7 +66,7 @@ impl Broker {
         let config = server_config(identity, bundle, Arc::clone(&self.desk.clock));
         let incoming = local_tls(listener, config, tasks);
         let service = ApiServer::new(self).max_decoding_message_size(MAX_REQUEST);
-        let router = grpc::local_server().add_service(service);
+        let router = grpc::local_server(tasks).add_service(service);
         tasks.spawn("broker api", |stop| async move {
             Ok(router.serve_with_incoming_shutdown(incoming, stop.cancelled()).await?)
         });

@@ -19,7 +19,8 @@ use claviger_proto::claviger::psk::v1::psk_broker_server::PskBroker as Service;
 use claviger_proto::claviger::psk::v1::{
     IssueRequest, IssueResponse, RedeemRequest, RedeemResponse,
 };
-use claviger_runtime::slots::Full;
+use claviger_proto::pushback;
+use claviger_runtime::tasks::Tasks;
 use tokio::sync::watch;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, async_trait};
@@ -32,7 +33,7 @@ use crate::server::Link;
 use crate::standings::Standings;
 use crate::streams::Desk;
 use crate::workload_api::require_header;
-use queue::Queue;
+use queue::{Crowded, Place, Queue};
 
 /// For the server's answer: a connection waits for it.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -54,6 +55,7 @@ pub(crate) struct PskBroker {
     /// Whoever wants more and more keys keeps no connection from being answered.
     issuing: Queue,
     redeeming: Queue,
+    tasks: Tasks,
 }
 
 #[async_trait]
@@ -64,8 +66,10 @@ impl Service for PskBroker {
     ) -> Result<Response<IssueResponse>, Status> {
         require_header(request.metadata())?;
         let (peer, asked) = (peer(&request)?, request.into_inner());
-        let _place = self.issuing.enter(peer.uid()).map_err(busy)?;
-        counted("Issue", issue::issue(self, &peer, asked).await.map_err(Into::into))
+        let place = self.issuing.enter(peer.uid()).map_err(busy)?;
+        let broker = self.clone();
+        let issuing = async move { issue::issue(&broker, &peer, asked).await.map_err(Into::into) };
+        counted("Issue", self.see_through(place, issuing).await)
     }
 
     async fn redeem(
@@ -74,15 +78,20 @@ impl Service for PskBroker {
     ) -> Result<Response<RedeemResponse>, Status> {
         require_header(request.metadata())?;
         let (peer, asked) = (peer(&request)?, request.into_inner());
-        let _place = self.redeeming.enter(peer.uid()).map_err(busy)?;
-        counted("Redeem", redeem::redeem(self, &peer, asked).await.map_err(Into::into))
+        let place = self.redeeming.enter(peer.uid()).map_err(busy)?;
+        let broker = self.clone();
+        let redeeming =
+            async move { redeem::redeem(&broker, &peer, asked).await.map_err(Into::into) };
+        counted("Redeem", self.see_through(place, redeeming).await)
     }
 }
 
 /// Nothing was done, and it may be tried again.
-fn busy(full: Full) -> Status {
-    debug!(%full, "a call for a PSK refused");
-    Status::unavailable("too many calls are waiting for the server; try again")
+fn busy(crowded: Crowded) -> Status {
+    debug!(%crowded, "a call for a PSK refused");
+    let mut status = Status::unavailable("too many calls are waiting for the server; try again");
+    pushback::set(&mut status, crowded.wait);
+    status
 }
 
 impl PskBroker {
@@ -91,9 +100,26 @@ impl PskBroker {
         desk: Desk,
         link: watch::Receiver<Option<Link>>,
         standings: Standings,
+        tasks: &Tasks,
     ) -> Self {
         let (issuing, redeeming) = (Queue::new(ISSUED_SOON), Queue::new(REDEEMED_SOON));
-        Self { desk, link, standings, issuing, redeeming }
+        Self { desk, link, standings, issuing, redeeming, tasks: tasks.clone() }
+    }
+
+    /// Waits for `call`, which goes on and keeps its `place` if nobody waits any more: whoever asks and hangs up
+    /// asks no more of the server than whoever waits.
+    async fn see_through<A: Send + 'static>(
+        &self,
+        place: Place,
+        call: impl Future<Output = Result<A, Status>> + Send + 'static,
+    ) -> Result<A, Status> {
+        let call = async move {
+            let answer = call.await;
+            drop(place);
+            answer
+        };
+        let answer = self.tasks.see_through("psk", call).await;
+        answer.unwrap_or_else(|| Err(Status::unavailable("the agent is stopping; try again")))
     }
 
     /// Whether one of these is in quarantine: whatever the server says, nothing passes between them.
@@ -101,15 +127,24 @@ impl PskBroker {
         ids.iter().any(|id| self.standings.of(id).quarantined)
     }
 
-    /// Asks the server, and gives up soon: whoever asks is holding a connection.
-    async fn ask<A, F>(&self, call: impl Fn(AgentPskClient<Channel>) -> F) -> Result<A, Status>
+    /// Asks the server, and gives up soon: whoever asks is holding a connection. If it has too much to do, fewer
+    /// wait in `queue` from then on.
+    async fn ask<A, F>(
+        &self,
+        queue: &Queue,
+        call: impl Fn(AgentPskClient<Channel>) -> F,
+    ) -> Result<A, Status>
     where
         F: Future<Output = Result<Response<A>, Status>>,
     {
         let away = || Status::unavailable("the server cannot be reached; try again");
         let link = self.link.borrow().clone().ok_or_else(away)?;
         let asked = link.ask(DEADLINE, |channel| call(AgentPskClient::new(channel)));
-        asked.await.map(Response::into_inner)
+        let answer = asked.await;
+        if answer.as_ref().is_err_and(pushback::is_crowded) {
+            queue.shorten();
+        }
+        answer.map(Response::into_inner)
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use claviger_core::id::{ParseIdError, SpiffeId, TrustDomain};
 use claviger_core::time::Clock;
+use claviger_runtime::grpc;
 use claviger_runtime::place::{ServerAddr, ServerAddrs};
 use claviger_runtime::telemetry::Chain;
 use claviger_runtime::tls::{Identity, TrustBundle, client_config, connector};
@@ -82,7 +83,7 @@ impl Server {
         let (bundle, id) = (&self.bundle, self.id.clone());
         let tls = client_config(identity, bundle, id, Arc::clone(&self.clock));
         // The connector knows where to; the name is for logs.
-        Endpoint::from_static("http://claviger-server")
+        grpc::client(Endpoint::from_static("http://claviger-server"))
             .http2_keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true)

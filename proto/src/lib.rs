@@ -23,12 +23,14 @@
 //! | the same: an agent's | [`claviger::node::v1`] |
 //! | from messages to domain types and back | [`convert`] |
 //! | from bytes to messages and back | [`codec`] |
+//! | how long whoever is refused is to wait | [`pushback`] |
 //!
 //! A message with a secret in it has no `Debug`, and neither has one that can contain it: the field
 //! is marked `debug_redact` in its `.proto` file, and `build.rs` does the rest.
 
 pub mod codec;
 pub mod convert;
+pub mod pushback;
 
 /// The SPIFFE Workload API, package-less as the standard has it.
 pub mod workload {

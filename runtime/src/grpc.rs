@@ -5,16 +5,20 @@
 //! them to: a flood of CONTINUATION, PING, SETTINGS or empty DATA frames ends the connection or costs nothing
 //! but its own turn.
 
+mod unread;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::service::{Interceptor, InterceptorLayer};
-use tonic::transport::Server;
+use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Status};
 use tower::layer::util::{Identity, Stack};
 
 use crate::slots::Slots;
+use crate::tasks::Tasks;
 use crate::unix::Peer;
+pub use unread::{Reading, Unread, Whole};
 
 /// The most bytes of a request's headers (RFC 9113 §6.5.2); as they arrive, and as they are unpacked.
 const MAX_HEADERS: u32 = 16 << 10;
@@ -42,16 +46,19 @@ const LOCAL_CALLS: u32 = 256;
 /// How often such a connection, when it is idle, is asked whether it is still there.
 const LOCAL_KEEPALIVE: Duration = Duration::from_secs(60);
 
+/// What stands before the services of every [`server`].
+pub type Served = Stack<Unread, Identity>;
+
 /// Serves processes on this machine.
 #[must_use]
-pub fn local_server() -> Server {
-    server(LOCAL_CALLS, LOCAL_KEEPALIVE)
+pub fn local_server(tasks: &Tasks) -> Server<Served> {
+    server(LOCAL_CALLS, LOCAL_KEEPALIVE, tasks)
 }
 
 /// Serves up to `calls` at a time on each connection, and asks who has been silent for `keepalive` whether
 /// they are still there; they have as long to answer.
 #[must_use]
-pub fn server(calls: u32, keepalive: Duration) -> Server {
+pub fn server(calls: u32, keepalive: Duration, tasks: &Tasks) -> Server<Served> {
     Server::builder()
         .max_concurrent_streams(calls)
         .http2_keepalive_interval(Some(keepalive))
@@ -62,17 +69,25 @@ pub fn server(calls: u32, keepalive: Duration) -> Server {
         .initial_connection_window_size(WINDOW)
         .initial_stream_window_size(WINDOW)
         .max_frame_size(MAX_FRAME)
+        .layer(Unread::new(tasks))
 }
 
 /// What stands before the services of a [`bounded_server`].
-pub type Bound = Stack<InterceptorLayer<Calls>, Identity>;
+pub type Bound = Stack<InterceptorLayer<Calls>, Served>;
 
 /// The same as [`local_server`], where each user has so many calls at a time as `calls` has room for: one that
 /// is never finished takes memory for as long as its caller likes. A stream that was answered is not counted any
 /// more.
 #[must_use]
-pub fn bounded_server(calls: Slots<u32>) -> Server<Bound> {
-    local_server().layer(InterceptorLayer::new(Calls(calls)))
+pub fn bounded_server(calls: Slots<u32>, tasks: &Tasks) -> Server<Bound> {
+    local_server(tasks).layer(InterceptorLayer::new(Calls(calls)))
+}
+
+/// A client that gives up calls whenever it likes: what the server still answers to those is passed over, and
+/// not counted until the connection ends, with all its other calls. For a server that is trusted so far.
+#[must_use]
+pub fn client(endpoint: Endpoint) -> Endpoint {
+    endpoint.http2_max_local_error_reset_streams(None)
 }
 
 /// Lets in as many calls of each user as there is room for.

@@ -4,6 +4,7 @@
 //! |-----------------|------------------------------------------------------------------------------|
 //! | [`accept`]      | what all listeners do alike: survive failing accepts                         |
 //! | [`slots`]     | a bound on what is open at a time, overall and for each caller                 |
+//! | [`comeback`]    | when those are to come back who found no room                                |
 //! | [`settings`]  | configuration files, with every mistake in them reported at once               |
 //! | [`tasks`]       | every task of the process, the signals that end it, and the drain            |
 //! | [`telemetry`]   | logs, metrics, and how an error is written with its causes                   |
@@ -19,6 +20,7 @@
 //! | [`memory`]      | keeping what is in memory out of dumps, debuggers and others' files          |
 
 pub mod accept;
+pub mod comeback;
 pub mod descriptors;
 pub mod grpc;
 pub mod health;

@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use claviger_core::id::SpiffeId;
+use claviger_runtime::comeback::{Comeback, SHORTEST};
 use metrics::counter;
 use tokio::time::Instant;
 
@@ -104,16 +105,21 @@ struct Inner {
     all: Mutex<Bucket>,
     callers: Mutex<Buckets<Caller>>,
     identities: Mutex<Buckets<SpiffeId>>,
+    comeback: Mutex<Comeback>,
 }
 
 /// Room for one request, until it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Room(Arc<Inner>);
+pub(crate) struct Room {
+    inner: Arc<Inner>,
+    since: Instant,
+}
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.0.serving.fetch_sub(1, Ordering::Release);
+        self.inner.serving.fetch_sub(1, Ordering::Release);
+        lock(&self.inner.comeback).served(self.since.elapsed());
     }
 }
 
@@ -168,9 +174,6 @@ impl fmt::Display for Why {
     }
 }
 
-/// What whoever finds no room should wait: most requests end sooner.
-const PAUSE: Duration = Duration::from_millis(100);
-
 impl Load {
     /// Nothing so far.
     #[must_use]
@@ -182,6 +185,7 @@ impl Load {
             all: Mutex::new(Bucket::full(now)),
             callers: Mutex::new(Buckets::new(rates.caller, now)),
             identities: Mutex::new(Buckets::new(rates.identity, now)),
+            comeback: Mutex::new(Comeback::new(now)),
         }))
     }
 
@@ -201,8 +205,20 @@ impl Load {
         let most = class.most(rates.requests);
         let one_more = |number| (number < most).then_some(number + 1);
         let before = serving.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
-        before.map_err(|_number| refuse(Why::Requests, PAUSE, class))?;
-        Ok(Room(Arc::clone(&self.0)))
+        before.map_err(|_number| self.full(class))?;
+        Ok(Room { inner: Arc::clone(&self.0), since: now })
+    }
+
+    /// There is no room for a request of `class`.
+    fn full(&self, class: Class) -> Overload {
+        let wait = match class {
+            // A connection waits.
+            Class::Redemption => SHORTEST,
+            Class::Issuance | Class::Other => {
+                lock(&self.0.comeback).refused(Instant::now(), self.0.rates.requests)
+            }
+        };
+        refuse(Why::Requests, wait, class)
     }
 
     /// Counts a credential that is about to be made for `id`.

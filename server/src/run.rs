@@ -252,9 +252,10 @@ async fn serve(
     let services = Services::new(config, &shared, verifiers, psks, tasks);
     let doorkeeper = Doorkeeper::new(shared.load.clone(), config.limits.rates.requests);
     let remote = services.for_agents().add_service(grpc_health.clone());
-    let remote =
-        grpc::server(streams, KEEPALIVE).timeout(DEADLINE).add_routes(doorkeeper.before(remote));
-    let local = services.for_operator().add_service(grpc_health);
+    let remote = grpc::server(streams, KEEPALIVE, tasks)
+        .timeout(DEADLINE)
+        .add_routes(doorkeeper.before(remote));
+    let local = services.for_operator(tasks).add_service(grpc_health);
     tasks.spawn("agent api", |stop| async move {
         Ok(remote.serve_with_incoming_shutdown(agents, stop.cancelled()).await?)
     });
@@ -370,8 +371,8 @@ impl Services {
     }
 
     /// On the admin socket.
-    fn for_operator(&self) -> Router {
-        grpc::local_server()
+    fn for_operator(&self, tasks: &Tasks) -> Router<grpc::Served> {
+        grpc::local_server(tasks)
             .add_service(self.agent.clone())
             .add_service(self.entry.clone())
             .add_service(self.bundle.clone())

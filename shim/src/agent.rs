@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use claviger_runtime::grpc;
 use claviger_runtime::unix::{SocketPathError, connector};
 use tonic::Request;
 use tonic::metadata::MetadataValue;
@@ -17,7 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 /// [`SocketPathError`] if no socket can be there.
 pub(crate) fn channel(path: PathBuf, call: Option<Duration>) -> Result<Channel, SocketPathError> {
     // The URI only fills the `:authority` header.
-    let endpoint = Endpoint::from_static("http://localhost");
+    let endpoint = grpc::client(Endpoint::from_static("http://localhost"));
     let endpoint = match call {
         Some(limit) => endpoint.timeout(limit),
         None => endpoint,

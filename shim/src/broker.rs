@@ -17,11 +17,11 @@ use claviger_core::psk::identity::WireIdentity;
 use claviger_core::psk::{ParseRunError, PskTtl, Purpose, Run, SeriesEpoch};
 use claviger_core::secret::Secret;
 use claviger_core::time::UnixTime;
-use claviger_proto::NEWEST_EPOCH;
 use claviger_proto::claviger::psk::v1::psk_broker_client::PskBrokerClient;
 use claviger_proto::claviger::psk::v1::{
     IssueRequest, IssueResponse, RedeemRequest, RedeemResponse,
 };
+use claviger_proto::{NEWEST_EPOCH, pushback};
 use claviger_runtime::unix::SocketPathError;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -254,5 +254,12 @@ impl IssueError {
         let Self::Broker(status) = self else { return None };
         let newest = status.metadata().get(NEWEST_EPOCH)?.to_str().ok()?.parse().ok()?;
         (status.code() == Code::FailedPrecondition).then_some(newest)
+    }
+
+    /// How long to wait before asking again, if the broker says so.
+    #[must_use]
+    pub fn wait(&self) -> Option<Duration> {
+        let Self::Broker(status) = self else { return None };
+        pushback::of(status)
     }
 }

@@ -151,7 +151,8 @@ impl Prefetch {
                 Err(error) => {
                     let To { peer, purpose } = to;
                     warn!(error = %Chain(&error), %peer, %purpose, "no one-time keys in advance");
-                    tokio::time::sleep(jittered(pause)).await;
+                    let told = error.wait().unwrap_or_default().min(LAST_PAUSE);
+                    tokio::time::sleep(told.max(jittered(pause))).await;
                     pause = pause.saturating_mul(2).min(LAST_PAUSE);
                 }
             }

@@ -10,6 +10,8 @@ use claviger_core::psk::binder;
 use claviger_core::psk::derive::Psk;
 use claviger_core::secret::Secret;
 use claviger_proto::claviger::psk::v1::{IssueRequest, RedeemRequest};
+use claviger_proto::pushback;
+use claviger_tests::bench::{millis, percentile};
 use claviger_tests::workload::Workload;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -23,8 +25,8 @@ const CONNECTIONS: usize = 32;
 /// The longest that a refusal may take.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// How soon who was refused comes again, if they do.
-const AGAIN: Duration = Duration::from_millis(50);
+/// How soon who was refused comes again, if nobody says when.
+const AGAIN: Duration = Duration::from_millis(100);
 
 pub(crate) struct Clients {
     workloads: Vec<Workload>,
@@ -35,7 +37,7 @@ pub(crate) struct Clients {
 #[derive(Debug, Default)]
 pub(crate) struct Outcomes {
     span: Duration,
-    /// How long each unit took that was done.
+    /// How long each unit took that was done, however often it was tried.
     done: Vec<Duration>,
     issuing: Refusals,
     redeeming: Refusals,
@@ -67,14 +69,26 @@ enum Ended {
     NotRedeemed(Status, Duration),
 }
 
+impl Ended {
+    /// How long to wait before the next try.
+    fn pause(&self) -> Duration {
+        match self {
+            Self::Done(_) => Duration::ZERO,
+            Self::NotIssued(status, _) | Self::NotRedeemed(status, _) => {
+                pushback::of(status).unwrap_or(AGAIN)
+            }
+        }
+    }
+}
+
 impl Clients {
     pub(crate) fn of(socket: &Path) -> Self {
         let workloads = (0..CONNECTIONS).map(|_| Workload::at(socket)).collect();
         Self { workloads, attempts: Arc::default() }
     }
 
-    /// `clients` at a time, each of whom begins anew as soon as it has an answer, and waits for a moment
-    /// after a refusal.
+    /// `clients` at a time, each of whom begins anew as soon as it has an answer, and waits after a refusal
+    /// as long as it is told to.
     pub(crate) async fn as_fast_as_possible(&self, clients: usize, span: Duration) -> Outcomes {
         let began = Instant::now();
         let mut working = JoinSet::new();
@@ -86,11 +100,9 @@ impl Clients {
                 let mut outcomes = Outcomes::default();
                 while began.elapsed() < span {
                     let ended = work(&workload, &attempts).await;
-                    let refused = !matches!(ended, Ended::Done(_));
+                    let pause = ended.pause();
                     outcomes.enter(ended);
-                    if refused {
-                        sleep(AGAIN).await;
-                    }
+                    sleep(pause).await;
                 }
                 outcomes
             });
@@ -126,10 +138,13 @@ impl Clients {
                     let begun = Instant::now();
                     loop {
                         let ended = work(&workload, &attempts).await;
-                        if matches!(ended, Ended::Done(_)) || patience <= begun.elapsed() {
+                        if let Ended::Done(_) = ended {
+                            return Ended::Done(begun.elapsed());
+                        }
+                        if patience <= begun.elapsed() {
                             return ended;
                         }
-                        sleep(AGAIN).await;
+                        sleep(ended.pause()).await;
                     }
                 });
             }
@@ -224,7 +239,7 @@ impl Outcomes {
 
     pub(crate) fn refusals_are_fast(&self) -> bool {
         let all = [&self.issuing.refused[..], &self.redeeming.refused].concat();
-        percentile(all, 99).is_none_or(|p99| p99 <= AT_ONCE)
+        percentile_of(all, 99).is_none_or(|p99| p99 <= AT_ONCE)
     }
 
     /// Of the redemptions a smaller part is refused than of the calls for keys.
@@ -240,15 +255,15 @@ impl fmt::Display for Outcomes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} done, {:.0} a second", self.done.len(), self.per_second())?;
         for (name, percent) in [("p50", 50), ("p99", 99)] {
-            if let Some(took) = percentile(self.done.clone(), percent) {
-                write!(f, ", {name} {:.1} ms", took.as_secs_f64() * 1e3)?;
+            if let Some(took) = percentile_of(self.done.clone(), percent) {
+                write!(f, ", {name} {:.1} ms", millis(took))?;
             }
         }
         let [issuing, redeeming] = [&self.issuing, &self.redeeming];
         for (name, refusals) in [("issuing", issuing), ("redeeming", redeeming)] {
-            if let Some(p99) = percentile(refusals.refused.clone(), 99) {
-                let (count, millis) = (refusals.refused.len(), p99.as_secs_f64() * 1e3);
-                write!(f, "; {name} refused {count} times, p99 {millis:.0} ms")?;
+            if let Some(p99) = percentile_of(refusals.refused.clone(), 99) {
+                let (count, p99) = (refusals.refused.len(), millis(p99));
+                write!(f, "; {name} refused {count} times, p99 {p99:.0} ms")?;
             }
             if let Some(status) = refusals.others.first() {
                 write!(f, "; {name} failed {} times, first {status}", refusals.others.len())?;
@@ -259,7 +274,7 @@ impl fmt::Display for Outcomes {
 }
 
 /// What `percent` of all do not exceed.
-fn percentile(mut all: Vec<Duration>, percent: usize) -> Option<Duration> {
+fn percentile_of(mut all: Vec<Duration>, percent: usize) -> Option<Duration> {
     all.sort_unstable();
-    all.get((all.len() * percent).div_ceil(100).checked_sub(1)?).copied()
+    (!all.is_empty()).then(|| percentile(&all, percent))
 }

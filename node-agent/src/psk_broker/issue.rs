@@ -7,12 +7,12 @@ use claviger_core::psk::{
     ParsePurposeError, PskBinding, PskHash, PskTtl, PskTtlError, Purpose, SeriesEpoch,
 };
 use claviger_core::time::UnixTime;
-use claviger_proto::NEWEST_EPOCH;
 use claviger_proto::claviger::agent::v1 as server;
 use claviger_proto::claviger::psk::v1::{IssueRequest, IssueResponse};
+use claviger_proto::{NEWEST_EPOCH, pushback};
 use claviger_runtime::unix::Peer;
 use tonic::{Code, Status};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{PskBroker, base, choose};
 use crate::attestation::NO_IDENTITY;
@@ -53,7 +53,7 @@ pub(super) async fn issue(
     };
 
     let answer = broker
-        .ask(|mut server| {
+        .ask(&broker.issuing, |mut server| {
             let request = request.clone();
             async move { server.issue_psk(request).await }
         })
@@ -169,14 +169,20 @@ impl From<IssueError> for Status {
 
 /// What the caller learns of a server's refusal: whose turn it is to act.
 fn said_by_server(status: &Status) -> Status {
-    warn!(code = %status.code(), error = %Said(status), "the server issues no PSK");
+    if status.code() == Code::ResourceExhausted {
+        // Of these there may be very many, and the server counts them.
+        debug!(error = %Said(status), "the server issues no PSK for now");
+    } else {
+        warn!(code = %status.code(), error = %Said(status), "the server issues no PSK");
+    }
     match status.code() {
         Code::InvalidArgument => Status::invalid_argument(status.message()),
         Code::PermissionDenied | Code::Unauthenticated | Code::NotFound => {
             Status::permission_denied(NOT_PERMITTED)
         }
-        Code::ResourceExhausted => Status::resource_exhausted(status.message()),
-        Code::FailedPrecondition => superseded(status),
+        Code::ResourceExhausted => with(status, Code::ResourceExhausted, pushback::KEY),
+        // A later epoch of the series has begun, and which.
+        Code::FailedPrecondition => with(status, Code::FailedPrecondition, NEWEST_EPOCH),
         Code::Ok
         | Code::Cancelled
         | Code::Unknown
@@ -191,11 +197,11 @@ fn said_by_server(status: &Status) -> Status {
     }
 }
 
-/// A later epoch of the series has begun, and which.
-fn superseded(status: &Status) -> Status {
-    let mut said = Status::failed_precondition(status.message());
-    if let Some(newest) = status.metadata().get(NEWEST_EPOCH) {
-        said.metadata_mut().insert(NEWEST_EPOCH, newest.clone());
+/// What the server says, with what `key` has in its metadata.
+fn with(status: &Status, code: Code, key: &'static str) -> Status {
+    let mut said = Status::new(code, status.message());
+    if let Some(value) = status.metadata().get(key) {
+        said.metadata_mut().insert(key, value.clone());
     }
     said
 }

@@ -37,7 +37,7 @@ pub(super) async fn redeem(
         server::RedeemPskRequest { attempt_id, identity, transcript_hash, binder, acceptor_ids };
 
     let answer = broker
-        .ask(|mut server| {
+        .ask(&broker.redeeming, |mut server| {
             let request = request.clone();
             async move { server.redeem_psk(request).await }
         })

@@ -1,6 +1,7 @@
 //! Through a real socket, with a real agent and a fake server.
 
 use claviger_core::psk::identity::WireIdentity;
+use claviger_runtime::comeback::SHORTEST;
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -162,6 +163,42 @@ async fn a_server_that_is_away_is_noticed_at_once() {
         }
     };
     assert!(crate::world::within(redeemed).await.key == issued.key);
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_keeps_their_place_until_the_server_has_answered() {
+    let (world, _agent, client) = World::with(vec![ours("us")]).await;
+    let [begun, go] = &*world.server.slow;
+    let slow = IssueRequest { purpose: "slow".into(), ..issue_to(US) };
+    tokio::select! {
+        _answer = issue(&client, slow) => panic!("it is not to be answered yet"),
+        () = begun.notified() => {}
+    }
+    // Time to hear that the caller has hung up.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(world.server.psks(), 0);
+    go.notify_one();
+    let made = async {
+        while world.server.psks() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    crate::world::within(made).await;
+}
+
+#[test]
+fn whoever_is_refused_for_now_learns_how_long_to_wait() {
+    let wait = Duration::from_millis(250);
+    let mut overloaded = Status::resource_exhausted("the server is overloaded");
+    pushback::set(&mut overloaded, wait);
+    let told = Status::from(issue::IssueError::Server(overloaded));
+    assert_eq!((told.code(), pushback::of(&told)), (Code::ResourceExhausted, Some(wait)));
+
+    let queue = Queue::new(ISSUED_SOON);
+    let places: Vec<_> = (0..).map_while(|uid| queue.enter(uid).ok()).collect();
+    let told = busy(queue.enter(0).unwrap_err());
+    assert_eq!((told.code(), pushback::of(&told)), (Code::Unavailable, Some(SHORTEST)));
+    drop(places);
 }
 
 #[test]

@@ -73,7 +73,7 @@ impl Doors {
         tasks.spawn("tokens", |stop| doubted.forget_doubted(stop));
         let limits = config.limits.connections;
         let listener = Listener::bind(&config.socket_path, SOCKET_MODE, limits)?;
-        let router = self.router(config, tokens.clone())?;
+        let router = self.router(config, tokens.clone(), tasks)?;
         if let Some(socket) = &config.admin {
             let admin = NodeAdmin { desk: desk.clone(), agent: Arc::clone(&self.agent) };
             let authorized = Arc::new(socket.delegates.clone());
@@ -91,7 +91,12 @@ impl Doors {
         Ok(BrokerDoor(Some((listener, Broker { desk: desk.clone(), tokens, brokers }))))
     }
 
-    fn router(&self, config: &Config, tokens: Tokens) -> Result<Router<Bound>, StartError> {
+    fn router(
+        &self,
+        config: &Config,
+        tokens: Tokens,
+        tasks: &Tasks,
+    ) -> Result<Router<Bound>, StartError> {
         let desk = &self.desk;
         let calls = Slots::new(config.limits.streams, config.limits.streams_per_uid);
         let sds = config.sds.enabled.then(|| {
@@ -103,14 +108,14 @@ impl Doors {
         let (policies, same) = (self.policies.clone(), standings.clone());
         let policy_desk = PolicyDesk { desk: desk.clone(), policies, standings: same };
         let callers = Callers { desk: desk.clone(), standings: standings.clone() };
-        let broker = PskBroker::new(desk.clone(), link, standings);
+        let broker = PskBroker::new(desk.clone(), link, standings, tasks);
         let health = GrpcHealth { health: self.health.clone(), stop: desk.stop.clone() };
         // Of the Workload API alone: it must not look extended (SPIFFE Workload Endpoint §7).
         let reflection = || {
             reflection::Builder::configure()
                 .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         };
-        Ok(grpc::bounded_server(calls)
+        Ok(grpc::bounded_server(calls, tasks)
             .add_service(
                 SpiffeWorkloadApiServer::new(workload_api).max_decoding_message_size(MAX_REQUEST),
             )

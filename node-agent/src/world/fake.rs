@@ -38,7 +38,7 @@ use claviger_proto::spire::types;
 use claviger_runtime::tasks::Tasks;
 use claviger_runtime::tls::{Identity, Limits, TlsIncoming, TlsPeer, server_config};
 use futures_util::{Stream, StreamExt as _};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
@@ -69,6 +69,8 @@ pub(crate) struct FakeServer {
     acked: watch::Sender<u64>,
     /// The same of how identities stand.
     acked_standings: watch::Sender<u64>,
+    /// Fires when a key is asked for whose purpose is `slow`, and then waits until it may be made.
+    pub(crate) slow: Arc<[Notify; 2]>,
     stop: CancellationToken,
 }
 
@@ -140,6 +142,7 @@ impl FakeServer {
             changed: watch::Sender::new(0),
             acked: watch::Sender::new(0),
             acked_standings: watch::Sender::new(0),
+            slow: Arc::default(),
             stop: CancellationToken::new(),
         }
     }
@@ -225,6 +228,11 @@ impl FakeServer {
     /// The newest such change that the agent has taken in.
     pub(crate) fn taken_in(&self) -> u64 {
         *self.acked_standings.borrow()
+    }
+
+    /// How many keys there are.
+    pub(crate) fn psks(&self) -> usize {
+        self.state().psks.len()
     }
 
     /// A key for a connection from `client` to `server` that some other agent has asked for.
@@ -612,6 +620,11 @@ impl AgentPsk for FakeServer {
         let request = request.into_inner();
         if request.purpose == "forbidden" {
             return Err(Status::permission_denied("the policy refuses"));
+        }
+        if request.purpose == "slow" {
+            let [begun, go] = &*self.slow;
+            begun.notify_one();
+            go.notified().await;
         }
         self.state().issue_psk(request).map(Response::new)
     }

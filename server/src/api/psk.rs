@@ -23,7 +23,7 @@ use claviger_proto::claviger::agent::v1::{
 use claviger_runtime::telemetry::Chain;
 use metrics::counter;
 use tonic::{Request, Response, Status, async_trait};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::fresh::Stale;
 use super::{Shared, caller, not_committed};
@@ -287,20 +287,25 @@ impl RedeemError {
 
 impl From<RedeemError> for Status {
     fn from(error: RedeemError) -> Self {
-        let is_unavailable = match &error {
-            RedeemError::Refused(refused) => refused.is_unavailable(),
-            RedeemError::NotSubscribed | RedeemError::Stale(_) => true,
-            RedeemError::Malformed(_)
+        match &error {
+            RedeemError::Refused(refused) if refused.is_unavailable() => {
+                warn!(error = %Chain(&error), "PSK not redeemed");
+                Self::unavailable("try again")
+            }
+            // That is all that an agent hears until it has subscribed anew.
+            RedeemError::NotSubscribed | RedeemError::Stale(_) => {
+                debug!(error = %Chain(&error), "PSK not redeemed");
+                Self::unavailable("try again")
+            }
+            RedeemError::Refused(_)
+            | RedeemError::Malformed(_)
             | RedeemError::OtherAcceptor(_)
             | RedeemError::NoConnection
             | RedeemError::UnknownClient(_)
-            | RedeemError::Denied(_) => false,
-        };
-        if is_unavailable {
-            warn!(error = %Chain(&error), "PSK not redeemed");
-            return Self::unavailable("try again");
+            | RedeemError::Denied(_) => {
+                info!(error = %Chain(&error), "PSK refused");
+                Self::permission_denied("refused")
+            }
         }
-        info!(error = %Chain(&error), "PSK refused");
-        Self::permission_denied("refused")
     }
 }

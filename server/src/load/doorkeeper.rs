@@ -12,16 +12,17 @@
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
+use claviger_proto::pushback;
+use claviger_runtime::comeback::SHORTEST;
 use claviger_runtime::slots::{Full, Slot, Slots};
 use claviger_runtime::tls::TlsPeer;
 use tonic::service::Routes;
 use tonic::{Code, Status};
 
-use super::{Caller, Class, Load, Overload, PAUSE, Room, Why, refuse};
+use super::{Caller, Class, Load, Overload, Room, Why, refuse};
 
-/// When to try again, in seconds (RFC 9110 §10.2.3) and in milliseconds (gRFC A6).
+/// When to try again, in seconds (RFC 9110 §10.2.3).
 const RETRY_AFTER: &str = "retry-after";
-const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// Stands before services and lets in what the server can take on.
 #[derive(Clone, Debug)]
@@ -69,8 +70,8 @@ impl Doorkeeper {
         let class = class(path).min(Class::Issuance);
         let room = self.load.admit(caller.clone(), class)?;
         let slot = self.others.take(caller).map_err(|full| match full {
-            Full::Overall(_) => refuse(Why::Requests, PAUSE, class),
-            Full::PerCaller(_) => refuse(Why::Caller, PAUSE, class),
+            Full::Overall(_) => self.load.full(class),
+            Full::PerCaller(_) => refuse(Why::Caller, SHORTEST, class),
         })?;
         Ok((room, Some(slot)))
     }
@@ -118,10 +119,12 @@ fn class(path: &str) -> Class {
 impl From<Overload> for Status {
     fn from(overload: Overload) -> Self {
         let mut status = Self::new(Code::ResourceExhausted, overload.to_string());
-        let millis = u64::try_from(overload.wait.as_millis()).unwrap_or(u64::MAX).max(1);
-        let metadata = status.metadata_mut();
-        metadata.insert(RETRY_AFTER, overload.seconds().into());
-        metadata.insert(PUSHBACK, millis.into());
+        status.metadata_mut().insert(RETRY_AFTER, overload.seconds().into());
+        pushback::set(&mut status, overload.wait);
+        match overload.why {
+            Why::All | Why::Requests => pushback::set_crowded(&mut status),
+            Why::Caller | Why::Identity => {}
+        }
         status
     }
 }

@@ -1,8 +1,9 @@
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use claviger_core::psk::identity::WireIdentity;
 use claviger_core::time::UnixTime;
+use claviger_proto::pushback;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 
@@ -28,6 +29,8 @@ struct Broker {
     issued: AtomicU8,
     asked: AtomicU8,
     away: AtomicBool,
+    /// How many milliseconds to wait whoever finds it away is told.
+    pushback: AtomicU64,
     slow: AtomicBool,
 }
 
@@ -41,7 +44,12 @@ impl Keys for Broker {
     ) -> Result<Issued, IssueError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if self.away.load(Ordering::Relaxed) {
-            return Err(Status::unavailable("away").into());
+            let mut away = Status::unavailable("away");
+            match self.pushback.load(Ordering::Relaxed) {
+                0 => {}
+                millis => pushback::set(&mut away, Duration::from_millis(millis)),
+            }
+            return Err(away.into());
         }
         let number = self.issued.fetch_add(1, Ordering::Relaxed) + 1;
         if self.slow.load(Ordering::Relaxed) {
@@ -62,7 +70,9 @@ impl World {
         let clock = Arc::new(Running(Instant::now()));
         let (issued, asked) = (AtomicU8::new(0), AtomicU8::new(0));
         let (away, slow) = (AtomicBool::new(false), AtomicBool::new(false));
-        let broker = Arc::new(Broker { clock: Arc::clone(&clock), issued, asked, away, slow });
+        let pushback = AtomicU64::new(0);
+        let broker = Broker { clock: Arc::clone(&clock), issued, asked, away, pushback, slow };
+        let broker = Arc::new(broker);
         let tasks = Tasks::default();
         let keys: Arc<dyn Keys> = Arc::<Broker>::clone(&broker);
         Self { broker, prefetch: Prefetch::new(keys, clock, &tasks), tasks }
@@ -183,6 +193,26 @@ async fn a_failure_is_said_at_once_and_asked_about_less_and_less() {
     world.take(4).await.unwrap();
     settle().await;
     assert!(4 < world.issued());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_told_to_wait_does() {
+    let world = World::new();
+    world.broker.away.store(true, Ordering::Relaxed);
+    world.broker.pushback.store(20_000, Ordering::Relaxed);
+    for _ in 0..19 {
+        world.take(4).await.unwrap_err();
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(world.broker.asked.load(Ordering::Relaxed), 19 + 1, "the keeper asked once");
+    // However long that is, it is not for ever.
+    world.broker.pushback.store(u64::MAX, Ordering::Relaxed);
+    sleep(2 * Duration::from_secs(1)).await;
+    world.take(4).await.unwrap_err();
+    world.broker.away.store(false, Ordering::Relaxed);
+    sleep(LAST_PAUSE).await;
+    settle().await;
+    assert!(0 < world.issued());
 }
 
 #[tokio::test(start_paused = true)]

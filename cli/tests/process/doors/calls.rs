@@ -11,9 +11,11 @@ use futures_util::stream::FuturesUnordered;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{Reason, SendStream};
 use http::{HeaderValue, Request};
+use tokio::io::{AsyncWriteExt as _, split};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, Heard, QUIET, fields, frame, hello};
 use super::tls::{H2, client, dial, talk};
 use super::world::{Door, World};
 
@@ -71,7 +73,7 @@ impl Client {
         timeout(PATIENCE, said).await.unwrap();
     }
 
-    /// Begins a call of `method`, if there is room for it on this connection.
+    /// Begins a call of `method`, unless the server does not take it.
     async fn begin(&mut self, method: &str, encoding: Option<&'static str>) -> Option<Call> {
         let mut request = Request::post(format!("http://localhost{method}"))
             .header("content-type", "application/grpc")
@@ -81,8 +83,7 @@ impl Client {
         if let Some(encoding) = encoding {
             request = request.header("grpc-encoding", HeaderValue::from_static(encoding));
         }
-        let ready = timeout(Duration::from_millis(500), self.send.clone().ready()).await.ok()?;
-        let mut send = ready.ok()?;
+        let mut send = timeout(PATIENCE, self.send.clone().ready()).await.unwrap().ok()?;
         let (answer, body) = send.send_request(request.body(()).unwrap(), false).ok()?;
         self.send = send;
         Some(Call { answer, body })
@@ -193,6 +194,37 @@ async fn whoever_never_reads_or_never_writes_takes_little() {
         assert_eq!(calls, 2_000);
         drop(clients);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_refused_before_its_message_is_there_keeps_its_connection() {
+    let world = World::start().await;
+    let (mut reader, mut writer) = split(world.connect(Door::Stranger).await);
+    let (request, mut heard) = (fields(REDEEM, &[]), Heard::default());
+    let attack = async {
+        let calling = async {
+            writer.write_all(&hello(&[])).await.unwrap();
+            for round in 0..20_u32 {
+                let streams = (round * 100..(round + 1) * 100).map(|number| 2 * number + 1);
+                let begin = |stream| frame(HEADERS, END_HEADERS, stream, &request);
+                let heads: Vec<u8> = streams.clone().flat_map(begin).collect();
+                writer.write_all(&heads).await.unwrap();
+                // Meanwhile they are refused.
+                sleep(Duration::from_millis(50)).await;
+                let message = |stream| frame(DATA, END_STREAM, stream, &[0; 5]);
+                let messages: Vec<u8> = streams.flat_map(message).collect();
+                writer.write_all(&messages).await.unwrap();
+            }
+            sleep(QUIET).await;
+        };
+        tokio::select! {
+            () = heard.listen(&mut reader) => {}
+            () = calling => {}
+        }
+    };
+    world.bears("2000 calls that are refused before they are there", attack).await;
+    assert!(!heard.is_over(), "{heard:?}");
+    assert_eq!(heard.frames.get(&HEADERS), Some(&2_000), "{heard:?}");
 }
 
 /// How many descriptors a process has.

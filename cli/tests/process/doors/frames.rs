@@ -94,7 +94,7 @@ impl Heard {
     }
 
     /// Reads what comes from `stream`, until its end.
-    async fn listen(&mut self, stream: &mut (impl AsyncRead + Unpin)) {
+    pub(super) async fn listen(&mut self, stream: &mut (impl AsyncRead + Unpin)) {
         let mut payload = Vec::new();
         let mut head = [0; 9];
         while stream.read_exact(&mut head).await.is_ok() {
@@ -163,4 +163,4 @@ pub(super) async fn flood(
 }
 
 /// A server that says nothing for this long has nothing to say.
-const QUIET: Duration = Duration::from_millis(150);
+pub(super) const QUIET: Duration = Duration::from_millis(150);
