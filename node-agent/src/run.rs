@@ -74,7 +74,7 @@ impl Agent {
             follow_policies(&config, places, &standings, &clock, &health, tasks).await?;
         serve_health(&config, &health, tasks).await?;
         let attestation = Attestation::open(&config, current.clone(), &clock, tasks).await?;
-        let tokens = Tokens::new(&links, &current, &standings, &clock);
+        let tokens = Tokens::new(&links, &current, &standings, &clock, tasks);
         let doors = Doors {
             desk: Desk::new(&config, attestation, current, &clock, tasks),
             link: links.clone(),

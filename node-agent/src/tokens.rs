@@ -23,7 +23,8 @@ use std::sync::Arc;
 use claviger_core::entry::Entry;
 use claviger_core::svid::jwt::Audience;
 use claviger_core::time::{Clock, UnixTime};
-use claviger_runtime::slots::Slots;
+use claviger_runtime::slots::{Slot, Slots};
+use claviger_runtime::tasks::Tasks;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::watch;
@@ -56,6 +57,7 @@ pub(crate) struct Tokens {
     waiting: Slots<u32>,
     cache: Arc<Cache>,
     pending: Arc<Pending>,
+    tasks: Tasks,
 }
 
 /// A JWT-SVID that has been checked.
@@ -83,12 +85,14 @@ impl Tokens {
         snapshots: &watch::Receiver<Option<Arc<Snapshot>>>,
         standings: &Standings,
         clock: &Arc<dyn Clock>,
+        tasks: &Tasks,
     ) -> Self {
         let (link, snapshots) = (link.clone(), snapshots.clone());
         let (standings, clock) = (standings.clone(), Arc::clone(clock));
         let waiting = Slots::new(WAITING, WAITING_PER_UID);
         let (cache, pending) = (Arc::default(), Arc::default());
-        Self { link, snapshots, standings, clock, waiting, cache, pending }
+        let tasks = tasks.clone();
+        Self { link, snapshots, standings, clock, waiting, cache, pending, tasks }
     }
 
     /// The JWT-SVIDs of `entries` for `audience`, in their order, for a process of the user `uid`.
@@ -150,8 +154,8 @@ impl Tokens {
     async fn one(&self, uid: u32, key: Key) -> Result<Arc<Token>, NoToken> {
         if key.entry.jwt_jti {
             // Each has a name of its own, so nobody gets another's.
-            let _slot = self.waiting.take(uid)?;
-            return self.request(key).send().await;
+            let slot = self.waiting.take(uid)?;
+            return self.see_through(slot, self.request(key).send()).await;
         }
         let kept = self.cached(&key);
         match kept {
@@ -183,7 +187,7 @@ impl Tokens {
 
     /// Asks the server, together with whoever is asking for the same.
     async fn ask(&self, uid: u32, key: &Key) -> Result<Arc<Token>, NoToken> {
-        let _slot = self.waiting.take(uid)?;
+        let slot = self.waiting.take(uid)?;
         let request = self.request(key.clone());
         let (cache, clock) = (Arc::clone(&self.cache), Arc::clone(&self.clock));
         let asked = self.pending.join(key, || {
@@ -199,7 +203,21 @@ impl Tokens {
             };
             kept.boxed()
         });
-        asked.await
+        self.see_through(slot, asked).await
+    }
+
+    /// Waits for the server's answer. Whoever hangs up asks no less of it, and keeps their slot until it is there.
+    async fn see_through(
+        &self,
+        slot: Slot<u32>,
+        answer: impl Future<Output = Result<Arc<Token>, NoToken>> + Send + 'static,
+    ) -> Result<Arc<Token>, NoToken> {
+        let answer = async move {
+            let answer = answer.await;
+            drop(slot);
+            answer
+        };
+        self.tasks.see_through("token", answer).await.unwrap_or(Err(NoToken::Unreachable))
     }
 
     fn request(&self, key: Key) -> Request {

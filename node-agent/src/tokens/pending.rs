@@ -12,7 +12,7 @@ use super::{Key, NoToken, Token};
 /// What everybody who asked will be told.
 type Asked = BoxFuture<'static, Result<Arc<Token>, NoToken>>;
 
-/// The requests under way. Each is carried on by those who wait for it, and ends when nobody does.
+/// The requests under way. Each is carried on by those who asked, and is there for others until it ends.
 #[derive(Default)]
 pub(super) struct Pending(Mutex<HashMap<Key, WeakShared<Asked>>>);
 

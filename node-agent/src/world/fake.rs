@@ -69,7 +69,7 @@ pub(crate) struct FakeServer {
     acked: watch::Sender<u64>,
     /// The same of how identities stand.
     acked_standings: watch::Sender<u64>,
-    /// Fires when a key is asked for whose purpose is `slow`, and then waits until it may be made.
+    /// Fires when something is asked for whose purpose or audience is `slow`, and then waits until it may be made.
     pub(crate) slow: Arc<[Notify; 2]>,
     stop: CancellationToken,
 }
@@ -228,6 +228,12 @@ impl FakeServer {
     /// The newest such change that the agent has taken in.
     pub(crate) fn taken_in(&self) -> u64 {
         *self.acked_standings.borrow()
+    }
+
+    async fn hold(&self) {
+        let [begun, go] = &*self.slow;
+        begun.notify_one();
+        go.notified().await;
     }
 
     /// How many keys there are.
@@ -622,9 +628,7 @@ impl AgentPsk for FakeServer {
             return Err(Status::permission_denied("the policy refuses"));
         }
         if request.purpose == "slow" {
-            let [begun, go] = &*self.slow;
-            begun.notify_one();
-            go.notified().await;
+            self.hold().await;
         }
         self.state().issue_psk(request).map(Response::new)
     }

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use fjall::config::{FilterPolicy, PinningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use tokio::task::spawn_blocking;
 use tracing::warn;
@@ -261,7 +262,15 @@ fn options(space: Space) -> KeyspaceCreateOptions {
     };
     // In tests it is so small that what was written comes to lie in tables, and those are merged.
     let buffer = if cfg!(test) { buffer / 64 } else { buffer };
-    KeyspaceCreateOptions::default().max_memtable_size(buffer)
+    let options = KeyspaceCreateOptions::default().max_memtable_size(buffer);
+    if space != Space::Audit {
+        return options;
+    }
+    // It grows for ever and is read in pages, now and then: no record is to cost memory for as long as the server
+    // runs, and nobody looks for one that is not there.
+    options
+        .index_block_pinning_policy(PinningPolicy::disabled())
+        .filter_policy(FilterPolicy::disabled())
 }
 
 fn explain(path: &Path, error: fjall::Error) -> OpenStoreError {

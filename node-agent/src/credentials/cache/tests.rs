@@ -3,6 +3,7 @@
 use claviger_core::entry::Entry;
 use claviger_core::svid::Validity;
 use claviger_core::svid::jwt::Audience;
+use claviger_runtime::tasks::Tasks;
 use rustls_pki_types::CertificateDer;
 use tempfile::{TempDir, tempdir};
 use zeroize::Zeroizing;
@@ -27,7 +28,8 @@ impl Place {
         let dir = DataDir::open(&parent.path().join("agent")).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(claviger_core::time::SystemClock);
         let (links, snapshots) = (watch::channel(None).1, watch::channel(None).1);
-        let tokens = Tokens::new(&links, &snapshots, &Standings::default(), &clock);
+        let tokens =
+            Tokens::new(&links, &snapshots, &Standings::default(), &clock, &Tasks::default());
         Self { _parent: parent, cache: Cache::new(dir.clone()), dir, tokens }
     }
 

@@ -40,6 +40,21 @@ async fn all_identities_come_in_order_or_the_one_that_is_named() {
 }
 
 #[tokio::test]
+async fn what_was_asked_for_somebody_who_hung_up_is_there_for_the_next() {
+    let (world, _agent, client) = World::with(vec![ours("a")]).await;
+    let [begun, go] = &*world.server.slow;
+    tokio::select! {
+        _answer = client.jwts(&["slow"], "") => panic!("it is not to be answered yet"),
+        () = begun.notified() => {}
+    }
+    // Time to hear that the caller has hung up.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    go.notify_one();
+    assert_eq!(client.jwts(&["slow"], "").await.unwrap().len(), 1);
+    assert_eq!(world.server.counts().jwts, 1);
+}
+
+#[tokio::test]
 async fn what_is_not_the_callers_is_refused() {
     let stored = Entry { store_svid: true, ..ours("stored") };
     let (_world, _agent, client) = World::with(vec![ours("a"), theirs("b"), stored]).await;

@@ -155,6 +155,9 @@ impl Svid for FakeServer {
             Jwts::Refusal(code) => return Err(Status::new(code, "no")),
             Jwts::Sound | Jwts::OtherSubject | Jwts::OtherAudience | Jwts::OtherKey => {}
         }
+        if request.audience.iter().any(|name| name == "slow") {
+            self.hold().await;
+        }
         let state = self.state();
         let id = state.entry(&request.entry_id).map(|entry| entry.spiffe_id.clone());
         let id = id.ok_or_else(|| Status::not_found("no such entry"))?;
