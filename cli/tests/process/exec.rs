@@ -46,6 +46,17 @@ impl World {
         command
     }
 
+    /// The same with the usual signals, which whoever runs this test may have it ignore: `nohup`, or a shell that
+    /// has it in the background.
+    fn exec_by_usual_signals(&self, program: &[&str]) -> Command {
+        let exec = self.exec(program);
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP,INT,TERM");
+        command.arg(exec.as_std().get_program()).args(exec.as_std().get_args());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
     async fn run(&self, program: &[&str]) -> Output {
         let output = self.exec(program).output();
         timeout(PATIENCE, output).await.unwrap().unwrap()
@@ -140,7 +151,7 @@ async fn a_program_ends_as_it_would_without_routes() {
         ("TERM", &["cat"], 143, ""),
         ("TERM", &["bash", "-c", "trap '' TERM; echo ready; sleep 0.5; exit 6"], 6, ""),
     ] {
-        let mut child = world.exec(program).stdin(Stdio::piped()).spawn().unwrap();
+        let mut child = world.exec_by_usual_signals(program).stdin(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(b"ready\n").await.unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
