@@ -5,7 +5,7 @@
 //! | the binary, driven from outside: `dev`, and a server and an agent that can be killed | [`process`] |
 //! | calls to an agent's socket, as a workload makes them | [`workload`] |
 //! | a real SPIRE, to measure beside ours | [`spire`] |
-//! | what benchmarks have in common | [`bench`] |
+//! | what benchmarks have in common | [`mod@bench`] |
 //! | files of entries, for both | [`entries`] |
 //! | evidence that real machines made | [`corpus`] |
 //! | a CI system that gives its jobs tokens, and the examples' pipelines | [`ci`] |
