@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -138,14 +139,21 @@ impl Dev {
     }
 }
 
-/// A port of this machine's that nobody listens on.
+/// A port of this machine's that nobody listens on, and that the system gives to nobody who connects: one of
+/// those may be taken again before it is used.
 ///
 /// # Panics
 ///
 /// If there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Tests that run at the same time look elsewhere.
+    let from = std::process::id().wrapping_mul(211);
+    let port =
+        |number: u16| 10_000 + u16::try_from(from.wrapping_add(number.into()) % 20_000).unwrap();
+    let mut ports = (0..20_000).map(|_| port(NEXT.fetch_add(1, Ordering::Relaxed)));
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a port is free")
 }
 
 /// Sends the signal of that name to a process.
